@@ -1,0 +1,370 @@
+// The only file that sees Python: arrays become checked views, results are allocated, the GIL is released. Every error names the
+// function, the argument, what came and what was expected.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <initializer_list>
+#include <optional>
+#include <string>
+
+#include "buffer.h"
+#include "dispatch.h"
+#include "parallel.h"
+#include "recurrent.h"
+
+namespace py = pybind11;
+
+namespace {
+
+using namespace rnnext;
+
+std::string describe(const std::vector<index_t>& shape) {
+  std::string text = "(";
+  for (std::size_t i = 0; i < shape.size(); ++i) text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
+  return text + (shape.size() == 1 ? ",)" : ")");
+}
+
+std::vector<index_t> shape_of(const py::array& array) {
+  return {array.shape(), array.shape() + array.ndim()};
+}
+
+// One argument of one function, for what its errors say.
+struct Argument {
+  std::string function;
+  std::string name;
+
+  [[noreturn]] void fail(const std::string& what) const { throw py::value_error(function + ": " + name + " " + what); }
+
+  void expect_shape(const py::array& array, std::initializer_list<index_t> expected, const std::string& symbols) const {
+    if (shape_of(array) != std::vector<index_t>(expected)) {
+      fail("has shape " + describe(shape_of(array)) + ", expected " + describe(expected) + " = " + symbols);
+    }
+  }
+
+  template <class T>
+  py::array require(const py::object& object, int rank, const std::string& symbols) const {
+    if (!py::isinstance<py::array>(object)) {
+      throw py::type_error(function + ": " + name + " is a " + std::string(py::str(py::type::of(object).attr("__name__"))) +
+                           ", expected a NumPy array");
+    }
+    auto array = py::reinterpret_borrow<py::array>(object);
+    if (!array.dtype().is(py::dtype::of<T>()) && !array.dtype().equal(py::dtype::of<T>())) {
+      throw py::type_error(function + ": " + name + " has dtype " + std::string(py::str(array.dtype())) + ", expected " +
+                           std::string(py::str(py::dtype::of<T>())));
+    }
+    if (array.ndim() != rank) {
+      fail("has shape " + describe(shape_of(array)) + ", expected " + symbols + " (" + std::to_string(rank) + " dimensions)");
+    }
+    return array;
+  }
+};
+
+// The array itself if its rows are contiguous and it is aligned, else a copy.
+py::array with_contiguous_rows(const py::array& array) {
+  const auto last = array.ndim() - 1;
+  const bool aligned = (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
+  const bool rows = array.shape(last) <= 1 || array.strides(last) == array.itemsize();
+  bool whole_strides = true;
+  for (py::ssize_t d = 0; d < array.ndim(); ++d) whole_strides &= array.strides(d) % array.itemsize() == 0;
+  if (aligned && rows && whole_strides) return array;
+  return py::array_t<float, py::array::c_style>::ensure(array);
+}
+
+template <int Rank>
+View<const float, Rank> view_of(const py::array& array) {
+  View<const float, Rank> v;
+  v.data = static_cast<const float*>(array.data());
+  for (int d = 0; d < Rank; ++d) {
+    const auto i = static_cast<std::size_t>(d);
+    v.shape[i] = array.shape(d);
+    v.strides[i] = array.strides(d) / array.itemsize();
+  }
+  return v;
+}
+
+// A new array whose memory goes back to the engine's kept blocks.
+template <int Rank>
+std::pair<py::array, View<float, Rank>> new_array(std::array<index_t, Rank> shape) {
+  index_t count = 1;
+  for (const index_t n : shape) count *= n;
+  auto* buffer = new Buffer(static_cast<std::size_t>(count));
+  const py::capsule owner(buffer, [](void* p) { delete static_cast<Buffer*>(p); });
+  if (buffer->data() == nullptr) {  // nothing in it
+    py::array_t<float> empty(std::vector<py::ssize_t>(shape.begin(), shape.end()));
+    return {empty, view<Rank>(empty.mutable_data(), shape)};
+  }
+  py::array array(py::dtype::of<float>(), std::vector<py::ssize_t>(shape.begin(), shape.end()), buffer->data(), owner);
+  return {std::move(array), view<Rank>(buffer->data(), shape)};
+}
+
+Cell parse_cell(const std::string& function, const std::string& name) {
+  if (name == "lstm") return Cell::lstm;
+  if (name == "gru_reset_after") return Cell::gru_reset_after;
+  if (name == "gru_reset_before") return Cell::gru_reset_before;
+  throw py::value_error(function + ": cell is '" + name + "', expected 'lstm', 'gru_reset_after' or 'gru_reset_before'");
+}
+
+// [B] of int64, checked against [0, T].
+class Positions {
+ public:
+  Positions(const Argument& argument, const py::object& object, index_t rows, index_t positions) {
+    if (object.is_none()) return;
+    array_ = py::array_t<index_t, py::array::c_style>::ensure(argument.require<index_t>(object, 1, "[B]"));
+    argument.expect_shape(array_, {rows}, "[B]");
+    data_ = static_cast<const index_t*>(array_.data());
+    for (index_t b = 0; b < rows; ++b) {
+      if (data_[b] < 0 || data_[b] > positions) {
+        argument.fail("has " + std::to_string(data_[b]) + " at row " + std::to_string(b) + ", expected 0 to " +
+                      std::to_string(positions) + " = T");
+      }
+    }
+  }
+  const index_t* data() const { return data_; }
+
+ private:
+  py::array array_;
+  const index_t* data_ = nullptr;
+};
+
+void check_fit(const std::string& function, const Positions& starts, const Positions& lengths, index_t rows, index_t positions) {
+  if (starts.data() == nullptr || lengths.data() == nullptr) return;
+  for (index_t b = 0; b < rows; ++b) {
+    if (starts.data()[b] + lengths.data()[b] > positions) {
+      throw py::value_error(function + ": starts + lengths is " + std::to_string(starts.data()[b]) + " + " +
+                            std::to_string(lengths.data()[b]) + " at row " + std::to_string(b) + ", expected at most " +
+                            std::to_string(positions) + " = T");
+    }
+  }
+}
+
+// The tape and the array it refers to.
+struct PyTape {
+  std::unique_ptr<Tape> tape;
+  py::array x;
+  bool bias_is_row;  // [G*H] rather than [1, G*H] or [2, G*H]
+  bool sequences;
+};
+
+View<const float, 2> optional_state(const std::string& function, const char* name, const py::object& object, index_t rows,
+                                    index_t units, py::array& keep) {
+  if (object.is_none()) return {};
+  const Argument argument{function, name};
+  keep = argument.require<float>(object, 2, "[B, H]");
+  argument.expect_shape(keep, {rows, units}, "[B, H]");
+  keep = with_contiguous_rows(keep);
+  return view_of<2>(keep);
+}
+
+py::tuple forward(const std::string& cell_name, const py::object& x_in, const py::object& kernel_in,
+                  const py::object& recurrent_in, const py::object& bias_in, const py::object& h0_in, const py::object& c0_in,
+                  const py::object& starts_in, const py::object& lengths_in, bool reverse, bool update_gate_writes,
+                  bool return_sequences, bool keep_tape) {
+  const std::string who = "recurrent_forward";
+  const Cell cell = parse_cell(who, cell_name);
+  const CellTraits& cell_traits = traits(cell);
+  const index_t gates = cell_traits.gates;
+  const Argument x_argument{who, "x"};
+  const py::array x = with_contiguous_rows(x_argument.require<float>(x_in, 3, "[B, T, I]"));
+  const index_t rows = x.shape(0);
+  const index_t positions = x.shape(1);
+  const index_t inputs = x.shape(2);
+
+  const Argument recurrent_argument{who, "recurrent_kernel"};
+  const py::array recurrent = with_contiguous_rows(recurrent_argument.require<float>(recurrent_in, 2, "[H, G*H]"));
+  const index_t units = recurrent.shape(0);
+  if (units < 1) recurrent_argument.fail("has shape " + describe(shape_of(recurrent)) + ", expected at least one unit");
+  recurrent_argument.expect_shape(recurrent, {units, gates * units}, "[H, G*H] with H=" + std::to_string(units));
+  const Argument kernel_argument{who, "kernel"};
+  const py::array kernel = with_contiguous_rows(kernel_argument.require<float>(kernel_in, 2, "[I, G*H]"));
+  kernel_argument.expect_shape(kernel, {inputs, gates * units},
+                               "[I, G*H] with I=" + std::to_string(inputs) + ", H=" + std::to_string(units));
+
+  py::array bias;
+  View<const float, 2> bias_view{};
+  if (!bias_in.is_none()) {
+    const Argument argument{who, "bias"};
+    const bool two_rows = cell_traits.has_recurrent_bias;
+    bias = argument.require<float>(bias_in, two_rows ? 2 : 1, two_rows ? "[2, G*H]" : "[G*H]");
+    if (two_rows) {
+      argument.expect_shape(bias, {2, gates * units}, "[2, G*H] with H=" + std::to_string(units));
+    } else {
+      argument.expect_shape(bias, {gates * units}, "[G*H] with H=" + std::to_string(units));
+    }
+    bias = py::array_t<float, py::array::c_style>::ensure(bias);
+    bias_view = view<2>(static_cast<const float*>(bias.data()), {two_rows ? 2 : 1, gates * units});
+  }
+  if (!cell_traits.has_c && !c0_in.is_none()) throw py::value_error(who + ": c0 was given, but a GRU has no cell state");
+  py::array h0, c0;
+  const View<const float, 2> h0_view = optional_state(who, "h0", h0_in, rows, units, h0);
+  const View<const float, 2> c0_view = optional_state(who, "c0", c0_in, rows, units, c0);
+  const Positions starts({who, "starts"}, starts_in, rows, positions);
+  const Positions lengths({who, "lengths"}, lengths_in, rows, positions);
+  check_fit(who, starts, lengths, rows, positions);
+
+  auto [h_T, h_T_view] = new_array<2>({rows, units});
+  py::object c_T = py::none();
+  View<float, 2> c_T_view{};
+  if (cell_traits.has_c) {
+    auto [array, array_view] = new_array<2>({rows, units});
+    c_T = array;
+    c_T_view = array_view;
+  }
+  py::object y = h_T;
+  View<float, 3> y_view{};
+  if (return_sequences) {
+    auto [array, array_view] = new_array<3>({rows, positions, units});
+    y = array;
+    y_view = array_view;
+  }
+  const Forward args{.cell = cell,
+                     .update_gate_writes = update_gate_writes,
+                     .x = view_of<3>(x),
+                     .kernel = view_of<2>(kernel),
+                     .recurrent_kernel = view_of<2>(recurrent),
+                     .bias = bias_view,
+                     .h0 = h0_view,
+                     .c0 = c0_view,
+                     .y = y_view,
+                     .h_T = h_T_view,
+                     .c_T = c_T_view};
+  std::unique_ptr<Tape> tape;
+  {
+    const py::gil_scoped_release unlocked;
+    tape = recurrent_forward(args, make_schedule(rows, positions, starts.data(), lengths.data(), reverse), keep_tape);
+  }
+  py::object tape_object = py::none();
+  if (tape) {
+    tape_object = py::cast(new PyTape{std::move(tape), x, !cell_traits.has_recurrent_bias, return_sequences},
+                           py::return_value_policy::take_ownership);
+  }
+  return py::make_tuple(y, h_T, c_T, tape_object);
+}
+
+py::tuple backward(const PyTape& py_tape, const py::object& dy_in, const py::object& dh_T_in, const py::object& dc_T_in,
+                   bool need_dx) {
+  const std::string who = "recurrent_backward";
+  const Tape& tape = *py_tape.tape;
+  const CellTraits& cell = traits(tape.cell);
+  const Schedule& schedule = tape.schedule;
+  const index_t rows = schedule.rows;
+  const index_t units = tape.units;
+  const index_t width = cell.gates * units;
+
+  py::array dy, dh_T, dc_T;
+  View<const float, 3> dy_view{};
+  View<const float, 2> dh_T_view = optional_state(who, "dh_T", dh_T_in, rows, units, dh_T);
+  if (!dy_in.is_none()) {
+    const Argument argument{who, "dy"};
+    if (py_tape.sequences) {
+      dy = argument.require<float>(dy_in, 3, "[B, T, H]");
+      argument.expect_shape(dy, {rows, schedule.positions, units}, "[B, T, H]");
+      dy = with_contiguous_rows(dy);
+      dy_view = view_of<3>(dy);
+    } else {
+      dy = argument.require<float>(dy_in, 2, "[B, H]");
+      argument.expect_shape(dy, {rows, units}, "[B, H]");
+      if (dh_T_view) {
+        throw py::value_error(who + ": dy and dh_T were both given, but without return_sequences y is h_T: add them");
+      }
+      dy = with_contiguous_rows(dy);
+      dh_T_view = view_of<2>(dy);
+    }
+  }
+  if (!cell.has_c && !dc_T_in.is_none()) throw py::value_error(who + ": dc_T was given, but a GRU has no cell state");
+  const View<const float, 2> dc_T_view = optional_state(who, "dc_T", dc_T_in, rows, units, dc_T);
+
+  py::object dx = py::none(), dbias = py::none(), dc0 = py::none();
+  View<float, 3> dx_view{};
+  View<float, 2> dbias_view{}, dc0_view{};
+  if (need_dx) {
+    auto [array, array_view] = new_array<3>({rows, schedule.positions, tape.inputs});
+    dx = array;
+    dx_view = array_view;
+  }
+  auto [dkernel, dkernel_view] = new_array<2>({tape.inputs, width});
+  auto [drecurrent, drecurrent_view] = new_array<2>({units, width});
+  auto [dh0, dh0_view] = new_array<2>({rows, units});
+  if (tape.has_bias) {
+    auto [array, array_view] = new_array<2>({cell.has_recurrent_bias ? 2 : 1, width});
+    dbias = py_tape.bias_is_row ? py::object(array.attr("reshape")(-1)) : py::object(array);
+    dbias_view = array_view;
+  }
+  if (cell.has_c) {
+    auto [array, array_view] = new_array<2>({rows, units});
+    dc0 = array;
+    dc0_view = array_view;
+  }
+  const Backward args{.dy = dy_view,
+                      .dh_T = dh_T_view,
+                      .dc_T = dc_T_view,
+                      .dx = dx_view,
+                      .dkernel = dkernel_view,
+                      .drecurrent = drecurrent_view,
+                      .dbias = dbias_view,
+                      .dh0 = dh0_view,
+                      .dc0 = dc0_view};
+  {
+    const py::gil_scoped_release unlocked;
+    recurrent_backward(tape, args);
+  }
+  return py::make_tuple(dx, dkernel, drecurrent, dbias, dh0, dc0);
+}
+
+py::array elementwise(void (*function)(const float*, float*, index_t), const char* who, const py::object& x_in) {
+  if (!py::isinstance<py::array>(x_in)) throw py::type_error(std::string(who) + ": x is not a NumPy array");
+  auto input = py::reinterpret_borrow<py::array>(x_in);
+  const Argument argument{who, "x"};
+  const py::array x = py::array_t<float, py::array::c_style>::ensure(argument.require<float>(input, static_cast<int>(input.ndim()), ""));
+  py::array_t<float> y(std::vector<py::ssize_t>(x.shape(), x.shape() + x.ndim()));
+  parallel(1, [&](const Member&) { function(static_cast<const float*>(x.data()), y.mutable_data(), x.size()); });
+  return y;
+}
+
+std::string compiler() {
+#if defined(__clang__)
+  return "Clang " + std::to_string(__clang_major__) + "." + std::to_string(__clang_minor__);
+#elif defined(__GNUC__)
+  return "GCC " + std::to_string(__GNUC__) + "." + std::to_string(__GNUC_MINOR__);
+#elif defined(_MSC_VER)
+  return "MSVC " + std::to_string(_MSC_VER);
+#else
+  return "unknown";
+#endif
+}
+
+py::dict config() {
+  py::dict d;
+  d["compiler"] = compiler();
+  d["openmp"] = openmp_available();
+  d["isas_compiled"] = compiled_isas();
+  d["isas_available"] = available_isas();
+  d["isa"] = kernels().name;
+  d["threads"] = num_threads();
+  return d;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, m) {
+  kernels();  // a bad RNNEXT_ISA is said at import, not in the middle of a training run
+  py::class_<PyTape>(m, "Tape").def_property_readonly("nbytes", [](const PyTape& t) { return t.tape->nbytes(); });
+  m.def("recurrent_forward", forward, py::arg("cell"), py::arg("x"), py::arg("kernel"), py::arg("recurrent_kernel"),
+        py::arg("bias"), py::arg("h0") = py::none(), py::arg("c0") = py::none(), py::kw_only(), py::arg("starts") = py::none(),
+        py::arg("lengths") = py::none(), py::arg("reverse") = false, py::arg("update_gate_writes") = false,
+        py::arg("return_sequences") = false, py::arg("keep_tape") = true);
+  m.def("recurrent_backward", backward, py::arg("tape"), py::arg("dy"), py::arg("dh_T") = py::none(),
+        py::arg("dc_T") = py::none(), py::kw_only(), py::arg("need_dx") = true);
+  m.def("sigmoid", [](const py::object& x) { return elementwise(kernels().sigmoid, "sigmoid", x); }, py::arg("x"));
+  m.def("tanh", [](const py::object& x) { return elementwise(kernels().tanh, "tanh", x); }, py::arg("x"));
+  m.def("get_num_threads", num_threads);
+  m.def(
+      "set_num_threads",
+      [](int count) {
+        if (count < 1) throw py::value_error("set_num_threads: count is " + std::to_string(count) + ", expected at least 1");
+        set_num_threads(count);
+      },
+      py::arg("count"));
+  m.def("isa", [] { return std::string(kernels().name); });
+  m.def("config", config);
+}

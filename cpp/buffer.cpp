@@ -1,0 +1,76 @@
+#include "buffer.h"
+
+#include <cstdlib>
+#include <map>
+#include <mutex>
+#include <new>
+
+namespace rnnext {
+namespace {
+
+constexpr std::size_t alignment = 64;
+constexpr std::size_t kept_limit = std::size_t{96} << 20;  // bytes
+
+// Sizes are rounded up to four steps a power of two, so that batches of nearly equal length share blocks.
+std::size_t rounded_bytes(std::size_t floats) {
+  const std::size_t bytes = (floats * sizeof(float) + alignment - 1) / alignment * alignment;
+  std::size_t step = alignment;
+  while (step * 8 < bytes) step *= 2;
+  return (bytes + step - 1) / step * step;
+}
+
+void* system_allocate(std::size_t bytes) { return ::operator new(bytes, std::align_val_t{alignment}); }
+void system_free(void* block) noexcept { ::operator delete(block, std::align_val_t{alignment}); }
+
+struct Kept {
+  std::mutex mutex;
+  std::multimap<std::size_t, void*> blocks;
+  std::size_t bytes = 0;
+};
+
+// Never destroyed: arrays may outlive every static object at interpreter exit.
+Kept& kept() {
+  static Kept* const instance = new Kept;
+  return *instance;
+}
+
+}  // namespace
+
+float* acquire_block(std::size_t floats) {
+  const std::size_t bytes = rounded_bytes(floats);
+  {
+    const std::lock_guard lock(kept().mutex);
+    if (const auto found = kept().blocks.find(bytes); found != kept().blocks.end()) {
+      void* block = found->second;
+      kept().blocks.erase(found);
+      kept().bytes -= bytes;
+      return static_cast<float*>(block);
+    }
+  }
+  return static_cast<float*>(system_allocate(bytes));
+}
+
+void release_block(float* block, std::size_t floats) noexcept {
+  const std::size_t bytes = rounded_bytes(floats);
+  {
+    const std::lock_guard lock(kept().mutex);
+    if (kept().bytes + bytes <= kept_limit) {
+      try {
+        kept().blocks.emplace(bytes, block);
+        kept().bytes += bytes;
+        return;
+      } catch (const std::bad_alloc&) {  // no room to remember it: give it back
+      }
+    }
+  }
+  system_free(block);
+}
+
+void trim_blocks() noexcept {
+  const std::lock_guard lock(kept().mutex);
+  for (const auto& [bytes, block] : kept().blocks) system_free(block);
+  kept().blocks.clear();
+  kept().bytes = 0;
+}
+
+}  // namespace rnnext

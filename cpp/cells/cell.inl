@@ -1,0 +1,90 @@
+// What all cells share: walking the unit panels of a step. Knows records and panels; knows no equation.
+
+// panel(access, first unit) for each of the step's panels.
+template <class F>
+RNNEXT_INLINE void for_each_panel(const CellStep& s, F&& panel) {
+  const index_t full = s.units / V::lanes;
+  const index_t full_end = s.panel_end < full ? s.panel_end : full;
+  for (index_t p = s.panel_begin; p < full_end; ++p) panel(FullPanel{}, p * V::lanes);
+  if (s.panel_end > full) panel(TailPanel{s.units % V::lanes}, full * V::lanes);
+}
+
+// The recurrent product of SLOTS gates for one panel, then finish(gates, row) with the gates' pre-activations still in
+// registers. `start(slot, access, row)` gives each gate's initial value.
+template <int SLOTS, class Access, class Start, class Finish>
+RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t unit, const StridedRows<const float>& left,
+                                const float* weights, index_t slot_in_record, index_t record_slots, Start start, Finish finish) {
+  const Columns k = contiguous(s.units);
+  const float* panel = weights + unit * SLOTS * s.units;
+  float* record = s.gates + unit * record_slots + slot_in_record * at.slot;
+  const StridedRows<float> partial{record, s.gates_stride};
+  if constexpr (Access::whole) {
+    for_each_slice(k, SLOTS * V::lanes, [&](const KRange& range, index_t offset, bool first, bool last) {
+      const auto begin = [&](V(&acc)[SLOTS], index_t row) {
+        if (first) {
+          unroll<SLOTS>([&](auto j) { acc[j] = start(j, at, row); });
+        } else {
+          unroll<SLOTS>([&](auto j) { acc[j] = V::load(partial[row] + j * V::lanes); });
+        }
+      };
+      if (last) {
+        panel_product<SLOTS>(s.rows, left, range, panel + offset, begin, finish);
+      } else {
+        panel_product<SLOTS>(s.rows, left, range, panel + offset, begin, [&](const V(&acc)[SLOTS], index_t row) {
+          unroll<SLOTS>([&](auto j) { acc[j].store(partial[row] + j * V::lanes); });
+        });
+      }
+    });
+  } else {
+    // The narrow panel's gates are packed without gaps: multiply as plain columns, then take the gates apart.
+    dispatch_vectors<SLOTS>(ceil_div(SLOTS * at.slot, V::lanes), [&](auto nv) {
+      constexpr int NV = nv;
+      const KRange range{k, 0, k.runs + (k.tail_width > 0 ? 1 : 0)};
+      panel_product<NV>(
+          s.rows, left, range, panel, [&](V(&acc)[NV], index_t) { unroll<NV>([&](auto j) { acc[j] = V::set1(0.0f); }); },
+          [&](const V(&acc)[NV], index_t row) {
+            float packed[(SLOTS + 1) * V::lanes];
+            unroll<NV>([&](auto j) { acc[j].store(packed + j * V::lanes); });
+            V gates[SLOTS];
+            unroll<SLOTS>([&](auto j) { gates[j] = start(j, at, row) + at.load(packed + j * at.slot); });
+            finish(gates, row);
+          });
+    });
+  }
+}
+
+// dh (=|+=) D[slots] · W^T for this thread's runs of units.
+template <class RowsC>
+RNNEXT_INLINE void hidden_product(const CellStep& s, index_t first_slot, index_t slots, const float* weights_t,
+                                  const RowsC& c, bool accumulate) {
+  const index_t full = s.units / V::lanes;
+  const index_t tail = s.units % V::lanes;
+  const Columns k{first_slot * V::lanes, full, slots * V::lanes, s.d_panel, full * s.d_panel + first_slot * tail, slots * tail};
+  constexpr index_t run = V::flat_vectors * V::lanes;
+  const index_t k_count = slots * s.units;
+  for (index_t r = s.flat_begin; r < s.flat_end; ++r) {
+    const index_t width = s.units - r * run < run ? s.units - r * run : run;
+    dispatch_vectors<V::flat_vectors>(ceil_div(width, V::lanes), [&](auto nv) {
+      constexpr int NV = nv;
+      for_each_slice(k, NV * V::lanes, [&](const KRange& range, index_t offset, bool first, bool) {
+        panel_product<NV>(
+            s.rows, StridedRows<const float>{s.d, s.d_stride}, range, weights_t + r * run * k_count + offset,
+            [&](V(&acc)[NV], index_t row) {
+              if (accumulate || !first) {
+                load_vectors<NV>(acc, c[row] + r * run, width);
+              } else {
+                unroll<NV>([&](auto j) { acc[j] = V::set1(0.0f); });
+              }
+            },
+            [&](const V(&acc)[NV], index_t row) { store_vectors<NV>(acc, c[row] + r * run, width); });
+      });
+    });
+  }
+}
+
+// dh of this step: what the next step handed back and what the caller gives for this output.
+template <class Access>
+RNNEXT_INLINE V upstream(const CellStep& s, const Access& at, index_t row, index_t unit) {
+  const V dh = at.load(s.dh + row * s.dh_stride + unit);
+  return s.dy != nullptr ? dh + at.load(s.dy[row] + unit) : dh;
+}

@@ -1,0 +1,70 @@
+// GRU with the reset gate applied after the recurrent product (docs/equations.md): Keras's default, PyTorch's only form.
+// Slots of a record: n, r, z, q, where q = U_n h + b; the input's product covers n r z and the recurrent one r z q.
+
+struct GruResetAfter {
+  static constexpr int slots = 4;
+
+  // r = σ(·)  z = σ(·)  n = tanh(x_n + r ⊙ q)   h = z ⊙ h_prev + (1 - z) ⊙ n
+  template <class Access>
+  static RNNEXT_INLINE void unit_forward(const Access& at, const V (&pre)[3], const float* h_prev, float* gates, float* h) {
+    const V r = sigmoid(pre[0]);
+    const V z = sigmoid(pre[1]);
+    const V q = pre[2];
+    const V n = tanh(fma(r, q, at.load(gates)));
+    at.store(gates, n);
+    at.store(gates + at.slot, r);
+    at.store(gates + 2 * at.slot, z);
+    at.store(gates + 3 * at.slot, q);
+    at.store(h, fma(z, at.load(h_prev) - n, n));
+  }
+
+  // dn = dh ⊙ (1 - z) ⊙ (1 - n²)    dr = dn ⊙ q ⊙ r(1 - r)    dz = dh ⊙ (h_prev - n) ⊙ z(1 - z)    dq = dn ⊙ r
+  // dh_prev = dh ⊙ z + [dr dz dq] · Uᵀ; the first term is left in dh for the product to add to.
+  template <class Access>
+  static RNNEXT_INLINE void unit_backward(const Access& at, V dh, const float* gates, const float* h_prev, float* dh_prev,
+                                          float* d) {
+    const V one = V::set1(1.0f);
+    const V n = at.load(gates);
+    const V r = at.load(gates + at.slot);
+    const V z = at.load(gates + 2 * at.slot);
+    const V q = at.load(gates + 3 * at.slot);
+    const V dn = dh * (one - z) * (one - n * n);
+    at.store(d, dn);
+    at.store(d + at.slot, dn * q * r * (one - r));
+    at.store(d + 2 * at.slot, dh * (at.load(h_prev) - n) * z * (one - z));
+    at.store(d + 3 * at.slot, dn * r);
+    at.store(dh_prev, dh * z);
+  }
+
+  static void forward(const CellStep& s) {
+    for_each_panel(s, [&](const auto& at, index_t unit) {
+      const StridedRows<const float> h_prev{s.h_prev, s.h_prev_stride};
+      gate_product<3>(
+          s, at, unit, h_prev, s.weights[0], 1, slots,
+          [&](int slot, const auto& access, index_t r) {
+            if (slot == 2) return access.load(s.bias + unit);
+            return access.load(s.gates + r * s.gates_stride + unit * slots + (slot + 1) * access.slot);
+          },
+          [&](const V(&pre)[3], index_t r) {
+            unit_forward(at, pre, h_prev[r] + unit, s.gates + r * s.gates_stride + unit * slots, s.h + r * s.h_stride + unit);
+          });
+    });
+  }
+
+  static void backward_gates(const CellStep& s) {
+    for_each_panel(s, [&](const auto& at, index_t unit) {
+      float* d = s.d + unit / V::lanes * s.d_panel;
+      for (index_t r = 0; r < s.rows; ++r) {
+        const V dh = upstream(s, at, r, unit);
+        unit_backward(at, dh, s.gates + r * s.gates_stride + unit * slots, s.h_prev + r * s.h_prev_stride + unit,
+                      s.dh + r * s.dh_stride + unit, d + r * s.d_stride);
+      }
+    });
+  }
+
+  static void backward_hidden(const CellStep& s) {
+    hidden_product(s, 1, 3, s.weights_t[0], StridedRows<float>{s.dh, s.dh_stride}, true);
+  }
+
+  static constexpr CellKernels kernels{1, {forward, nullptr}, 2, {backward_gates, backward_hidden, nullptr}};
+};

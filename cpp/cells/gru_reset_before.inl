@@ -1,0 +1,105 @@
+// GRU with the reset gate applied before the recurrent product (docs/equations.md): the textbook's form.
+// Slots of a record: n, z, r. Two products a step, z and r from h_prev, then n from r ⊙ h_prev.
+
+struct GruResetBefore {
+  static constexpr int slots = 3;
+
+  // z = σ(·)  r = σ(·)  rh = r ⊙ h_prev
+  template <class Access>
+  static RNNEXT_INLINE void unit_forward_gates(const Access& at, const V (&pre)[2], const float* h_prev, float* gates,
+                                               float* rh) {
+    const V z = sigmoid(pre[0]);
+    const V r = sigmoid(pre[1]);
+    at.store(gates + at.slot, z);
+    at.store(gates + 2 * at.slot, r);
+    at.store(rh, r * at.load(h_prev));
+  }
+
+  // n = tanh(x_n + U_n rh)   h = z ⊙ h_prev + (1 - z) ⊙ n
+  template <class Access>
+  static RNNEXT_INLINE void unit_forward_state(const Access& at, const V (&pre)[1], const float* h_prev, float* gates,
+                                               float* h) {
+    const V n = tanh(pre[0]);
+    const V z = at.load(gates + at.slot);
+    at.store(gates, n);
+    at.store(h, fma(z, at.load(h_prev) - n, n));
+  }
+
+  // dn = dh ⊙ (1 - z) ⊙ (1 - n²)   dz = dh ⊙ (h_prev - n) ⊙ z(1 - z)   dh_prev = dh ⊙ z + …
+  template <class Access>
+  static RNNEXT_INLINE void unit_backward_state(const Access& at, V dh, const float* gates, const float* h_prev, float* dh_prev,
+                                                float* d) {
+    const V one = V::set1(1.0f);
+    const V n = at.load(gates);
+    const V z = at.load(gates + at.slot);
+    at.store(d, dh * (one - z) * (one - n * n));
+    at.store(d + at.slot, dh * (at.load(h_prev) - n) * z * (one - z));
+    at.store(dh_prev, dh * z);
+  }
+
+  // drh = dn · U_nᵀ   dr = drh ⊙ h_prev ⊙ r(1 - r)   dh_prev += drh ⊙ r, and + [dz dr] · Uᵀ to come
+  template <class Access>
+  static RNNEXT_INLINE void unit_backward_reset(const Access& at, const float* gates, const float* h_prev, const float* drh,
+                                                float* dh_prev, float* d) {
+    const V r = at.load(gates + 2 * at.slot);
+    const V upstream_rh = at.load(drh);
+    at.store(d + 2 * at.slot, upstream_rh * at.load(h_prev) * r * (V::set1(1.0f) - r));
+    at.store(dh_prev, fma(upstream_rh, r, at.load(dh_prev)));
+  }
+
+  static void forward_gates(const CellStep& s) {
+    for_each_panel(s, [&](const auto& at, index_t unit) {
+      const StridedRows<const float> h_prev{s.h_prev, s.h_prev_stride};
+      gate_product<2>(
+          s, at, unit, h_prev, s.weights[0], 1, slots,
+          [&](int slot, const auto& access, index_t r) {
+            return access.load(s.gates + r * s.gates_stride + unit * slots + (slot + 1) * access.slot);
+          },
+          [&](const V(&pre)[2], index_t r) {
+            unit_forward_gates(at, pre, h_prev[r] + unit, s.gates + r * s.gates_stride + unit * slots,
+                               s.rh + r * s.rh_stride + unit);
+          });
+    });
+  }
+
+  static void forward_state(const CellStep& s) {
+    for_each_panel(s, [&](const auto& at, index_t unit) {
+      const StridedRows<const float> rh{s.rh, s.rh_stride};
+      gate_product<1>(
+          s, at, unit, rh, s.weights[1], 0, slots,
+          [&](int, const auto& access, index_t r) { return access.load(s.gates + r * s.gates_stride + unit * slots); },
+          [&](const V(&pre)[1], index_t r) {
+            unit_forward_state(at, pre, s.h_prev + r * s.h_prev_stride + unit, s.gates + r * s.gates_stride + unit * slots,
+                               s.h + r * s.h_stride + unit);
+          });
+    });
+  }
+
+  static void backward_state(const CellStep& s) {
+    for_each_panel(s, [&](const auto& at, index_t unit) {
+      float* d = s.d + unit / V::lanes * s.d_panel;
+      for (index_t r = 0; r < s.rows; ++r) {
+        const V dh = upstream(s, at, r, unit);
+        unit_backward_state(at, dh, s.gates + r * s.gates_stride + unit * slots, s.h_prev + r * s.h_prev_stride + unit,
+                            s.dh + r * s.dh_stride + unit, d + r * s.d_stride);
+      }
+    });
+  }
+
+  static void backward_reset(const CellStep& s) {
+    hidden_product(s, 0, 1, s.weights_t[1], StridedRows<float>{s.drh, s.drh_stride}, false);
+    for_each_panel(s, [&](const auto& at, index_t unit) {
+      float* d = s.d + unit / V::lanes * s.d_panel;
+      for (index_t r = 0; r < s.rows; ++r) {
+        unit_backward_reset(at, s.gates + r * s.gates_stride + unit * slots, s.h_prev + r * s.h_prev_stride + unit,
+                            s.drh + r * s.drh_stride + unit, s.dh + r * s.dh_stride + unit, d + r * s.d_stride);
+      }
+    });
+  }
+
+  static void backward_hidden(const CellStep& s) {
+    hidden_product(s, 1, 2, s.weights_t[0], StridedRows<float>{s.dh, s.dh_stride}, true);
+  }
+
+  static constexpr CellKernels kernels{2, {forward_gates, forward_state}, 3, {backward_state, backward_reset, backward_hidden}};
+};

@@ -1,0 +1,74 @@
+// LSTM (docs/equations.md). Slots of a record: i, f, g, o. c and h are kept beside it; tanh(c) is recomputed.
+
+struct Lstm {
+  static constexpr int slots = 4;
+
+  // i = σ(·)  f = σ(·)  g = tanh(·)  o = σ(·)   c = f ⊙ c_prev + i ⊙ g   h = o ⊙ tanh(c)
+  template <class Access>
+  static RNNEXT_INLINE void unit_forward(const Access& at, const V (&pre)[4], const float* c_prev, float* gates, float* c,
+                                         float* h) {
+    const V i = sigmoid(pre[0]);
+    const V f = sigmoid(pre[1]);
+    const V g = tanh(pre[2]);
+    const V o = sigmoid(pre[3]);
+    const V cell = fma(f, at.load(c_prev), i * g);
+    at.store(gates, i);
+    at.store(gates + at.slot, f);
+    at.store(gates + 2 * at.slot, g);
+    at.store(gates + 3 * at.slot, o);
+    at.store(c, cell);
+    at.store(h, o * tanh(cell));
+  }
+
+  // do = dh ⊙ tanh(c)               dc += dh ⊙ o ⊙ (1 - tanh²(c))
+  // di = dc ⊙ g   df = dc ⊙ c_prev   dg = dc ⊙ i   dc_prev = dc ⊙ f
+  // and each times its activation's derivative: s(1 - s) for σ, 1 - g² for tanh.
+  template <class Access>
+  static RNNEXT_INLINE void unit_backward(const Access& at, V dh, const float* gates, const float* c_prev, const float* c,
+                                          float* dc, float* d) {
+    const V one = V::set1(1.0f);
+    const V i = at.load(gates);
+    const V f = at.load(gates + at.slot);
+    const V g = at.load(gates + 2 * at.slot);
+    const V o = at.load(gates + 3 * at.slot);
+    const V tc = tanh(at.load(c));
+    const V dcell = fma(dh * o, one - tc * tc, at.load(dc));
+    at.store(d, dcell * g * i * (one - i));
+    at.store(d + at.slot, dcell * at.load(c_prev) * f * (one - f));
+    at.store(d + 2 * at.slot, dcell * i * (one - g * g));
+    at.store(d + 3 * at.slot, dh * tc * o * (one - o));
+    at.store(dc, dcell * f);
+  }
+
+  static void forward(const CellStep& s) {
+    for_each_panel(s, [&](const auto& at, index_t unit) {
+      const StridedRows<const float> h_prev{s.h_prev, s.h_prev_stride};
+      gate_product<4>(
+          s, at, unit, h_prev, s.weights[0], 0, slots,
+          [&](int slot, const auto& access, index_t r) {
+            return access.load(s.gates + r * s.gates_stride + unit * slots + slot * access.slot);
+          },
+          [&](const V(&pre)[4], index_t r) {
+            unit_forward(at, pre, s.c_prev + r * s.c_prev_stride + unit, s.gates + r * s.gates_stride + unit * slots,
+                         s.c + r * s.c_stride + unit, s.h + r * s.h_stride + unit);
+          });
+    });
+  }
+
+  static void backward_gates(const CellStep& s) {
+    for_each_panel(s, [&](const auto& at, index_t unit) {
+      float* d = s.d + unit / V::lanes * s.d_panel;
+      for (index_t r = 0; r < s.rows; ++r) {
+        const V dh = upstream(s, at, r, unit);
+        unit_backward(at, dh, s.gates + r * s.gates_stride + unit * slots, s.c_prev + r * s.c_prev_stride + unit,
+                      s.c + r * s.c_stride + unit, s.dc + r * s.dc_stride + unit, d + r * s.d_stride);
+      }
+    });
+  }
+
+  static void backward_hidden(const CellStep& s) {
+    hidden_product(s, 0, 4, s.weights_t[0], StridedRows<float>{s.dh, s.dh_stride}, false);
+  }
+
+  static constexpr CellKernels kernels{1, {forward, nullptr}, 2, {backward_gates, backward_hidden, nullptr}};
+};

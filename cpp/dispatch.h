@@ -1,0 +1,17 @@
+// Which table of kernels runs here: the best that the CPU has, or what RNNEXT_ISA names.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+
+namespace rnnext {
+
+// Throws std::runtime_error when RNNEXT_ISA names an ISA that was not compiled in or that the CPU lacks.
+const KernelTable& kernels();
+
+std::vector<std::string> compiled_isas();   // worst first
+std::vector<std::string> available_isas();  // those of them that this CPU runs
+
+}  // namespace rnnext

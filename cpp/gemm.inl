@@ -1,0 +1,261 @@
+// Register tiles: products of rows with packed panels, for any vector type V. Knows how accumulators are held and in which
+// order operands stream; does not know what is multiplied, or what is done with a finished row of accumulators.
+//
+// Each element of a result is one chain of fused multiply-adds over k in ascending order, whatever the tile, so that results do
+// not depend on how rows and columns are split.
+
+template <int I>
+struct Index {
+  constexpr operator int() const { return I; }
+};
+
+// Calls f(Index<0>{}) ... f(Index<N-1>{}): constant indices keep arrays of vectors in registers.
+template <int N, int I = 0, class F>
+RNNEXT_INLINE void unroll(F&& f) {
+  if constexpr (I < N) {
+    f(Index<I>{});
+    unroll<N, I + 1>(f);
+  }
+}
+
+constexpr index_t ceil_div(index_t a, index_t b) { return (a + b - 1) / b; }
+
+// A whole panel's columns: plain loads and stores.
+struct FullPanel {
+  static constexpr bool whole = true;
+  static constexpr index_t slot = V::lanes;  // from gate to gate in a record
+  static V load(const float* p) { return V::load(p); }
+  static void store(float* p, V v) { v.store(p); }
+};
+
+// The last panel, when the units are no multiple of the lanes.
+struct TailPanel {
+  static constexpr bool whole = false;
+  index_t slot;  // its units
+  V load(const float* p) const { return V::load_n(p, slot); }
+  void store(float* p, V v) const { v.store_n(p, slot); }
+};
+
+// Rows by address, and rows at a fixed stride.
+template <class T>
+struct RowTable {
+  T* const* rows;
+  T* operator[](index_t i) const { return rows[i]; }
+};
+template <class T>
+struct StridedRows {
+  T* base;
+  index_t stride;
+  T* operator[](index_t i) const { return base + i * stride; }
+};
+
+// acc += A[:, 0:count] · B, both read from where they point; b moves on.
+template <int MR, int NV>
+RNNEXT_INLINE void multiply(V (&acc)[MR][NV], const float* const (&a)[MR], index_t offset, index_t count, const float*& b) {
+  V sum[MR][NV];  // locals: the compiler need not prove that nobody else sees them
+  unroll<MR>([&](auto r) { unroll<NV>([&](auto j) { sum[r][j] = acc[r][j]; }); });
+  const float* row[MR];
+  unroll<MR>([&](auto r) { row[r] = a[r] + offset; });
+  const float* panel = b;
+  for (index_t k = 0; k < count; ++k, panel += NV * V::lanes) {
+    if constexpr (MR <= NV) {
+      V left[MR];
+      unroll<MR>([&](auto r) { left[r] = V::set1(row[r][k]); });
+      unroll<NV>([&](auto j) {
+        const V right = V::load(panel + j * V::lanes);
+        unroll<MR>([&](auto r) { sum[r][j] = fma(left[r], right, sum[r][j]); });
+      });
+    } else {
+      V right[NV];
+      unroll<NV>([&](auto j) { right[j] = V::load(panel + j * V::lanes); });
+      unroll<MR>([&](auto r) {
+        const V left = V::set1(row[r][k]);
+        unroll<NV>([&](auto j) { sum[r][j] = fma(left, right[j], sum[r][j]); });
+      });
+    }
+  }
+  b = panel;
+  unroll<MR>([&](auto r) { unroll<NV>([&](auto j) { acc[r][j] = sum[r][j]; }); });
+}
+
+// Runs [run_begin, run_end) of A's columns; run number k.runs is the tail.
+struct KRange {
+  Columns columns;
+  index_t run_begin, run_end;
+};
+
+template <int MR, int NV>
+RNNEXT_INLINE void multiply(V (&acc)[MR][NV], const float* const (&a)[MR], const KRange& k, const float* b) {
+  const index_t full_end = k.run_end < k.columns.runs ? k.run_end : k.columns.runs;
+  for (index_t run = k.run_begin; run < full_end; ++run) {
+    multiply(acc, a, k.columns.first + run * k.columns.stride, k.columns.width, b);
+  }
+  if (k.run_end > k.columns.runs) multiply(acc, a, k.columns.tail_first, k.columns.tail_width, b);
+}
+
+// Tiles of at most max_rows(NV) rows, as equal as possible; tile(Index<MR>, first row).
+template <int NV, int MR = V::max_rows(NV), class F>
+RNNEXT_INLINE void dispatch_rows(index_t count, index_t row, F&& tile) {
+  if constexpr (MR > 0) {
+    if (count == MR) {
+      tile(Index<MR>{}, row);
+    } else {
+      dispatch_rows<NV, MR - 1>(count, row, tile);
+    }
+  }
+}
+template <int NV, class F>
+RNNEXT_INLINE void for_each_tile(index_t rows, F&& tile) {
+  const index_t tiles = ceil_div(rows, V::max_rows(NV));
+  for (index_t i = 0; i < tiles; ++i) {
+    const index_t begin = rows * i / tiles;
+    dispatch_rows<NV>(rows * (i + 1) / tiles - begin, begin, tile);
+  }
+}
+
+// For each row: start(acc, row), acc += A[row] · B, finish(acc, row).
+template <int NV, class RowsA, class Start, class Finish>
+void panel_product(index_t rows, const RowsA& a, const KRange& k, const float* b, Start start, Finish finish) {
+  for_each_tile<NV>(rows, [&](auto mr, index_t row) {
+    constexpr int MR = mr;
+    V acc[MR][NV];
+    const float* left[MR];
+    unroll<MR>([&](auto r) {
+      left[r] = a[row + r];
+      start(acc[r], row + r);
+    });
+    multiply(acc, left, k, b);
+    unroll<MR>([&](auto r) { finish(acc[r], row + r); });
+  });
+}
+
+// f(Index<n>) for a number of vectors known only at run time.
+template <int MAX, class F>
+RNNEXT_INLINE void dispatch_vectors(index_t n, F&& f) {
+  if constexpr (MAX > 1) {
+    if (n < MAX) return dispatch_vectors<MAX - 1>(n, f);
+  }
+  f(Index<MAX>{});
+}
+
+template <int NV>
+RNNEXT_INLINE void load_vectors(V (&acc)[NV], const float* p, index_t width) {
+  unroll<NV>([&](auto j) {
+    const index_t left = width - j * V::lanes;
+    acc[j] = left >= V::lanes ? V::load(p + j * V::lanes) : V::load_n(p + j * V::lanes, left);
+  });
+}
+template <int NV>
+RNNEXT_INLINE void store_vectors(const V (&acc)[NV], float* p, index_t width) {
+  unroll<NV>([&](auto j) {
+    const index_t left = width - j * V::lanes;
+    if (left >= V::lanes) {
+      acc[j].store(p + j * V::lanes);
+    } else {
+      acc[j].store_n(p + j * V::lanes, left);
+    }
+  });
+}
+
+// How many runs of k make a slice of a packed panel that stays in L1 while rows pass by.
+inline index_t runs_per_slice(index_t run_width, index_t panel_width) {
+  constexpr index_t slice_floats = 4096;
+  const index_t runs = slice_floats / (run_width * panel_width);
+  return runs > 0 ? runs : 1;
+}
+
+// slice(KRange, offset into the packed panel, is first, is last), in ascending k.
+template <class F>
+RNNEXT_INLINE void for_each_slice(const Columns& k, index_t panel_width, F&& slice) {
+  const index_t step = runs_per_slice(k.width > 0 ? k.width : 1, panel_width);
+  const index_t runs = k.runs + (k.tail_width > 0 ? 1 : 0);
+  for (index_t run = 0; run < runs; run += step) {
+    const index_t end = run + step < runs ? run + step : runs;
+    slice(KRange{k, run, end}, run * k.width * panel_width, run == 0, end == runs);
+  }
+}
+
+// A row of H floats as runs of k: short enough to slice.
+inline Columns contiguous(index_t width) {
+  constexpr index_t run = 64;
+  return {0, width / run, run, run, width / run * run, width % run};
+}
+
+inline index_t columns_count(const Columns& c) { return c.runs * c.width + c.tail_width; }
+
+constexpr int max_vectors = 4;  // of a panel
+
+inline void product(const Product& p) {
+  const index_t k_count = columns_count(p.k);
+  for (index_t run = p.run_begin; run < p.run_end; ++run) {
+    const bool tail = run == p.n.runs;
+    const index_t width = tail ? p.n.tail_width : p.n.width;
+    const index_t column = tail ? p.n.tail_first : p.n.first + run * p.n.stride;
+    const float* panel = p.b + run * p.n.width * k_count;
+    const float* bias = p.bias != nullptr ? p.bias + run * p.n.width : nullptr;
+    dispatch_vectors<max_vectors>(ceil_div(width, V::lanes), [&](auto nv) {
+      constexpr int NV = nv;
+      for_each_slice(p.k, NV * V::lanes, [&](const KRange& k, index_t offset, bool first, bool) {
+        const RowTable<float> c{p.c};
+        const auto start = [&](V(&acc)[NV], index_t row) {
+          if (p.accumulate || !first) {
+            load_vectors<NV>(acc, c[row] + column, width);
+          } else {
+            unroll<NV>([&](auto j) { acc[j] = bias != nullptr ? V::load(bias + j * V::lanes) : V::set1(0.0f); });
+          }
+        };
+        const auto finish = [&](const V(&acc)[NV], index_t row) { store_vectors<NV>(acc, c[row] + column, width); };
+        panel_product<NV>(p.rows, RowTable<const float>{p.a}, k, panel + offset, start, finish);
+      });
+    });
+  }
+}
+
+template <int MR, int NV>
+RNNEXT_INLINE void outer_tile(const OuterProduct& p, index_t m, index_t k_begin, index_t k_end) {
+  constexpr index_t c_width = NV * V::lanes;
+  V acc[MR][NV];
+  unroll<MR>([&](auto r) { unroll<NV>([&](auto j) { acc[r][j] = V::load(p.c + (m + r) * c_width + j * V::lanes); }); });
+  const float* d = p.d + k_begin * p.d_stride;
+  for (index_t k = k_begin; k < k_end; ++k, d += p.d_stride) {
+    const float* a = p.a[k] + m;
+    if constexpr (MR <= NV) {
+      V left[MR];
+      unroll<MR>([&](auto r) { left[r] = V::set1(a[r]); });
+      unroll<NV>([&](auto j) {
+        const V right = V::load(d + j * V::lanes);
+        unroll<MR>([&](auto r) { acc[r][j] = fma(left[r], right, acc[r][j]); });
+      });
+    } else {
+      V right[NV];
+      unroll<NV>([&](auto j) { right[j] = V::load(d + j * V::lanes); });
+      unroll<MR>([&](auto r) {
+        const V left = V::set1(a[r]);
+        unroll<NV>([&](auto j) { acc[r][j] = fma(left, right[j], acc[r][j]); });
+      });
+    }
+  }
+  unroll<MR>([&](auto r) { unroll<NV>([&](auto j) { acc[r][j].store(p.c + (m + r) * c_width + j * V::lanes); }); });
+}
+
+inline void outer_product(const OuterProduct& p) {
+  constexpr index_t slice = 128;  // rows of d that stay in L1 while the rows of c pass by
+  dispatch_vectors<max_vectors>(ceil_div(p.width, V::lanes), [&](auto nv) {
+    constexpr int NV = nv;
+    for (index_t k = 0; k < p.k; k += slice) {
+      const index_t k_end = k + slice < p.k ? k + slice : p.k;
+      for_each_tile<NV>(p.m_end - p.m_begin, [&](auto mr, index_t row) {
+        constexpr int MR = mr;
+        outer_tile<MR, NV>(p, p.m_begin + row, k, k_end);
+      });
+    }
+  });
+}
+
+inline void column_sums(const ColumnSums& p) {
+  for (index_t j = 0; j < p.width; j += V::lanes) {
+    V sum = V::load(p.sums + j);
+    for (index_t k = 0; k < p.k; ++k) sum = sum + V::load(p.d + k * p.d_stride + j);
+    sum.store(p.sums + j);
+  }
+}

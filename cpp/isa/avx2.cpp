@@ -1,0 +1,52 @@
+// AVX2 with FMA: 8 lanes, 16 registers, tiles of 12 accumulators.
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../kernels.h"
+#include "inline.h"
+
+namespace rnnext {
+namespace {
+
+struct V {
+  static constexpr int lanes = 8;
+  static constexpr int flat_vectors = 2;
+  static constexpr int max_rows(int vectors) { return 12 / vectors; }
+
+  __m256 v;
+
+  static V load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  static V load_n(const float* p, index_t n) { return {_mm256_maskload_ps(p, first(n))}; }
+  static V set1(float x) { return {_mm256_set1_ps(x)}; }
+  void store(float* p) const { _mm256_storeu_ps(p, v); }
+  void store_n(float* p, index_t n) const { _mm256_maskstore_ps(p, first(n), v); }
+
+  static __m256i first(index_t n) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lane);
+  }
+};
+
+inline V operator+(V a, V b) { return {_mm256_add_ps(a.v, b.v)}; }
+inline V operator-(V a, V b) { return {_mm256_sub_ps(a.v, b.v)}; }
+inline V operator*(V a, V b) { return {_mm256_mul_ps(a.v, b.v)}; }
+inline V operator/(V a, V b) { return {_mm256_div_ps(a.v, b.v)}; }
+inline V fma(V a, V b, V c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+inline V min(V a, V b) { return {_mm256_min_ps(a.v, b.v)}; }
+inline V max(V a, V b) { return {_mm256_max_ps(a.v, b.v)}; }
+inline V round(V a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+inline V exp2_integral(V n) {
+  const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127));
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23))};
+}
+
+#include "kernels.inl"
+
+}  // namespace
+
+extern const KernelTable avx2_table;
+const KernelTable avx2_table = table("avx2");
+
+}  // namespace rnnext

@@ -1,0 +1,49 @@
+// AVX-512 F: 16 lanes, 32 registers, tiles of 24 accumulators.
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../kernels.h"
+#include "inline.h"
+
+namespace rnnext {
+namespace {
+
+struct V {
+  static constexpr int lanes = 16;
+  static constexpr int flat_vectors = 4;
+  static constexpr int max_rows(int vectors) { return vectors == 1 ? 14 : 24 / vectors; }
+
+  __m512 v;
+
+  static V load(const float* p) { return {_mm512_loadu_ps(p)}; }
+  static V load_n(const float* p, index_t n) { return {_mm512_maskz_loadu_ps(first(n), p)}; }
+  static V set1(float x) { return {_mm512_set1_ps(x)}; }
+  void store(float* p) const { _mm512_storeu_ps(p, v); }
+  void store_n(float* p, index_t n) const { _mm512_mask_storeu_ps(p, first(n), v); }
+
+  static __mmask16 first(index_t n) { return static_cast<__mmask16>((1u << static_cast<unsigned>(n)) - 1u); }
+};
+
+inline V operator+(V a, V b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline V operator-(V a, V b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline V operator*(V a, V b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline V operator/(V a, V b) { return {_mm512_div_ps(a.v, b.v)}; }
+inline V fma(V a, V b, V c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline V min(V a, V b) { return {_mm512_min_ps(a.v, b.v)}; }
+inline V max(V a, V b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline V round(V a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+inline V exp2_integral(V n) {
+  const __m512i exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23))};
+}
+
+#include "kernels.inl"
+
+}  // namespace
+
+extern const KernelTable avx512_table;
+const KernelTable avx512_table = table("avx512");
+
+}  // namespace rnnext

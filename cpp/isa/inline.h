@@ -1,0 +1,9 @@
+// How an ISA file says that a function must not stand on its own: left to itself the compiler keeps tiles out of line, and
+// vectors passed through memory.
+#pragma once
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#define RNNEXT_INLINE __forceinline
+#else
+#define RNNEXT_INLINE __attribute__((always_inline)) inline
+#endif

@@ -1,0 +1,50 @@
+// One lane of plain C++: the slowest and most readable; every other ISA is checked against it.
+#include <cstddef>
+#include <cstdint>
+
+#include "../kernels.h"
+#include "inline.h"
+
+namespace rnnext {
+namespace {
+
+struct V {
+  static constexpr int lanes = 1;
+  static constexpr int flat_vectors = 2;
+  static constexpr int max_rows(int vectors) { return vectors > 2 ? 2 : 4; }
+
+  float v;
+
+  static V load(const float* p) { return {*p}; }
+  static V load_n(const float* p, index_t) { return {*p}; }
+  static V set1(float x) { return {x}; }
+  void store(float* p) const { *p = v; }
+  void store_n(float* p, index_t) const { *p = v; }
+};
+
+inline V operator+(V a, V b) { return {a.v + b.v}; }
+inline V operator-(V a, V b) { return {a.v - b.v}; }
+inline V operator*(V a, V b) { return {a.v * b.v}; }
+inline V operator/(V a, V b) { return {a.v / b.v}; }
+inline V fma(V a, V b, V c) { return {a.v * b.v + c.v}; }
+inline V min(V a, V b) { return {a.v < b.v ? a.v : b.v}; }
+inline V max(V a, V b) { return {a.v > b.v ? a.v : b.v}; }
+// Adding and taking away 1.5 * 2^23 leaves the nearest integer; arguments here are far smaller.
+inline V round(V a) {
+  const V shift = V::set1(12582912.0f);
+  return (a + shift) - shift;
+}
+inline V exp2_integral(V n) {
+  const bool number = n.v == n.v;  // a NaN has no integer; what is returned for it meets a NaN again
+  const std::int32_t exponent = number ? static_cast<std::int32_t>(n.v) : 0;
+  return {__builtin_bit_cast(float, static_cast<std::uint32_t>(exponent + 127) << 23)};
+}
+
+#include "kernels.inl"
+
+}  // namespace
+
+extern const KernelTable scalar_table;
+const KernelTable scalar_table = table("scalar");
+
+}  // namespace rnnext

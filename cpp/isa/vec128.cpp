@@ -1,0 +1,71 @@
+// 128-bit vectors in the compiler's own vector types: NEON on 64-bit Arm, SSE2 on any x86-64, and whatever else has them.
+#include <cstddef>
+#include <cstdint>
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#include "../kernels.h"
+#include "inline.h"
+
+namespace rnnext {
+namespace {
+
+using f32x4 = float __attribute__((vector_size(16)));
+using i32x4 = std::int32_t __attribute__((vector_size(16)));
+using f32x4_unaligned = float __attribute__((vector_size(16), aligned(4), may_alias));
+
+struct V {
+  static constexpr int lanes = 4;
+#if defined(__aarch64__)
+  static constexpr int flat_vectors = 4;
+  static constexpr int max_rows(int vectors) { return vectors == 1 ? 12 : 24 / vectors; }
+#else
+  static constexpr int flat_vectors = 2;
+  static constexpr int max_rows(int vectors) { return 12 / vectors; }
+#endif
+
+  f32x4 v;
+
+  static V load(const float* p) { return {*reinterpret_cast<const f32x4_unaligned*>(p)}; }
+  static V load_n(const float* p, index_t n) {
+    f32x4 v{};
+    for (index_t i = 0; i < n; ++i) v[i] = p[i];
+    return {v};
+  }
+  static V set1(float x) { return {f32x4{x, x, x, x}}; }
+  void store(float* p) const { *reinterpret_cast<f32x4_unaligned*>(p) = v; }
+  void store_n(float* p, index_t n) const {
+    for (index_t i = 0; i < n; ++i) p[i] = v[i];
+  }
+};
+
+inline V operator+(V a, V b) { return {a.v + b.v}; }
+inline V operator-(V a, V b) { return {a.v - b.v}; }
+inline V operator*(V a, V b) { return {a.v * b.v}; }
+inline V operator/(V a, V b) { return {a.v / b.v}; }
+#if defined(__aarch64__)
+inline V fma(V a, V b, V c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
+#else
+inline V fma(V a, V b, V c) { return {a.v * b.v + c.v}; }
+#endif
+inline V min(V a, V b) { return {a.v < b.v ? a.v : b.v}; }
+inline V max(V a, V b) { return {a.v > b.v ? a.v : b.v}; }
+// Adding and taking away 1.5 * 2^23 leaves the nearest integer; arguments here are far smaller.
+inline V round(V a) {
+  const V shift = V::set1(12582912.0f);
+  return (a + shift) - shift;
+}
+inline V exp2_integral(V n) {
+  const i32x4 exponent = (__builtin_convertvector(n.v, i32x4) + 127) << 23;
+  return {reinterpret_cast<f32x4>(exponent)};
+}
+
+#include "kernels.inl"
+
+}  // namespace
+
+extern const KernelTable vec128_table;
+const KernelTable vec128_table = table("vec128");
+
+}  // namespace rnnext

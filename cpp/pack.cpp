@@ -1,0 +1,87 @@
+#include "pack.h"
+
+#include <algorithm>
+
+namespace rnnext {
+
+BlockSigns block_signs(const CellTraits& cell, bool update_gate_writes) {
+  BlockSigns signs{{1.0f, 1.0f, 1.0f, 1.0f}};
+  if (update_gate_writes && cell.update_block >= 0) signs.of[static_cast<std::size_t>(cell.update_block)] = -1.0f;
+  return signs;
+}
+
+namespace {
+
+struct Block {
+  index_t column;  // of Keras's kernel
+  float sign;
+};
+
+Block block(const Operand& op, const BlockSigns& signs, index_t units, int slot) {
+  const auto b = static_cast<std::size_t>(op.blocks[static_cast<std::size_t>(slot)]);
+  return {static_cast<index_t>(b) * units, signs.of[b]};
+}
+
+}  // namespace
+
+void pack_gates(View<const float, 2> w, const Operand& op, const BlockSigns& signs, const PanelLayout& layout, index_t begin,
+                index_t end, float* packed) {
+  const index_t rows = w.shape[0];
+  for (index_t p = begin; p < end; ++p) {
+    const index_t width = layout.width(p);
+    const index_t row_floats = layout.row_floats(op, p);
+    float* panel = packed + layout.panel_offset(op, p, rows);
+    for (index_t k = 0; k < rows; ++k, panel += row_floats) {
+      for (int slot = 0; slot < op.slots; ++slot) {
+        const auto [column, sign] = block(op, signs, layout.units, slot);
+        const float* from = &w(k, column + p * layout.lanes);
+        for (index_t l = 0; l < width; ++l) panel[slot * width + l] = sign * from[l];
+      }
+      std::fill(panel + op.slots * width, panel + row_floats, 0.0f);
+    }
+  }
+}
+
+void unpack_gates(const float* packed, const Operand& op, const BlockSigns& signs, const PanelLayout& layout, index_t begin,
+                  index_t end, View<float, 2> dw) {
+  for (index_t p = 0; p < layout.panels(); ++p) {
+    const index_t width = layout.width(p);
+    const index_t row_floats = layout.row_floats(op, p);
+    const float* panel = packed + layout.panel_offset(op, p, dw.shape[0]);
+    for (index_t k = begin; k < end; ++k) {
+      for (int slot = 0; slot < op.slots; ++slot) {
+        const auto [column, sign] = block(op, signs, layout.units, slot);
+        float* to = &dw(k, column + p * layout.lanes);
+        for (index_t l = 0; l < width; ++l) to[l] = sign * panel[k * row_floats + slot * width + l];
+      }
+    }
+  }
+}
+
+index_t transposed_floats(index_t columns, index_t run, const Operand& op, const PanelLayout& layout) {
+  const index_t depth = op.slots * layout.units;
+  return columns / run * run * depth + layout.round_up(columns % run) * depth;
+}
+
+void pack_transposed(View<const float, 2> w, const Operand& op, const BlockSigns& signs, const PanelLayout& layout, index_t run,
+                     index_t begin, index_t end, float* packed) {
+  const index_t depth = op.slots * layout.units;
+  for (index_t r = begin; r < end; ++r) {
+    const index_t first = r * run;
+    const index_t width = std::min(run, w.shape[0] - first);
+    const index_t row_floats = layout.round_up(width);
+    float* to = packed + first * depth;
+    for (index_t p = 0; p < layout.panels(); ++p) {
+      for (int slot = 0; slot < op.slots; ++slot) {
+        const auto [column, sign] = block(op, signs, layout.units, slot);
+        for (index_t l = 0; l < layout.width(p); ++l, to += row_floats) {
+          const index_t from = column + p * layout.lanes + l;
+          for (index_t m = 0; m < width; ++m) to[m] = sign * w(first + m, from);
+          std::fill(to + width, to + row_floats, 0.0f);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace rnnext

@@ -1,0 +1,130 @@
+#include "parallel.h"
+
+#include <cstdlib>
+#include <thread>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
+
+namespace rnnext {
+namespace {
+
+// Flushes denormals to zero, in operands and in results, while it lives.
+class FlushDenormals {
+ public:
+  FlushDenormals(const FlushDenormals&) = delete;
+  FlushDenormals& operator=(const FlushDenormals&) = delete;
+#if defined(__x86_64__) || defined(_M_X64)
+  FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040u); }  // FTZ and DAZ
+  ~FlushDenormals() { _mm_setcsr(saved_); }
+
+ private:
+  unsigned saved_;
+#elif defined(__aarch64__)
+  FlushDenormals() {
+    __asm__ volatile("mrs %0, fpcr" : "=r"(saved_));
+    __asm__ volatile("msr fpcr, %0" : : "r"(saved_ | (1ull << 24)));  // FZ
+  }
+  ~FlushDenormals() { __asm__ volatile("msr fpcr, %0" : : "r"(saved_)); }
+
+ private:
+  unsigned long long saved_;
+#else
+  FlushDenormals() {}
+  ~FlushDenormals() {}
+#endif
+};
+
+void pause() {
+#if defined(__x86_64__) || defined(_M_X64)
+  _mm_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+std::atomic<int> chosen_threads{0};  // 0: nothing chosen in this program
+
+// A child of fork has none of its parent's OpenMP threads, and libgomp would wait for them for ever.
+std::atomic<bool> in_forked_child{false};
+#if defined(__unix__) || defined(__APPLE__)
+const int fork_watch = pthread_atfork(nullptr, nullptr, [] { in_forked_child = true; });
+#endif
+
+int environment_threads() {
+  const char* text = std::getenv("RNNEXT_NUM_THREADS");
+  const int n = text != nullptr ? std::atoi(text) : 0;
+  return n > 0 ? n : 0;
+}
+
+}  // namespace
+
+void Barrier::wait() {
+  if (count_ == 1) return;
+  const unsigned generation = generation_.load(std::memory_order_acquire);
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == count_) {
+    arrived_.store(0, std::memory_order_relaxed);
+    generation_.store(generation + 1, std::memory_order_release);
+    return;
+  }
+  for (int spins = 0; generation_.load(std::memory_order_acquire) == generation; ++spins) {
+    if (spins < 2000) {
+      pause();
+    } else {
+      std::this_thread::yield();
+    }
+  }
+}
+
+void run_team(int threads, void (*body)(const Member&, void*), void* context) {
+  Barrier all;
+  if (threads <= 1) {
+    const FlushDenormals flush;
+    body({0, 1, all}, context);
+    return;
+  }
+#ifdef _OPENMP
+#pragma omp parallel num_threads(threads)
+  {
+    const int size = omp_get_num_threads();
+#pragma omp single
+    all.reset(size);
+    const FlushDenormals flush;
+    body({omp_get_thread_num(), size, all}, context);
+  }
+#else
+  const FlushDenormals flush;
+  body({0, 1, all}, context);
+#endif
+}
+
+bool openmp_available() {
+#ifdef _OPENMP
+  return true;
+#else
+  return false;
+#endif
+}
+
+int num_threads() {
+#ifdef _OPENMP
+  if (in_forked_child) return 1;
+  if (const int n = chosen_threads; n > 0) return n;
+  static const int from_environment = environment_threads();
+  if (from_environment > 0) return from_environment;
+  return omp_get_max_threads();
+#else
+  return 1;
+#endif
+}
+
+void set_num_threads(int n) { chosen_threads = n; }
+
+}  // namespace rnnext

@@ -1,0 +1,46 @@
+// A team of threads for one call, and the only place that knows OpenMP. Every member runs with denormals flushed to zero, and
+// the caller's floating-point mode comes back afterwards.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+
+namespace rnnext {
+
+// Where threads wait for each other: a bounded spin, then the processor is yielded, so that a busy neighbour costs little.
+class Barrier {
+ public:
+  void reset(int count) { count_ = count; }
+  void wait();
+
+ private:
+  int count_ = 1;
+  alignas(64) std::atomic<int> arrived_{0};
+  alignas(64) std::atomic<unsigned> generation_{0};
+};
+
+struct Member {
+  int id;
+  int size;       // of the team; may be less than was asked for
+  Barrier& all;
+};
+
+// Runs body(Member) on up to `threads` threads and returns when all are done. The body must not throw.
+void run_team(int threads, void (*body)(const Member&, void*), void* context);
+
+template <class F>
+void parallel(int threads, F&& body) {
+  run_team(threads, [](const Member& member, void* context) { (*static_cast<F*>(context))(member); }, &body);
+}
+
+int num_threads();           // what a call may use now
+void set_num_threads(int n); // n >= 1
+bool openmp_available();
+
+// Member m's share [begin, end) of n things.
+struct Range {
+  std::ptrdiff_t begin, end;
+};
+inline Range share(std::ptrdiff_t n, int member, int members) { return {n * member / members, n * (member + 1) / members}; }
+
+}  // namespace rnnext

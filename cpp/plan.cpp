@@ -1,0 +1,51 @@
+#include "plan.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace rnnext {
+namespace {
+
+// A processor in rough figures; only the order of the alternatives depends on them.
+constexpr double flops_per_second = 60e9;       // of one core in the tiles
+constexpr double near_bytes = 700e3;            // what L2 keeps of the recurrent weights
+constexpr double near_bytes_per_second = 60e9;  // from L2
+constexpr double far_bytes_per_second = 15e9;   // from behind it
+constexpr double barrier_seconds = 1.5e-6;
+constexpr double worth_a_thread = 1e6;          // operations
+
+double step_seconds(const Work& work, int row_groups, int unit_groups) {
+  const double rows = std::ceil(static_cast<double>(work.tokens) / static_cast<double>(std::max<index_t>(work.steps, 1)) / row_groups);
+  const double units = static_cast<double>(work.units);
+  const double weights = units * units * static_cast<double>(work.gates) / unit_groups;
+  const double tile_rows = std::ceil(rows / 2) * 2;  // a lone row uses half of a tile
+  const double arithmetic = 2 * weights * tile_rows / flops_per_second;
+  const double bytes = 4 * weights;
+  const double streaming = bytes / (bytes <= near_bytes ? near_bytes_per_second : far_bytes_per_second);
+  const double waiting = unit_groups > 1 ? work.barriers * barrier_seconds * std::log2(2.0 * unit_groups) : 0.0;
+  return std::max(arithmetic, streaming) + waiting;
+}
+
+}  // namespace
+
+int threads_for(const Work& work, int available) {
+  const double operations = 2.0 * static_cast<double>(work.tokens) * static_cast<double>(work.inputs + work.units) *
+                            static_cast<double>(work.gates * work.units) * (work.backward ? 3 : 1);
+  return static_cast<int>(std::clamp(operations / worth_a_thread, 1.0, static_cast<double>(available)));
+}
+
+Plan make_plan(const Work& work, int threads) {
+  Plan best{1, 1};
+  double best_seconds = step_seconds(work, 1, 1);
+  for (int unit_groups = 1; unit_groups <= threads; ++unit_groups) {
+    const int row_groups = static_cast<int>(std::min<index_t>(threads / unit_groups, std::max<index_t>(work.rows, 1)));
+    const double seconds = step_seconds(work, row_groups, unit_groups);
+    if (seconds < best_seconds) {
+      best = {row_groups, unit_groups};
+      best_seconds = seconds;
+    }
+  }
+  return best;
+}
+
+}  // namespace rnnext

@@ -1,0 +1,30 @@
+// How many threads a call gets and how they share it, from the work alone: no timing, no per-shape set-up.
+#pragma once
+
+#include "kernels.h"
+
+namespace rnnext {
+
+struct Work {
+  index_t tokens;       // steps times rows, without padding
+  index_t steps;
+  index_t rows;
+  index_t inputs;
+  index_t units;
+  index_t gates;
+  bool backward;
+  int barriers;         // a step needs when threads share rows
+};
+
+// `row_groups` groups of `unit_groups` threads. A group owns rows and walks all their steps without waiting for the others; the
+// threads of a group share the hidden units and meet in every step.
+struct Plan {
+  int row_groups;
+  int unit_groups;
+  int threads() const { return row_groups * unit_groups; }
+};
+
+int threads_for(const Work& work, int available);
+Plan make_plan(const Work& work, int threads);
+
+}  // namespace rnnext

@@ -1,0 +1,65 @@
+// The time loop: a recurrent layer over whole sequences, forward and backward. Knows steps, rows, lengths and which product
+// when; a gate is the cells' business and a vector the kernels'. Views are checked by the caller.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "buffer.h"
+#include "cells.h"
+#include "pack.h"
+#include "schedule.h"
+#include "view.h"
+
+namespace rnnext {
+
+struct Forward {
+  Cell cell;
+  bool update_gate_writes;
+  View<const float, 3> x;                // [B, T, I], the last stride is 1
+  View<const float, 2> kernel;           // [I, G*H]
+  View<const float, 2> recurrent_kernel; // [H, G*H]
+  View<const float, 2> bias;             // [1, G*H]; reset after: [2, G*H]; may be null
+  View<const float, 2> h0, c0;           // [B, H]; null is zeros
+  View<float, 3> y;                      // [B, T, H]; null if only the last state is wanted
+  View<float, 2> h_T, c_T;               // [B, H]; c_T for cells that have one
+};
+
+// What a forward pass leaves for its backward pass. Blocks of states start with the initial one: h_prev of step 0 is no special
+// case. Rows are in the schedule's order. Refers to x, so x must live as long and stay as it was.
+struct Tape {
+  Cell cell;
+  bool update_gate_writes;
+  bool has_bias;
+  index_t inputs;
+  index_t units;
+  Schedule schedule;
+  std::vector<const float*> x_rows;  // [tokens] of [I]
+  index_t state_stride;
+  index_t record_stride;
+  Buffer h;      // [B + tokens, state_stride]
+  Buffer c;      // the same
+  Buffer rh;     // [tokens, state_stride], r ⊙ h_prev
+  Buffer gates;  // [tokens, record_stride]
+  Buffer input_t;                     // packed transposed kernel
+  std::array<Buffer, 2> recurrent_t;  // packed transposed recurrent kernels, by operand
+
+  std::size_t nbytes() const;
+};
+
+struct Backward {
+  View<const float, 3> dy;         // [B, T, H], or null
+  View<const float, 2> dh_T, dc_T; // [B, H], or null
+  View<float, 3> dx;               // [B, T, I], or null if not wanted
+  View<float, 2> dkernel;          // [I, G*H]
+  View<float, 2> drecurrent;       // [H, G*H]
+  View<float, 2> dbias;            // [1, G*H]; reset after: [2, G*H]; may be null
+  View<float, 2> dh0, dc0;         // [B, H]; dc0 for cells that have one
+};
+
+// Returns the tape if it is wanted, else null.
+std::unique_ptr<Tape> recurrent_forward(const Forward& args, Schedule schedule, bool keep_tape);
+
+void recurrent_backward(const Tape& tape, const Backward& args);
+
+}  // namespace rnnext

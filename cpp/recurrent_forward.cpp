@@ -1,0 +1,313 @@
+#include <algorithm>
+#include <cstring>
+
+#include "dispatch.h"
+#include "parallel.h"
+#include "plan.h"
+#include "recurrent.h"
+
+namespace rnnext {
+namespace {
+
+index_t cache_lines(index_t floats) { return (floats + 15) / 16 * 16; }
+
+std::size_t floats(index_t rows, index_t stride) { return static_cast<std::size_t>(rows * stride); }
+
+// The packed right-hand sides of one call.
+struct Packed {
+  Buffer input;
+  Buffer input_bias;
+  std::array<Buffer, 2> recurrent;
+  Buffer recurrent_bias;  // [H]
+};
+
+class ForwardPass {
+ public:
+  ForwardPass(const Forward& args, Tape& tape, bool keep_tape);
+  void run();
+
+ private:
+  void pack(const Member& member);
+  void pack_bias();
+  void load_states(const Member& member);
+  void walk(const Member& member, const Plan& plan);
+  void project(index_t begin, index_t end, const RowSet& rows, Range panels, std::vector<const float*>& from,
+               std::vector<float*>& to);
+  void step(index_t t, const RowSet& rows, Range flat, Barrier& group);
+  void copy_outputs(index_t t, const RowSet& rows, Range units);
+  void finish_rows(const RowSet& rows, int member, int members);
+
+  index_t gates_row(index_t t, index_t row) const { return keep_tape_ ? s_.token(t, row) : t % block_ * s_.rows + row; }
+  // The state after t steps.
+  index_t state_row(index_t t, index_t row) const {
+    if (!keep_tape_) return t % 2 * s_.rows + row;
+    return t == 0 ? row : s_.rows + s_.token(t - 1, row);
+  }
+  index_t rh_row(index_t t, index_t row) const { return keep_tape_ ? s_.token(t, row) : row; }
+
+  const Forward& args_;
+  Tape& tape_;
+  const Schedule& s_;
+  const KernelTable& k_;
+  const CellTraits& cell_;
+  const bool keep_tape_;
+  const PanelLayout layout_;
+  const index_t flat_runs_;  // of the hidden units
+  Work work_;
+  int threads_;
+  index_t block_;  // steps whose input products are computed together
+  Packed packed_;
+  std::unique_ptr<Barrier[]> groups_;
+  std::vector<std::vector<const float*>> from_;  // by member: rows of the block's products
+  std::vector<std::vector<float*>> to_;
+};
+
+// Enough rows for the weights to be worth loading, few enough for the records to stay near.
+index_t block_steps(index_t rows, index_t record_bytes) {
+  constexpr index_t near_bytes = 256 << 10;
+  constexpr index_t least_rows = 24;
+  const index_t fitting = near_bytes / std::max<index_t>(rows * record_bytes, 1);
+  return std::clamp<index_t>(fitting, (least_rows + rows - 1) / std::max<index_t>(rows, 1), 64);
+}
+
+ForwardPass::ForwardPass(const Forward& args, Tape& tape, bool keep_tape)
+    : args_(args),
+      tape_(tape),
+      s_(tape.schedule),
+      k_(kernels()),
+      cell_(traits(args.cell)),
+      keep_tape_(keep_tape),
+      layout_{tape.units, k_.lanes},
+      flat_runs_((layout_.panels() + k_.flat_vectors - 1) / k_.flat_vectors),
+      work_{s_.tokens(), s_.steps, s_.rows, tape.inputs, tape.units, cell_.gates, keep_tape, cell_.has_rh ? 2 : 1},
+      threads_(threads_for(work_, num_threads())) {
+  const index_t group_rows = s_.rows / make_plan(work_, threads_).row_groups;
+  block_ = std::max<index_t>(1, block_steps(std::max<index_t>(group_rows, 1), tape.record_stride * 4));
+  const index_t records = keep_tape ? s_.tokens() : block_ * s_.rows;
+  const index_t states = keep_tape ? s_.rows + s_.tokens() : 2 * s_.rows;
+  tape.gates = Buffer(floats(records, tape.record_stride));
+  tape.h = Buffer(floats(states, tape.state_stride));
+  if (cell_.has_c) tape.c = Buffer(floats(states, tape.state_stride));
+  if (cell_.has_rh) tape.rh = Buffer(floats(keep_tape ? s_.tokens() : s_.rows, tape.state_stride));
+  packed_.input = Buffer(floats(layout_.packed_floats(cell_.input, tape.inputs), 1));
+  packed_.input_bias = Buffer(floats(layout_.packed_floats(cell_.input, 1), 1));
+  packed_.recurrent_bias = Buffer(floats(tape.units, 1));
+  const index_t run = k_.lanes * k_.flat_vectors;
+  for (int i = 0; i < cell_.recurrent_count; ++i) {
+    const auto n = static_cast<std::size_t>(i);
+    packed_.recurrent[n] = Buffer(floats(layout_.packed_floats(cell_.recurrent[n], tape.units), 1));
+    if (keep_tape) tape.recurrent_t[n] = Buffer(floats(transposed_floats(tape.units, run, cell_.recurrent[n], layout_), 1));
+  }
+  if (keep_tape) tape.input_t = Buffer(floats(transposed_floats(tape.inputs, run, cell_.input, layout_), 1));
+  groups_ = std::make_unique<Barrier[]>(static_cast<std::size_t>(threads_));
+  from_.resize(static_cast<std::size_t>(threads_));
+  to_.resize(static_cast<std::size_t>(threads_));
+  for (auto& v : from_) v.resize(floats(block_, s_.rows));
+  for (auto& v : to_) v.resize(floats(block_, s_.rows));
+  tape.x_rows.resize(static_cast<std::size_t>(s_.tokens()));
+  for (index_t t = 0; t < s_.steps; ++t) {
+    for (index_t r = 0; r < s_.alive(t); ++r) {
+      tape.x_rows[static_cast<std::size_t>(s_.token(t, r))] =
+          args.x.data + s_.order[static_cast<std::size_t>(r)] * args.x.strides[0] + s_.input_position(r, t) * args.x.strides[1];
+    }
+  }
+}
+
+void ForwardPass::run() {
+  pack_bias();
+  parallel(threads_, [&](const Member& member) {
+    const Plan plan = make_plan(work_, member.size);
+    if (member.id == 0) {
+      for (int g = 0; g < plan.row_groups; ++g) groups_[static_cast<std::size_t>(g)].reset(plan.unit_groups);
+    }
+    pack(member);
+    load_states(member);
+    member.all.wait();
+    if (member.id < plan.threads()) walk(member, plan);
+  });
+}
+
+void ForwardPass::pack(const Member& member) {
+  const BlockSigns signs = block_signs(cell_, args_.update_gate_writes);
+  const Range panels = share(layout_.panels(), member.id, member.size);
+  pack_gates(args_.kernel, cell_.input, signs, layout_, panels.begin, panels.end, packed_.input.data());
+  const index_t run = k_.lanes * k_.flat_vectors;
+  for (int i = 0; i < cell_.recurrent_count; ++i) {
+    const auto n = static_cast<std::size_t>(i);
+    pack_gates(args_.recurrent_kernel, cell_.recurrent[n], signs, layout_, panels.begin, panels.end, packed_.recurrent[n].data());
+    if (!keep_tape_) continue;
+    const Range runs = share(flat_runs_, member.id, member.size);
+    pack_transposed(args_.recurrent_kernel, cell_.recurrent[n], signs, layout_, run, runs.begin, runs.end,
+                    tape_.recurrent_t[n].data());
+  }
+  if (!keep_tape_) return;
+  const Range runs = share((tape_.inputs + run - 1) / run, member.id, member.size);
+  pack_transposed(args_.kernel, cell_.input, signs, layout_, run, runs.begin, runs.end, tape_.input_t.data());
+}
+
+void ForwardPass::pack_bias() {
+  const index_t width = cell_.gates * tape_.units;
+  std::vector<float> sums(static_cast<std::size_t>(width), 0.0f);
+  std::fill_n(packed_.recurrent_bias.data(), packed_.recurrent_bias.size(), 0.0f);
+  const BlockSigns signs = block_signs(cell_, args_.update_gate_writes);
+  if (args_.bias) {
+    for (index_t j = 0; j < width; ++j) sums[static_cast<std::size_t>(j)] = args_.bias(index_t{0}, j);
+    if (cell_.has_recurrent_bias) {
+      // Both biases of a gate add up; the candidate's recurrent one stays apart, behind the reset gate.
+      const index_t candidate = (cell_.gates - 1) * tape_.units;
+      for (index_t j = 0; j < candidate; ++j) sums[static_cast<std::size_t>(j)] += args_.bias(index_t{1}, j);
+      for (index_t u = 0; u < tape_.units; ++u) packed_.recurrent_bias.data()[u] = args_.bias(index_t{1}, candidate + u);
+    }
+  }
+  pack_gates(view<2>(static_cast<const float*>(sums.data()), {1, width}), cell_.input, signs, layout_, 0, layout_.panels(),
+             packed_.input_bias.data());
+}
+
+void load_state(View<const float, 2> from, index_t row, float* to, index_t units) {
+  if (from) {
+    for (index_t u = 0; u < units; ++u) to[u] = from(row, u);
+  } else {
+    std::fill_n(to, units, 0.0f);
+  }
+}
+
+void ForwardPass::load_states(const Member& member) {
+  const Range rows = share(s_.rows, member.id, member.size);
+  for (index_t r = rows.begin; r < rows.end; ++r) {
+    const index_t caller = s_.order[static_cast<std::size_t>(r)];
+    load_state(args_.h0, caller, tape_.h.data() + r * tape_.state_stride, tape_.units);
+    if (cell_.has_c) load_state(args_.c0, caller, tape_.c.data() + r * tape_.state_stride, tape_.units);
+  }
+}
+
+void ForwardPass::walk(const Member& member, const Plan& plan) {
+  const int group = member.id / plan.unit_groups;
+  const int part = member.id % plan.unit_groups;
+  const RowSet rows = row_set(s_, group, plan.row_groups);
+  const Range flat = share(flat_runs_, part, plan.unit_groups);
+  const Range panels{flat.begin * k_.flat_vectors, std::min<index_t>(flat.end * k_.flat_vectors, layout_.panels())};
+  const Range units{panels.begin * k_.lanes, std::min<index_t>(panels.end * k_.lanes, tape_.units)};
+  Barrier& barrier = groups_[static_cast<std::size_t>(group)];
+  const auto id = static_cast<std::size_t>(member.id);
+  for (index_t t = 0; t < s_.steps; ++t) {
+    if (t % block_ == 0) project(t, std::min(t + block_, s_.steps), rows, panels, from_[id], to_[id]);
+    step(t, rows, panels, barrier);
+    if (args_.y) copy_outputs(t, rows, units);
+  }
+  finish_rows(rows, part, plan.unit_groups);
+}
+
+// The input's part of the gates, for all steps of a block at once.
+void ForwardPass::project(index_t begin, index_t end, const RowSet& rows, Range panels, std::vector<const float*>& from,
+                          std::vector<float*>& to) {
+  std::size_t n = 0;
+  for (index_t t = begin; t < end; ++t) {
+    const index_t alive = rows.alive(s_.alive(t));
+    for (index_t i = 0; i < alive; ++i, ++n) {
+      from[n] = tape_.x_rows[static_cast<std::size_t>(s_.token(t, rows.row(i)))];
+      to[n] = tape_.gates.data() + gates_row(t, rows.row(i)) * tape_.record_stride;
+    }
+  }
+  const index_t slots = cell_.input.slots;
+  const index_t full = layout_.full();
+  const Columns columns{0,    full, slots * k_.lanes, cell_.record_slots * k_.lanes, full * cell_.record_slots * k_.lanes,
+                        slots * layout_.tail()};
+  constexpr index_t run = 64;
+  const index_t inputs = tape_.inputs;
+  k_.product({.a = from.data(),
+              .c = to.data(),
+              .rows = static_cast<index_t>(n),
+              .k = {0, inputs / run, run, run, inputs / run * run, inputs % run},
+              .n = columns,
+              .b = packed_.input.data(),
+              .bias = packed_.input_bias.data(),
+              .accumulate = false,
+              .run_begin = panels.begin,
+              .run_end = panels.end});
+}
+
+void ForwardPass::step(index_t t, const RowSet& rows, Range panels, Barrier& group) {
+  const index_t first = rows.first;
+  const index_t state = tape_.state_stride * rows.step;
+  CellStep args{};
+  args.rows = rows.alive(s_.alive(t));
+  args.units = tape_.units;
+  args.panel_begin = panels.begin;
+  args.panel_end = panels.end;
+  args.h_prev = tape_.h.data() + state_row(t, first) * tape_.state_stride;
+  args.h = tape_.h.data() + state_row(t + 1, first) * tape_.state_stride;
+  args.h_prev_stride = args.h_stride = state;
+  if (cell_.has_c) {
+    args.c_prev = tape_.c.data() + state_row(t, first) * tape_.state_stride;
+    args.c = tape_.c.data() + state_row(t + 1, first) * tape_.state_stride;
+    args.c_prev_stride = args.c_stride = state;
+  }
+  if (cell_.has_rh) {
+    args.rh = tape_.rh.data() + rh_row(t, first) * tape_.state_stride;
+    args.rh_stride = state;
+  }
+  args.gates = tape_.gates.data() + gates_row(t, first) * tape_.record_stride;
+  args.gates_stride = tape_.record_stride * rows.step;
+  args.weights[0] = packed_.recurrent[0].data();
+  args.weights[1] = packed_.recurrent[1].data();
+  args.bias = packed_.recurrent_bias.data();
+  const CellKernels& cell = k_.cells[static_cast<int>(args_.cell)];
+  for (int phase = 0; phase < cell.forward_phases; ++phase) {
+    cell.forward[phase](args);
+    group.wait();
+  }
+}
+
+void ForwardPass::copy_outputs(index_t t, const RowSet& rows, Range units) {
+  const index_t alive = rows.alive(s_.alive(t));
+  for (index_t i = 0; i < alive; ++i) {
+    const index_t row = rows.row(i);
+    const float* h = tape_.h.data() + state_row(t + 1, row) * tape_.state_stride;
+    float* y = &args_.y(s_.order[static_cast<std::size_t>(row)], s_.first_output(row) + t, index_t{0});
+    std::copy(h + units.begin, h + units.end, y + units.begin);
+  }
+}
+
+// Last states, and the outputs where a row has no token: 0 before its first step, its last state after its last.
+void ForwardPass::finish_rows(const RowSet& rows, int member, int members) {
+  const index_t units = tape_.units;
+  const Range mine = share(rows.count, member, members);
+  for (index_t i = mine.begin; i < mine.end; ++i) {
+    const index_t row = rows.row(i);
+    const index_t caller = s_.order[static_cast<std::size_t>(row)];
+    const index_t length = s_.lengths[static_cast<std::size_t>(row)];
+    const float* h = tape_.h.data() + state_row(length, row) * tape_.state_stride;
+    std::copy_n(h, units, &args_.h_T(caller, index_t{0}));
+    if (cell_.has_c) {
+      std::copy_n(tape_.c.data() + state_row(length, row) * tape_.state_stride, units, &args_.c_T(caller, index_t{0}));
+    }
+    if (!args_.y) continue;
+    const index_t first = s_.first_output(row);
+    for (index_t t = 0; t < first; ++t) std::fill_n(&args_.y(caller, t, index_t{0}), units, 0.0f);
+    for (index_t t = first + length; t < s_.positions; ++t) std::copy_n(h, units, &args_.y(caller, t, index_t{0}));
+  }
+}
+
+}  // namespace
+
+std::size_t Tape::nbytes() const {
+  std::size_t n = h.size() + c.size() + rh.size() + gates.size() + input_t.size();
+  for (const Buffer& b : recurrent_t) n += b.size();
+  return n * sizeof(float) + x_rows.size() * sizeof(float*);
+}
+
+std::unique_ptr<Tape> recurrent_forward(const Forward& args, Schedule schedule, bool keep_tape) {
+  auto tape = std::make_unique<Tape>();
+  tape->cell = args.cell;
+  tape->update_gate_writes = args.update_gate_writes;
+  tape->has_bias = static_cast<bool>(args.bias);
+  tape->inputs = args.x.shape[2];
+  tape->units = args.recurrent_kernel.shape[0];
+  tape->schedule = std::move(schedule);
+  tape->state_stride = cache_lines(tape->units);
+  tape->record_stride = cache_lines(traits(args.cell).record_slots * tape->units);
+  ForwardPass(args, *tape, keep_tape).run();
+  return keep_tape ? std::move(tape) : nullptr;
+}
+
+}  // namespace rnnext

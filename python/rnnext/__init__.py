@@ -1,0 +1,25 @@
+"""rnnext: LSTM and GRU text classifiers, trained and run at the speed of the CPU, with the API of Keras 3."""
+
+from rnnext import callbacks, initializers, layers, losses, metrics, models, optimizers, preprocessing, utils
+from rnnext._config import get_num_threads, set_num_threads, show_config
+from rnnext._version import __version__
+from rnnext.layers import Input
+from rnnext.models import Sequential
+
+__all__ = [
+    "Input",
+    "Sequential",
+    "__version__",
+    "callbacks",
+    "get_num_threads",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "optimizers",
+    "preprocessing",
+    "set_num_threads",
+    "show_config",
+    "utils",
+]

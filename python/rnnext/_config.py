@@ -1,0 +1,43 @@
+"""How the engine was built and how it runs here."""
+
+from __future__ import annotations
+
+import sys
+from typing import TextIO
+
+from rnnext import _core
+from rnnext._version import __version__
+
+
+def set_num_threads(count: int) -> None:
+    """Use up to `count` threads from now on, whatever RNNEXT_NUM_THREADS and OMP_NUM_THREADS say.
+
+    Results do not depend on it, bit for bit. ValueError if `count` is less than 1.
+    """
+    _core.set_num_threads(count)
+
+
+def get_num_threads() -> int:
+    """The number of threads that a call may use; small calls use fewer."""
+    return _core.get_num_threads()
+
+
+def show_config(file: TextIO | None = None) -> None:
+    """Print version, compiler, instruction sets compiled and selected, threads and OpenMP."""
+    config = _core.config()
+
+    def listed(key: str) -> str:
+        names = config[key]
+        return ", ".join(names) if isinstance(names, list) else str(names)
+
+    lines = {
+        "rnnext": __version__,
+        "compiler": config["compiler"],
+        "ISAs compiled": listed("isas_compiled"),
+        "ISAs available": listed("isas_available"),
+        "ISA selected": config["isa"],
+        "threads": config["threads"],
+        "OpenMP": "yes" if config["openmp"] else "no (one thread; rebuild with OpenMP for more)",
+    }
+    for name, value in lines.items():
+        print(f"{name:<15} {value}", file=file or sys.stdout)

@@ -1,0 +1,65 @@
+"""The C++ engine. Everything here checks its arguments and releases the GIL."""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+_F32 = npt.NDArray[np.float32]
+_I64 = npt.NDArray[np.int64]
+_Cell = Literal["lstm", "gru_reset_after", "gru_reset_before"]
+
+class Tape:
+    """What a forward pass saved for its backward pass. It can be played back any number of times."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+
+def recurrent_forward(
+    cell: _Cell,
+    x: _F32,  # [B, T, I]
+    kernel: _F32,  # [I, G*H]; gates i f c o (LSTM), z r h (GRU)
+    recurrent_kernel: _F32,  # [H, G*H]
+    bias: _F32 | None,  # [G*H]; gru_reset_after: [2, 3*H], row 0 input, row 1 recurrent
+    h0: _F32 | None = None,  # [B, H]; None is zeros
+    c0: _F32 | None = None,  # [B, H]; LSTM only
+    *,
+    starts: _I64 | None = None,  # [B]; None is zeros
+    lengths: _I64 | None = None,  # [B]; None is T - starts
+    reverse: bool = False,
+    update_gate_writes: bool = False,  # GRU: h = (1-z) h_prev + z h~ instead of z h_prev + (1-z) h~
+    return_sequences: bool = False,
+    keep_tape: bool = True,
+) -> tuple[_F32, _F32, _F32 | None, Tape | None]:
+    """Run a layer: (y, h_T, c_T, tape).
+
+    y is [B, T, H] with return_sequences, else it is h_T [B, H]; c_T is None for a GRU; tape is None without keep_tape.
+    """
+
+def recurrent_backward(
+    tape: Tape,
+    dy: _F32 | None,  # of y's shape
+    dh_T: _F32 | None = None,  # [B, H], added to what dy says
+    dc_T: _F32 | None = None,  # [B, H]; LSTM only
+    *,
+    need_dx: bool = True,
+) -> tuple[_F32 | None, _F32, _F32, _F32 | None, _F32, _F32 | None]:
+    """Gradients (dx, dkernel, drecurrent_kernel, dbias, dh0, dc0) for the weights of the forward call.
+
+    dx is None without need_dx, dbias without a bias, dc0 for a GRU.
+    """
+
+def sigmoid(x: _F32) -> _F32:
+    """The engine's logistic function, elementwise (for tests)."""
+
+def tanh(x: _F32) -> _F32:
+    """The engine's tanh, elementwise (for tests)."""
+
+def set_num_threads(count: int) -> None: ...
+def get_num_threads() -> int: ...
+def isa() -> str:
+    """The instruction set in use: what RNNEXT_ISA forced, else the best that the CPU has."""
+
+def config() -> dict[str, str | int | bool | list[str]]:
+    """compiler, isas_compiled, isas_available, isa, threads, openmp."""

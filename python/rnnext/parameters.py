@@ -1,0 +1,70 @@
+"""Trainable arrays and their gradients: what layers, optimizers and models hand to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[np.float32]
+
+
+class Parameter:
+    """A named float32 array that training changes.
+
+    `value` is owned, C-contiguous and only ever changed in place, so that whoever holds it sees the change. `version` counts the
+    changes: whatever was derived from the value (packed weights, a projected vocabulary) knows by it when it is stale.
+    """
+
+    def __init__(self, name: str, value: Array, *, trainable: bool = True) -> None:
+        self.name = name
+        self.value: Array = np.array(value, dtype=np.float32, order="C", copy=True)
+        self.trainable = trainable
+        self.version = 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+    def assign(self, value: npt.ArrayLike) -> None:
+        """Copy `value` into place; a ValueError names a wrong shape, and then nothing has changed."""
+        array = np.asarray(value, dtype=np.float32)
+        if array.shape != self.value.shape:
+            raise ValueError(f"{self.name}: value has shape {array.shape}, expected {self.value.shape}")
+        self.value[...] = array
+        self.touch()
+
+    def touch(self) -> None:
+        """Say that `value` was changed in place."""
+        self.version += 1
+
+    def __repr__(self) -> str:
+        return f"Parameter({self.name!r}, shape={self.value.shape})"
+
+
+@dataclass(frozen=True)
+class RowGradient:
+    """A gradient that is zero but for some rows, as an embedding's is."""
+
+    rows: npt.NDArray[np.int64]  # [N], strictly increasing
+    values: Array  # [N, ...]
+    shape: tuple[int, ...]  # of the whole gradient, [V, ...]
+
+    def dense(self) -> Array:
+        """The whole gradient, zeros included."""
+        full = np.zeros(self.shape, np.float32)
+        full[self.rows] = self.values
+        return full
+
+
+Gradient: TypeAlias = Array | RowGradient
+
+
+class Gradients(NamedTuple):
+    """What a backward pass returns."""
+
+    inputs: Array | None  # of the input's shape; None where the input was ids
+    weights: list[Gradient]  # aligned with the layer's trainable_weights
+    initial_state: tuple[Array, ...] = ()  # aligned with the states that were given

@@ -21,7 +21,22 @@ struct V {
   static V load_n(const float* p, index_t n) { return {_mm256_maskload_ps(p, first(n))}; }
   static V set1(float x) { return {_mm256_set1_ps(x)}; }
   void store(float* p) const { _mm256_storeu_ps(p, v); }
-  void store_n(float* p, index_t n) const { _mm256_maskstore_ps(p, first(n), v); }
+  // By halves: a masked store is microcode on some CPUs.
+  void store_n(float* p, index_t n) const {
+    __m128 part = _mm256_castps256_ps128(v);
+    if ((n & 8) != 0) return store(p);
+    if ((n & 4) != 0) {
+      _mm_storeu_ps(p, part);
+      part = _mm256_extractf128_ps(v, 1);
+      p += 4;
+    }
+    if ((n & 2) != 0) {
+      _mm_storel_pi(reinterpret_cast<__m64*>(p), part);
+      part = _mm_movehl_ps(part, part);
+      p += 2;
+    }
+    if ((n & 1) != 0) _mm_store_ss(p, part);
+  }
 
   static __m256i first(index_t n) {
     const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);

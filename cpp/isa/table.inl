@@ -1,17 +1,18 @@
 // Puts an ISA's table together. Included last, inside the ISA file's anonymous namespace.
 
+template <class F>
+inline void map_array(const float* x, float* y, index_t n, F f) {
+  index_t i = 0;
+  for (; i + V::lanes <= n; i += V::lanes) f(V::load(x + i)).store(y + i);
+  if (i < n) f(V::load_n(x + i, n - i)).store_n(y + i, n - i);
+}
+
 inline void sigmoid_array(const float* x, float* y, index_t n) {
-  for (index_t i = 0; i < n; i += V::lanes) {
-    const index_t left = n - i < V::lanes ? n - i : V::lanes;
-    sigmoid(V::load_n(x + i, left)).store_n(y + i, left);
-  }
+  map_array(x, y, n, [](V v) { return sigmoid(v); });
 }
 
 inline void tanh_array(const float* x, float* y, index_t n) {
-  for (index_t i = 0; i < n; i += V::lanes) {
-    const index_t left = n - i < V::lanes ? n - i : V::lanes;
-    tanh(V::load_n(x + i, left)).store_n(y + i, left);
-  }
+  map_array(x, y, n, [](V v) { return tanh(v); });
 }
 
 constexpr KernelTable table(const char* name) {

@@ -1,0 +1,136 @@
+"""The rules of docs/design.md and CONTRIBUTING.md that a machine can hold: who may include and import whom, and the ISA wall."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CPP = ROOT / "cpp"
+PACKAGE = ROOT / "python" / "rnnext"
+
+pytestmark = pytest.mark.skipif(not CPP.is_dir(), reason="these rules are about the source tree, which is not here")
+
+
+def includes(path: Path) -> set[str]:
+    return set(re.findall(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]', path.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def imports(path: Path) -> set[str]:
+    """First-level names of rnnext's modules that `path` imports anywhere."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name.split(".")[1] for name in found if name.startswith("rnnext.")}
+
+
+ISA_FILES = sorted((CPP / "isa").glob("*.cpp"))
+
+
+@pytest.mark.parametrize("path", ISA_FILES, ids=lambda p: p.stem)
+def test_isa_files_include_only_what_cannot_leak(path: Path) -> None:
+    allowed = {"cstddef", "cstdint", "immintrin.h", "arm_neon.h", "../kernels.h", "inline.h", "kernels.inl"}
+    assert includes(path) <= allowed
+
+
+def test_inl_files_include_only_inl_files() -> None:
+    for path in CPP.rglob("*.inl"):
+        assert all(name.endswith(".inl") for name in includes(path)), path
+
+
+def test_kernels_header_has_no_library_types() -> None:
+    assert includes(CPP / "kernels.h") == {"cstddef", "cstdint"}
+
+
+def test_one_file_names_openmp_and_one_sees_python() -> None:
+    sources = [p for p in CPP.rglob("*") if p.suffix in {".h", ".cpp", ".inl"}]
+    openmp = {p.name for p in sources if re.search(r"#\s*pragma\s+omp|<omp\.h>", p.read_text(encoding="utf-8"))}
+    python = {p.name for p in sources if any(name.startswith(("pybind11", "Python.h")) for name in includes(p))}
+    assert openmp == {"parallel.cpp"}
+    assert python == {"bindings.cpp"}
+
+
+# What each file of the engine may include of the engine: arrows point from time down to the table of kernels.
+ARROWS = {
+    "kernels.h": set(),
+    "cells.h": {"kernels.h"},
+    "view.h": {"kernels.h"},
+    "buffer.h": set(),
+    "parallel.h": set(),
+    "schedule.h": {"kernels.h"},
+    "plan.h": {"kernels.h"},
+    "pack.h": {"cells.h", "view.h"},
+    "dispatch.h": {"kernels.h"},
+}
+
+
+@pytest.mark.parametrize("header", sorted(ARROWS))
+def test_headers_point_one_way(header: str) -> None:
+    assert {name for name in includes(CPP / header) if name.endswith(".h")} <= ARROWS[header]
+
+
+def test_equations_and_tiles_know_no_threads_and_no_intrinsics() -> None:
+    for path in [*CPP.rglob("*.inl")]:
+        code = re.sub(r"//.*", "", path.read_text(encoding="utf-8"))
+        assert not re.search(r"\b_mm\d*_|\bv[a-z]+q_f32|std::|thread", code), path
+
+
+LAYERS_OF_THE_API = {
+    "reference": set(),
+    "parameters": set(),
+    "initializers": {"parameters", "_random"},
+    "losses": {"parameters"},
+    "metrics": {"parameters", "losses"},
+    "optimizers": {"parameters", "_core"},
+}
+
+
+@pytest.mark.parametrize("module", sorted(LAYERS_OF_THE_API))
+def test_modules_point_one_way(module: str) -> None:
+    path = PACKAGE / f"{module}.py"
+    if not path.exists():
+        path = PACKAGE / module / "__init__.py"
+    assert imports(path) <= LAYERS_OF_THE_API[module]
+
+
+def test_layers_do_not_know_models() -> None:
+    for path in (PACKAGE / "layers").glob("*.py"):
+        assert not imports(path) & {"models", "losses", "metrics", "optimizers", "saving", "cli", "text", "datasets"}, path
+
+
+def test_reference_needs_numpy_only() -> None:
+    tree = ast.parse((PACKAGE / "reference.py").read_text(encoding="utf-8"))
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.split(".")[0] for name in names} <= {"numpy", "__future__", "typing", "dataclasses", "collections"}
+
+
+def isa_objects() -> list[Path]:
+    return sorted(ROOT.glob("build/**/isa/*.cpp.o"))
+
+
+@pytest.mark.skipif(shutil.which("nm") is None, reason="nm is not installed")
+def test_isa_objects_export_one_table_each() -> None:
+    objects = isa_objects()
+    if not objects:
+        pytest.skip("no object files: the package was not built in this tree (pip install . leaves them in build/)")
+    for path in objects:
+        isa = path.name.removesuffix(".cpp.o")
+        listed = subprocess.run(["nm", "-C", "--defined-only", str(path)], check=True, capture_output=True, text=True).stdout
+        symbols = [line.split(maxsplit=2)[1:] for line in listed.splitlines() if line]
+        shared = [name for kind, name in symbols if kind.isupper() or kind in {"u", "v", "w"}]
+        assert shared == [f"rnnext::{isa}_table"], f"{path}: {shared}"
+        assert not [name for _, name in symbols if "_GLOBAL__sub_I" in name], f"{path} has a static constructor"
+
+
+def test_no_flags_that_tie_a_build_to_a_machine() -> None:
+    flags = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8") + (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert not re.search(r"-march=native|-mtune=native|-ffast-math|-Ofast", flags)

@@ -138,10 +138,43 @@ void check_fit(const std::string& function, const Positions& starts, const Posit
   }
 }
 
-// The tape and the array it refers to.
+// The input: an array [B, T, I], or a tuple of ids [B, T] and a table [V, I] whose rows they name.
+struct InputArrays {
+  py::array x, ids, table;
+  Input views{};
+  index_t rows, positions;
+
+  InputArrays(const std::string& function, const py::object& object) {
+    if (!py::isinstance<py::tuple>(object)) {
+      x = with_contiguous_rows(Argument{function, "x"}.require<float>(object, 3, "[B, T, I]"));
+      views.x = view_of<3>(x);
+      rows = x.shape(0);
+      positions = x.shape(1);
+      return;
+    }
+    const auto pair = py::reinterpret_borrow<py::tuple>(object);
+    if (pair.size() != 2) Argument{function, "x"}.fail("is a tuple of " + std::to_string(pair.size()) + ", expected (ids, table)");
+    const Argument ids_argument{function, "ids"};
+    ids = py::array_t<std::int32_t, py::array::c_style>::ensure(ids_argument.require<std::int32_t>(pair[0], 2, "[B, T]"));
+    table = with_contiguous_rows(Argument{function, "table"}.require<float>(pair[1], 2, "[V, I]"));
+    rows = ids.shape(0);
+    positions = ids.shape(1);
+    views.ids = view<2>(static_cast<const std::int32_t*>(ids.data()), {rows, positions});
+    views.table = view_of<2>(table);
+    for (index_t i = 0; i < rows * positions; ++i) {
+      const std::int32_t id = views.ids.data[i];
+      if (id < 0 || id >= table.shape(0)) {
+        ids_argument.fail("has " + std::to_string(id) + " at row " + std::to_string(i / positions) + ", position " +
+                          std::to_string(i % positions) + ", expected 0 to " + std::to_string(table.shape(0) - 1));
+      }
+    }
+  }
+};
+
+// The tape and the arrays it refers to.
 struct PyTape {
   std::unique_ptr<Tape> tape;
-  py::array x;
+  InputArrays input;
   bool bias_is_row;  // [G*H] rather than [1, G*H] or [2, G*H]
   bool sequences;
 };
@@ -164,11 +197,10 @@ py::tuple forward(const std::string& cell_name, const py::object& x_in, const py
   const Cell cell = parse_cell(who, cell_name);
   const CellTraits& cell_traits = traits(cell);
   const index_t gates = cell_traits.gates;
-  const Argument x_argument{who, "x"};
-  const py::array x = with_contiguous_rows(x_argument.require<float>(x_in, 3, "[B, T, I]"));
-  const index_t rows = x.shape(0);
-  const index_t positions = x.shape(1);
-  const index_t inputs = x.shape(2);
+  const InputArrays input(who, x_in);
+  const index_t rows = input.rows;
+  const index_t positions = input.positions;
+  const index_t inputs = input.views.width();
 
   const Argument recurrent_argument{who, "recurrent_kernel"};
   const py::array recurrent = with_contiguous_rows(recurrent_argument.require<float>(recurrent_in, 2, "[H, G*H]"));
@@ -219,7 +251,7 @@ py::tuple forward(const std::string& cell_name, const py::object& x_in, const py
   }
   const Forward args{.cell = cell,
                      .update_gate_writes = update_gate_writes,
-                     .x = view_of<3>(x),
+                     .input = input.views,
                      .kernel = view_of<2>(kernel),
                      .recurrent_kernel = view_of<2>(recurrent),
                      .bias = bias_view,
@@ -235,7 +267,7 @@ py::tuple forward(const std::string& cell_name, const py::object& x_in, const py
   }
   py::object tape_object = py::none();
   if (tape) {
-    tape_object = py::cast(new PyTape{std::move(tape), x, !cell_traits.has_recurrent_bias, return_sequences},
+    tape_object = py::cast(new PyTape{std::move(tape), input, !cell_traits.has_recurrent_bias, return_sequences},
                            py::return_value_policy::take_ownership);
   }
   return py::make_tuple(y, h_T, c_T, tape_object);
@@ -276,8 +308,15 @@ py::tuple backward(const PyTape& py_tape, const py::object& dy_in, const py::obj
 
   py::object dx = py::none(), dbias = py::none(), dc0 = py::none();
   View<float, 3> dx_view{};
-  View<float, 2> dbias_view{}, dc0_view{};
-  if (need_dx) {
+  View<float, 2> dtable_view{}, dbias_view{}, dc0_view{};
+  if (need_dx && !py_tape.input.views.x) {
+    const auto count = static_cast<index_t>(tape.table_rows.size());
+    py::array_t<index_t> table_rows(count);
+    std::copy(tape.table_rows.begin(), tape.table_rows.end(), table_rows.mutable_data());
+    auto [array, array_view] = new_array<2>({count, tape.inputs});
+    dx = py::make_tuple(table_rows, array);
+    dtable_view = array_view;
+  } else if (need_dx) {
     auto [array, array_view] = new_array<3>({rows, schedule.positions, tape.inputs});
     dx = array;
     dx_view = array_view;
@@ -299,6 +338,7 @@ py::tuple backward(const PyTape& py_tape, const py::object& dy_in, const py::obj
                       .dh_T = dh_T_view,
                       .dc_T = dc_T_view,
                       .dx = dx_view,
+                      .dtable_rows = dtable_view,
                       .dkernel = dkernel_view,
                       .drecurrent = drecurrent_view,
                       .dbias = dbias_view,

@@ -259,3 +259,11 @@ inline void column_sums(const ColumnSums& p) {
     sum.store(p.sums + j);
   }
 }
+
+inline void row_sums(const RowSums& p) {
+  for (index_t k = 0; k < p.k; ++k) {
+    const float* from = p.d + k * p.stride;
+    float* to = p.sums + p.index[k] * p.stride;
+    for (index_t j = 0; j < p.width; j += V::lanes) (V::load(to + j) + V::load(from + j)).store(to + j);
+  }
+}

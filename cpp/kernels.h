@@ -56,6 +56,16 @@ struct ColumnSums {
   float* sums;  // [width rounded up to whole vectors]
 };
 
+// sums[index[j]] += D[j, :], in ascending j: the gradient of rows that were used several times.
+struct RowSums {
+  const float* d;  // [k, stride]
+  index_t stride;  // of d and of sums
+  index_t k;
+  const std::int32_t* index;  // [k]
+  index_t width;              // floats of d's rows that take part
+  float* sums;
+};
+
 // One step of a cell for some rows and the unit panels [panel_begin, panel_end); a panel is `lanes` units, the last may be
 // narrower. A record holds a row's gates: [panel][slot][lane], the last panel with its own, narrower lane count.
 struct CellStep {
@@ -109,6 +119,7 @@ struct KernelTable {
   void (*product)(const Product&);
   void (*outer_product)(const OuterProduct&);
   void (*column_sums)(const ColumnSums&);
+  void (*row_sums)(const RowSums&);
   CellKernels cells[cell_count];
   void (*sigmoid)(const float* x, float* y, index_t n);
   void (*tanh)(const float* x, float* y, index_t n);

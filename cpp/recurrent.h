@@ -13,10 +13,19 @@
 
 namespace rnnext {
 
+// The input is an array, or rows of a table that have not been gathered: then each different row is projected once.
+struct Input {
+  View<const float, 3> x;          // [B, T, I], the last stride is 1; null if there are ids
+  View<const std::int32_t, 2> ids; // [B, T], rows of the table
+  View<const float, 2> table;      // [V, I], the last stride is 1
+
+  index_t width() const { return x ? x.shape[2] : table.shape[1]; }
+};
+
 struct Forward {
   Cell cell;
   bool update_gate_writes;
-  View<const float, 3> x;                // [B, T, I], the last stride is 1
+  Input input;
   View<const float, 2> kernel;           // [I, G*H]
   View<const float, 2> recurrent_kernel; // [H, G*H]
   View<const float, 2> bias;             // [1, G*H]; reset after: [2, G*H]; may be null
@@ -26,7 +35,7 @@ struct Forward {
 };
 
 // What a forward pass leaves for its backward pass. Blocks of states start with the initial one: h_prev of step 0 is no special
-// case. Rows are in the schedule's order. Refers to x, so x must live as long and stay as it was.
+// case. Rows are in the schedule's order. Refers to the input, which must live as long and stay as it was.
 struct Tape {
   Cell cell;
   bool update_gate_writes;
@@ -34,7 +43,9 @@ struct Tape {
   index_t inputs;
   index_t units;
   Schedule schedule;
-  std::vector<const float*> x_rows;  // [tokens] of [I]
+  std::vector<const float*> x_rows;        // [tokens] of [I]; with ids [different rows]
+  std::vector<std::int32_t> table_rows;    // with ids: the rows used, ascending
+  std::vector<std::int32_t> row_of_token;  // [tokens], where in table_rows
   index_t state_stride;
   index_t record_stride;
   Buffer h;      // [B + tokens, state_stride]
@@ -44,13 +55,15 @@ struct Tape {
   Buffer input_t;                     // packed transposed kernel
   std::array<Buffer, 2> recurrent_t;  // packed transposed recurrent kernels, by operand
 
+  bool from_table() const { return !row_of_token.empty(); }
   std::size_t nbytes() const;
 };
 
 struct Backward {
   View<const float, 3> dy;         // [B, T, H], or null
   View<const float, 2> dh_T, dc_T; // [B, H], or null
-  View<float, 3> dx;               // [B, T, I], or null if not wanted
+  View<float, 3> dx;               // [B, T, I], or null if not wanted or the input came from a table
+  View<float, 2> dtable_rows;      // [different rows, I], or null
   View<float, 2> dkernel;          // [I, G*H]
   View<float, 2> drecurrent;       // [H, G*H]
   View<float, 2> dbias;            // [1, G*H]; reset after: [2, G*H]; may be null

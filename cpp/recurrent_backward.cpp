@@ -29,6 +29,7 @@ class BackwardPass {
     index_t begin, end;  // steps
     index_t first_token, tokens;
     float* d;
+    index_t panel;  // floats from panel to panel
   };
 
   void plan_segments();
@@ -37,7 +38,11 @@ class BackwardPass {
   void walk(const Member& member, const Plan& plan);
   void step(index_t t, const Segment& segment, const RowSet& rows, Range flat, const float** dy, Barrier& group);
   void input_gradients(const Segment& segment, const RowSet& rows, int part, int parts, std::size_t member);
-  void weight_gradients(const Segment& segment, const Member& member);
+  void product_with_input(const Segment& segment, const float* const* from, float* const* to, index_t rows, Range runs);
+  void weight_gradients(const Segment& segment, const Member& member, std::size_t first, std::size_t last);
+  void bias_gradients(const Segment& segment, const Member& member);
+  void gather_table_rows(const Segment& segment, const Member& member);
+  void table_gradients(const Member& member);
   void outer(const Segment& segment, const WeightGradient& gradient, index_t panel, index_t m_begin, index_t m_end);
   void store_weights(const Member& member);
   void store_bias();
@@ -63,6 +68,8 @@ class BackwardPass {
   std::array<Buffer, 2> d_;  // a thread may be one segment ahead of the others
   Buffer dh_, dc_, drh_;     // [B, state_stride]
   Buffer bias_;              // [panel][slot][lane]
+  Segment table_{};     // with ids: the same as a segment, of the different rows in place of tokens
+  Buffer table_d_;
   std::array<WeightGradient, 3> gradients_;
   std::size_t gradient_count_ = 0;
   std::vector<const float*> h_rows_, rh_rows_;  // [tokens]
@@ -92,6 +99,11 @@ BackwardPass::BackwardPass(const Tape& tape, const Backward& args)
   if (cell_.has_c) dc_ = Buffer(floats(s_.rows, tape.state_stride));
   if (cell_.has_rh) drh_ = Buffer(floats(s_.rows, tape.state_stride));
   bias_ = Buffer(floats(layout_.panels(), cell_.record_slots * k_.lanes));
+  if (tape.from_table()) {
+    const auto rows = static_cast<index_t>(tape.table_rows.size());
+    table_d_ = Buffer(floats(layout_.panels(), (rows + 1) * d_stride_) + 64);
+    table_ = {0, 0, 0, rows, table_d_.data(), (rows + 1) * d_stride_};
+  }
   h_rows_.resize(floats(s_.tokens(), 1));
   if (cell_.has_rh) rh_rows_.resize(floats(s_.tokens(), 1));
   for (index_t t = 0; t < s_.steps; ++t) {
@@ -134,7 +146,7 @@ BackwardPass::Segment BackwardPass::segment(std::size_t i) const {
   const index_t begin = i == 0 ? 0 : segment_ends_[i - 1];
   const index_t end = segment_ends_[i];
   const index_t first = s_.token(begin, 0);
-  return {begin, end, first, s_.token(end, 0) - first, d_[i % 2].data()};
+  return {begin, end, first, s_.token(end, 0) - first, d_[i % 2].data(), d_panel_};
 }
 
 void BackwardPass::run() {
@@ -148,6 +160,7 @@ void BackwardPass::run() {
     if (args_.dx) clear_padding(member);
     member.all.wait();
     walk(member, plan);
+    if (tape_.from_table()) table_gradients(member);
     member.all.wait();
     store_weights(member);
     store_states(member);
@@ -183,6 +196,8 @@ void BackwardPass::load_gradients(const Member& member) {
     const Range part = share(static_cast<std::ptrdiff_t>(gradients_[g].packed.size()), member.id, member.size);
     std::fill(gradients_[g].packed.data() + part.begin, gradients_[g].packed.data() + part.end, 0.0f);
   }
+  const Range part = share(static_cast<std::ptrdiff_t>(table_d_.size()), member.id, member.size);
+  std::fill(table_d_.data() + part.begin, table_d_.data() + part.end, 0.0f);
 }
 
 // Positions without a token have no gradient.
@@ -214,7 +229,42 @@ void BackwardPass::walk(const Member& member, const Plan& plan) {
       if (args_.dx) input_gradients(now, rows, part, plan.unit_groups, id);
     }
     member.all.wait();
-    weight_gradients(now, member);
+    weight_gradients(now, member, tape_.from_table() ? 1 : 0, gradient_count_);
+    if (args_.dbias) bias_gradients(now, member);
+    if (tape_.from_table()) gather_table_rows(now, member);
+  }
+}
+
+// Sums the tokens' gradients by the table's row that they came from.
+void BackwardPass::gather_table_rows(const Segment& segment, const Member& member) {
+  const Range panels = share(layout_.panels(), member.id, member.size);
+  for (index_t p = panels.begin; p < panels.end; ++p) {
+    k_.row_sums({.d = segment.d + p * segment.panel,
+                 .stride = d_stride_,
+                 .k = segment.tokens,
+                 .index = tape_.row_of_token.data() + segment.first_token,
+                 .width = cell_.input.slots * layout_.width(p),
+                 .sums = table_.d + p * table_.panel});
+  }
+}
+
+// What the input's products are for tokens, once for each different row.
+void BackwardPass::table_gradients(const Member& member) {
+  member.all.wait();
+  weight_gradients(table_, member, 0, 1);
+  if (!args_.dtable_rows) return;
+  const Range rows = share(table_.tokens, member.id, member.size);
+  const index_t run = k_.lanes * k_.flat_vectors;
+  constexpr index_t chunk = 192;
+  std::array<const float*, chunk> from{};
+  std::array<float*, chunk> to{};
+  for (index_t begin = rows.begin; begin < rows.end; begin += chunk) {
+    const index_t count = std::min<index_t>(chunk, rows.end - begin);
+    for (index_t i = 0; i < count; ++i) {
+      from[static_cast<std::size_t>(i)] = table_.d + (begin + i) * d_stride_;
+      to[static_cast<std::size_t>(i)] = &args_.dtable_rows(begin + i, index_t{0});
+    }
+    product_with_input(table_, from.data(), to.data(), count, {0, (tape_.inputs + run - 1) / run});
   }
 }
 
@@ -242,7 +292,7 @@ void BackwardPass::step(index_t t, const Segment& segment, const RowSet& rows, R
   args.gates_stride = tape_.record_stride * rows.step;
   args.d = segment.d + (s_.token(t, first) - segment.first_token) * d_stride_;
   args.d_stride = d_stride_ * rows.step;
-  args.d_panel = d_panel_;
+  args.d_panel = segment.panel;
   args.weights_t[0] = tape_.recurrent_t[0].data();
   args.weights_t[1] = tape_.recurrent_t[1].data();
   if (args_.dy) {
@@ -272,15 +322,20 @@ void BackwardPass::input_gradients(const Segment& segment, const RowSet& rows, i
       to[n] = &args_.dx(s_.order[static_cast<std::size_t>(row)], s_.input_position(row, t), index_t{0});
     }
   }
+  const index_t run = k_.lanes * k_.flat_vectors;
+  product_with_input(segment, from.data(), to.data(), static_cast<index_t>(n), share((tape_.inputs + run - 1) / run, part, parts));
+}
+
+void BackwardPass::product_with_input(const Segment& segment, const float* const* from, float* const* to, index_t rows,
+                                      Range runs) {
   const index_t slots = cell_.input.slots;
   const index_t full = layout_.full();
   const index_t run = k_.lanes * k_.flat_vectors;
   const index_t inputs = tape_.inputs;
-  const Range runs = share((inputs + run - 1) / run, part, parts);
-  k_.product({.a = from.data(),
-              .c = to.data(),
-              .rows = static_cast<index_t>(n),
-              .k = {0, full, slots * k_.lanes, d_panel_, full * d_panel_, slots * layout_.tail()},
+  k_.product({.a = from,
+              .c = to,
+              .rows = rows,
+              .k = {0, full, slots * k_.lanes, segment.panel, full * segment.panel, slots * layout_.tail()},
               .n = {0, inputs / run, run, run, inputs / run * run, inputs % run},
               .b = tape_.input_t.data(),
               .bias = nullptr,
@@ -290,13 +345,13 @@ void BackwardPass::input_gradients(const Segment& segment, const RowSet& rows, i
 }
 
 // The segment's part of every weight gradient. Outputs are split over the threads, never the sum over tokens.
-void BackwardPass::weight_gradients(const Segment& segment, const Member& member) {
+void BackwardPass::weight_gradients(const Segment& segment, const Member& member, std::size_t first, std::size_t last) {
   constexpr index_t tile = 12;  // rows of a gradient that stay together
   index_t total = 0;
-  for (std::size_t g = 0; g < gradient_count_; ++g) total += gradients_[g].rows * gradients_[g].op.slots * tape_.units;
+  for (std::size_t g = first; g < last; ++g) total += gradients_[g].rows * gradients_[g].op.slots * tape_.units;
   const Range mine = share(total, member.id, member.size);
   index_t done = 0;
-  for (std::size_t g = 0; g < gradient_count_; ++g) {
+  for (std::size_t g = first; g < last; ++g) {
     const WeightGradient& gradient = gradients_[g];
     for (index_t p = 0; p < layout_.panels(); ++p) {
       const index_t width = gradient.op.slots * layout_.width(p);
@@ -309,10 +364,12 @@ void BackwardPass::weight_gradients(const Segment& segment, const Member& member
       done += size;
     }
   }
-  if (!args_.dbias) return;
+}
+
+void BackwardPass::bias_gradients(const Segment& segment, const Member& member) {
   const Range panels = share(layout_.panels(), member.id, member.size);
   for (index_t p = panels.begin; p < panels.end; ++p) {
-    k_.column_sums({.d = segment.d + p * d_panel_,
+    k_.column_sums({.d = segment.d + p * segment.panel,
                     .d_stride = d_stride_,
                     .k = segment.tokens,
                     .width = cell_.record_slots * layout_.width(p),
@@ -324,7 +381,7 @@ void BackwardPass::outer(const Segment& segment, const WeightGradient& gradient,
   if (m_begin >= m_end) return;
   const index_t width = layout_.width(panel);
   k_.outer_product({.a = gradient.source + segment.first_token,
-                    .d = segment.d + panel * d_panel_ + gradient.op.first_slot * width,
+                    .d = segment.d + panel * segment.panel + gradient.op.first_slot * width,
                     .d_stride = d_stride_,
                     .k = segment.tokens,
                     .m_begin = m_begin,

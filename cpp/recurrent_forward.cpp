@@ -31,6 +31,9 @@ class ForwardPass {
   void pack_bias();
   void load_states(const Member& member);
   void walk(const Member& member, const Plan& plan);
+  void collect_rows();
+  void collect_table_rows();
+  void project_table(const Member& member);
   void project(index_t begin, index_t end, const RowSet& rows, Range panels, std::vector<const float*>& from,
                std::vector<float*>& to);
   void step(index_t t, const RowSet& rows, Range flat, Barrier& group);
@@ -57,6 +60,7 @@ class ForwardPass {
   int threads_;
   index_t block_;  // steps whose input products are computed together
   Packed packed_;
+  Buffer table_;  // with ids: the different rows projected, [rows, record_stride]
   std::unique_ptr<Barrier[]> groups_;
   std::vector<std::vector<const float*>> from_;  // by member: rows of the block's products
   std::vector<std::vector<float*>> to_;
@@ -104,13 +108,43 @@ ForwardPass::ForwardPass(const Forward& args, Tape& tape, bool keep_tape)
   to_.resize(static_cast<std::size_t>(threads_));
   for (auto& v : from_) v.resize(floats(block_, s_.rows));
   for (auto& v : to_) v.resize(floats(block_, s_.rows));
-  tape.x_rows.resize(static_cast<std::size_t>(s_.tokens()));
+  if (args.input.x) {
+    collect_rows();
+  } else {
+    collect_table_rows();
+    table_ = Buffer(floats(static_cast<index_t>(tape.x_rows.size()), tape.record_stride));
+  }
+}
+
+void ForwardPass::collect_rows() {
+  const View<const float, 3>& x = args_.input.x;
+  tape_.x_rows.resize(floats(s_.tokens(), 1));
   for (index_t t = 0; t < s_.steps; ++t) {
     for (index_t r = 0; r < s_.alive(t); ++r) {
-      tape.x_rows[static_cast<std::size_t>(s_.token(t, r))] =
-          args.x.data + s_.order[static_cast<std::size_t>(r)] * args.x.strides[0] + s_.input_position(r, t) * args.x.strides[1];
+      tape_.x_rows[static_cast<std::size_t>(s_.token(t, r))] =
+          x.data + s_.order[static_cast<std::size_t>(r)] * x.strides[0] + s_.input_position(r, t) * x.strides[1];
     }
   }
+}
+
+void ForwardPass::collect_table_rows() {
+  const View<const float, 2>& table = args_.input.table;
+  std::vector<std::int32_t> place(static_cast<std::size_t>(table.shape[0]), -1);
+  tape_.row_of_token.resize(floats(s_.tokens(), 1));
+  for (index_t t = 0; t < s_.steps; ++t) {
+    for (index_t r = 0; r < s_.alive(t); ++r) {
+      const std::int32_t id = args_.input.ids(s_.order[static_cast<std::size_t>(r)], s_.input_position(r, t));
+      tape_.row_of_token[static_cast<std::size_t>(s_.token(t, r))] = id;
+      if (place[static_cast<std::size_t>(id)] < 0) tape_.table_rows.push_back(id);
+      place[static_cast<std::size_t>(id)] = 0;
+    }
+  }
+  std::sort(tape_.table_rows.begin(), tape_.table_rows.end());
+  for (std::size_t i = 0; i < tape_.table_rows.size(); ++i) {
+    place[static_cast<std::size_t>(tape_.table_rows[i])] = static_cast<std::int32_t>(i);
+    tape_.x_rows.push_back(table.data + tape_.table_rows[i] * table.strides[0]);
+  }
+  for (std::int32_t& row : tape_.row_of_token) row = place[static_cast<std::size_t>(row)];
 }
 
 void ForwardPass::run() {
@@ -123,6 +157,7 @@ void ForwardPass::run() {
     pack(member);
     load_states(member);
     member.all.wait();
+    if (tape_.from_table()) project_table(member);
     if (member.id < plan.threads()) walk(member, plan);
   });
 }
@@ -197,33 +232,65 @@ void ForwardPass::walk(const Member& member, const Plan& plan) {
   finish_rows(rows, part, plan.unit_groups);
 }
 
+Product input_product(const CellTraits& cell, const PanelLayout& layout, index_t inputs, const Packed& packed) {
+  constexpr index_t run = 64;
+  const index_t slots = cell.input.slots;
+  const index_t full = layout.full();
+  return {.a = nullptr,
+          .c = nullptr,
+          .rows = 0,
+          .k = {0, inputs / run, run, run, inputs / run * run, inputs % run},
+          .n = {0, full, slots * layout.lanes, cell.record_slots * layout.lanes, full * cell.record_slots * layout.lanes,
+                slots * layout.tail()},
+          .b = packed.input.data(),
+          .bias = packed.input_bias.data(),
+          .accumulate = false,
+          .run_begin = 0,
+          .run_end = layout.panels()};
+}
+
+// The input's part of the gates for every different row of the table.
+void ForwardPass::project_table(const Member& member) {
+  const Range rows = share(static_cast<std::ptrdiff_t>(tape_.x_rows.size()), member.id, member.size);
+  constexpr index_t chunk = 192;
+  std::array<float*, chunk> to{};
+  for (index_t begin = rows.begin; begin < rows.end; begin += chunk) {
+    Product p = input_product(cell_, layout_, tape_.inputs, packed_);
+    p.rows = std::min<index_t>(chunk, rows.end - begin);
+    for (index_t i = 0; i < p.rows; ++i) to[static_cast<std::size_t>(i)] = table_.data() + (begin + i) * tape_.record_stride;
+    p.a = tape_.x_rows.data() + begin;
+    p.c = to.data();
+    k_.product(p);
+  }
+  member.all.wait();
+}
+
 // The input's part of the gates, for all steps of a block at once.
 void ForwardPass::project(index_t begin, index_t end, const RowSet& rows, Range panels, std::vector<const float*>& from,
                           std::vector<float*>& to) {
+  const bool table = tape_.from_table();
   std::size_t n = 0;
   for (index_t t = begin; t < end; ++t) {
     const index_t alive = rows.alive(s_.alive(t));
     for (index_t i = 0; i < alive; ++i, ++n) {
-      from[n] = tape_.x_rows[static_cast<std::size_t>(s_.token(t, rows.row(i)))];
+      const auto token = static_cast<std::size_t>(s_.token(t, rows.row(i)));
+      from[n] = table ? table_.data() + tape_.row_of_token[token] * tape_.record_stride : tape_.x_rows[token];
       to[n] = tape_.gates.data() + gates_row(t, rows.row(i)) * tape_.record_stride;
     }
   }
-  const index_t slots = cell_.input.slots;
-  const index_t full = layout_.full();
-  const Columns columns{0,    full, slots * k_.lanes, cell_.record_slots * k_.lanes, full * cell_.record_slots * k_.lanes,
-                        slots * layout_.tail()};
-  constexpr index_t run = 64;
-  const index_t inputs = tape_.inputs;
-  k_.product({.a = from.data(),
-              .c = to.data(),
-              .rows = static_cast<index_t>(n),
-              .k = {0, inputs / run, run, run, inputs / run * run, inputs % run},
-              .n = columns,
-              .b = packed_.input.data(),
-              .bias = packed_.input_bias.data(),
-              .accumulate = false,
-              .run_begin = panels.begin,
-              .run_end = panels.end});
+  if (table) {
+    const index_t first = panels.begin * cell_.record_slots * k_.lanes;
+    const index_t last = std::min(panels.end * cell_.record_slots * k_.lanes, tape_.record_stride);
+    for (std::size_t i = 0; i < n; ++i) std::copy(from[i] + first, from[i] + last, to[i] + first);
+    return;
+  }
+  Product p = input_product(cell_, layout_, tape_.inputs, packed_);
+  p.a = from.data();
+  p.c = to.data();
+  p.rows = static_cast<index_t>(n);
+  p.run_begin = panels.begin;
+  p.run_end = panels.end;
+  k_.product(p);
 }
 
 void ForwardPass::step(index_t t, const RowSet& rows, Range panels, Barrier& group) {
@@ -293,7 +360,8 @@ void ForwardPass::finish_rows(const RowSet& rows, int member, int members) {
 std::size_t Tape::nbytes() const {
   std::size_t n = h.size() + c.size() + rh.size() + gates.size() + input_t.size();
   for (const Buffer& b : recurrent_t) n += b.size();
-  return n * sizeof(float) + x_rows.size() * sizeof(float*);
+  return n * sizeof(float) + x_rows.size() * sizeof(float*) +
+         (table_rows.size() + row_of_token.size()) * sizeof(std::int32_t);
 }
 
 std::unique_ptr<Tape> recurrent_forward(const Forward& args, Schedule schedule, bool keep_tape) {
@@ -301,7 +369,7 @@ std::unique_ptr<Tape> recurrent_forward(const Forward& args, Schedule schedule, 
   tape->cell = args.cell;
   tape->update_gate_writes = args.update_gate_writes;
   tape->has_bias = static_cast<bool>(args.bias);
-  tape->inputs = args.x.shape[2];
+  tape->inputs = args.input.width();
   tape->units = args.recurrent_kernel.shape[0];
   tape->schedule = std::move(schedule);
   tape->state_stride = cache_lines(tape->units);

@@ -22,6 +22,7 @@ constexpr KernelTable table(const char* name) {
           product,
           outer_product,
           column_sums,
+          row_sums,
           {Lstm::kernels, GruResetAfter::kernels, GruResetBefore::kernels},
           sigmoid_array,
           tanh_array};

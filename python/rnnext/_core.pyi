@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 _F32 = npt.NDArray[np.float32]
+_I32 = npt.NDArray[np.int32]
 _I64 = npt.NDArray[np.int64]
 _Cell = Literal["lstm", "gru_reset_after", "gru_reset_before"]
 
@@ -18,7 +19,7 @@ class Tape:
 
 def recurrent_forward(
     cell: _Cell,
-    x: _F32,  # [B, T, I]
+    x: _F32 | tuple[_I32, _F32],  # [B, T, I], or (ids [B, T], table [V, I]): rows of a table, each different one projected once
     kernel: _F32,  # [I, G*H]; gates i f c o (LSTM), z r h (GRU)
     recurrent_kernel: _F32,  # [H, G*H]
     bias: _F32 | None,  # [G*H]; gru_reset_after: [2, 3*H], row 0 input, row 1 recurrent
@@ -44,10 +45,10 @@ def recurrent_backward(
     dc_T: _F32 | None = None,  # [B, H]; LSTM only
     *,
     need_dx: bool = True,
-) -> tuple[_F32 | None, _F32, _F32, _F32 | None, _F32, _F32 | None]:
+) -> tuple[_F32 | tuple[_I64, _F32] | None, _F32, _F32, _F32 | None, _F32, _F32 | None]:
     """Gradients (dx, dkernel, drecurrent_kernel, dbias, dh0, dc0) for the weights of the forward call.
 
-    dx is None without need_dx, dbias without a bias, dc0 for a GRU.
+    Where x was (ids, table), dx is (rows, values): the table's rows that were used, ascending, and their gradients. dx is None without need_dx, dbias without a bias, dc0 for a GRU.
     """
 
 def sigmoid(x: _F32) -> _F32:

@@ -4,9 +4,13 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <initializer_list>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "buffer.h"
 #include "dispatch.h"
@@ -361,6 +365,48 @@ py::array elementwise(void (*function)(const float*, float*, index_t), const cha
   return y;
 }
 
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Operations a second of nothing but fused multiply-adds, best of several bursts.
+double fma_peak(int threads) {
+  const KernelTable& k = kernels();
+  constexpr index_t n = 400'000;
+  std::atomic<float> sink{0.0f};
+  double best = 0.0;
+  const py::gil_scoped_release unlocked;
+  for (int burst = 0; burst < 40; ++burst) {
+    int team = 1;
+    const auto start = std::chrono::steady_clock::now();
+    parallel(threads, [&](const Member& member) {
+      sink = k.fma_chains(n);
+      if (member.id == 0) team = member.size;
+    });
+    best = std::max(best, 2.0 * static_cast<double>(n) * k.lanes * k.fma_chain_count * team / seconds_since(start));
+  }
+  return best;
+}
+
+// Bytes a second read from memory, best of several passes over an array that no cache holds.
+double read_bandwidth(int threads) {
+  const KernelTable& k = kernels();
+  constexpr std::size_t floats = std::size_t{64} << 20;
+  std::atomic<float> sink{0.0f};
+  double best = 0.0;
+  const py::gil_scoped_release unlocked;
+  const std::vector<float> memory(floats, 1.0f);
+  for (int pass = 0; pass < 5; ++pass) {
+    const auto start = std::chrono::steady_clock::now();
+    parallel(threads, [&](const Member& member) {
+      const Range part = share(static_cast<std::ptrdiff_t>(floats), member.id, member.size);
+      sink = k.read_all(memory.data() + part.begin, part.end - part.begin);
+    });
+    best = std::max(best, static_cast<double>(floats * sizeof(float)) / seconds_since(start));
+  }
+  return best;
+}
+
 std::string compiler() {
 #if defined(__clang__)
   return "Clang " + std::to_string(__clang_major__) + "." + std::to_string(__clang_minor__);
@@ -407,4 +453,6 @@ PYBIND11_MODULE(_core, m) {
       py::arg("count"));
   m.def("isa", [] { return std::string(kernels().name); });
   m.def("config", config);
+  m.def("fma_peak", fma_peak, py::arg("threads"));
+  m.def("read_bandwidth", read_bandwidth, py::arg("threads"));
 }

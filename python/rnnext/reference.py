@@ -1,8 +1,8 @@
 """LSTM and GRU in float64 NumPy, as a textbook would write them: what the engine is tested against.
 
-First the textbook's equations on the concatenation [h, x]; then the cells with Keras's weights, each one's backward step directly
-below its forward step; last the loop over time, which knows rows, lengths and positions and no gate. Symbols and derivations are
-in docs/equations.md. Slow on purpose: nothing here trades a line of the equations for speed.
+First the textbook's equations on the concatenation [h, x]; then the cells with Keras's weights, each one's backward step right
+below its forward step; last the loop over time, which knows rows, lengths and positions and no gate. Symbols and derivations:
+docs/equations.md. Slow on purpose: nothing here trades a line of the equations for speed.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[np.float64]
+Index: TypeAlias = npt.NDArray[np.int64]
 CellName: TypeAlias = Literal["lstm", "gru_reset_after", "gru_reset_before"]
 State: TypeAlias = tuple[Array, ...]  # (h, c) for an LSTM, (h,) for a GRU
 Record: TypeAlias = tuple[Array, ...]  # what a forward step leaves for its backward step
 
 
 def sigmoid(x: npt.ArrayLike) -> Array:
-    """σ(x) = 1 / (1 + e^-x), to full relative accuracy and without overflow for any x."""
-    return np.asarray(np.exp(-np.logaddexp(0.0, -np.asarray(x, np.float64))))
+    """σ(x) = 1 / (1 + e^-x) = e^x / (1 + e^x), whichever does not overflow."""
+    x = np.asarray(x, np.float64)
+    e = np.exp(-np.abs(x))
+    return np.asarray(np.where(x < 0, e, 1.0) / (1.0 + e))
 
 
 # ---------------------------------------------------------------- the document's equations
@@ -128,7 +131,10 @@ def lstm_step_backward(w: Weights, record: Record, dstate: State) -> tuple[Array
 
 
 def gru_reset_after_step(w: Weights, x: Array, state: State) -> tuple[State, Record]:
-    """z, r = σ(x W + b + h_prev U + b'); n = tanh(x W_n + b_n + r ⊙ (h_prev U_n + b'_n)); h = k ⊙ h_prev + (1-k) ⊙ n, k = z or 1-z."""
+    """z, r = σ(x W + b + h_prev U + b'); n = tanh(x W_n + b_n + r ⊙ (h_prev U_n + b'_n)); h = z ⊙ h_prev + (1 - z) ⊙ n.
+
+    With update_gate_writes h = (1 - z) ⊙ h_prev + z ⊙ n.
+    """
     (h_prev,) = state
     x_z, x_r, x_n = _split(x @ w.kernel + w.bias[0], 3)
     h_z, h_r, h_n = _split(h_prev @ w.recurrent_kernel + w.bias[1], 3)
@@ -154,7 +160,10 @@ def gru_reset_after_step_backward(w: Weights, record: Record, dstate: State) -> 
 
 
 def gru_reset_before_step(w: Weights, x: Array, state: State) -> tuple[State, Record]:
-    """z, r = σ(x W + h_prev U + b); n = tanh(x W_n + (r ⊙ h_prev) U_n + b_n); h = k ⊙ h_prev + (1-k) ⊙ n, k = z or 1-z."""
+    """z, r = σ(x W + h_prev U + b); n = tanh(x W_n + (r ⊙ h_prev) U_n + b_n); h = z ⊙ h_prev + (1 - z) ⊙ n.
+
+    With update_gate_writes h = (1 - z) ⊙ h_prev + z ⊙ n.
+    """
     (h_prev,) = state
     x_z, x_r, x_n = _split(x @ w.kernel + w.bias, 3)
     U_z, U_r, U_n = _split(w.recurrent_kernel, 3)
@@ -208,14 +217,12 @@ CELLS: dict[CellName, Cell] = {
 }
 
 
-@dataclass(frozen=True)
-class Step:
-    """Which rows take part in a step, and where each reads and writes; then what the cell recorded."""
+class Step(NamedTuple):
+    """The rows that take part in a step, and the position in x and in y that each of them is at."""
 
-    rows: npt.NDArray[np.int64]
-    inputs: npt.NDArray[np.int64]  # position in x of each of the rows
-    outputs: npt.NDArray[np.int64]  # position in y of each of the rows
-    record: Record = ()
+    rows: Index
+    inputs: Index
+    outputs: Index
 
 
 @dataclass(frozen=True)
@@ -224,11 +231,12 @@ class Tape:
 
     cell: Cell
     weights: Weights
-    steps: list[Step]
-    x_shape: tuple[int, int, int]
-    carried_from: npt.NDArray[np.int64]  # [B], first position of y behind a row's last step
     has_bias: bool
     return_sequences: bool
+    x_shape: tuple[int, ...]
+    steps: list[Step]
+    records: list[Record]  # by step
+    carried_from: Index  # [B], the first position of y behind a row's last step
 
 
 def recurrent_forward(
@@ -248,36 +256,37 @@ def recurrent_forward(
 ) -> tuple[Array, Array, Array | None, Tape]:
     """Run a layer: (y, h_T, c_T, tape), y [B, T, H] with return_sequences, else h_T [B, H]; c_T is None for a GRU.
 
-    Row b reads `lengths[b]` tokens from position `starts[b]` on, or from the last of them backwards. Outputs before a row's first
-    step are 0, those after its last step carry its last state. ValueError where a shape or a length does not fit.
+    Row b reads `lengths[b]` tokens from position `starts[b]` on, with `reverse` the last of them first. Outputs before a row's
+    first step are 0, those after its last step carry its last state. ValueError where a shape or a length does not fit.
     """
     form = CELLS[cell]
     tokens = np.asarray(x, np.float64)
     if tokens.ndim != 3:
-        raise ValueError(f"recurrent_forward: x has shape {tokens.shape}, expected [B, T, I] (3 dimensions)")
-    B, T, I = tokens.shape
-    H = np.asarray(recurrent_kernel).shape[0]
-    bias_shape = (2, form.gates * H) if form.bias_rows == 2 else (form.gates * H,)
+        raise ValueError(f"x has shape {tokens.shape}, expected [B, T, I] (3 dimensions)")
+    batch, positions, inputs = tokens.shape
+    units = len(np.asarray(recurrent_kernel))
+    width = form.gates * units
     weights = Weights(
-        _expect("kernel", kernel, (I, form.gates * H)),
-        _expect("recurrent_kernel", recurrent_kernel, (H, form.gates * H)),
-        _expect("bias", bias, bias_shape),
+        _expect("kernel", kernel, (inputs, width)),
+        _expect("recurrent_kernel", recurrent_kernel, (units, width)),
+        _expect("bias", bias, (2, width) if form.bias_rows == 2 else (width,)),
         update_gate_writes,
     )
-    state = tuple(_expect(name, given, (B, H)).copy() for name, given in zip(("h0", "c0"), (h0, c0), strict=True))[: form.states]
-    steps, carried_from = _schedule(B, T, starts, lengths, reverse)
+    state = _expect_states(form, {"h0": h0, "c0": c0}, (batch, units))
+    steps, carried_from = _schedule(batch, positions, starts, lengths, reverse)
 
-    y = np.zeros((B, T, H))
-    for s, step in enumerate(steps):
-        new_state, record = form.step(weights, tokens[step.rows, step.inputs], tuple(v[step.rows] for v in state))
+    y = np.zeros((batch, positions, units))
+    records = []
+    for rows, at, to in steps:
+        new_state, record = form.step(weights, tokens[rows, at], tuple(v[rows] for v in state))
         for value, new_value in zip(state, new_state, strict=True):
-            value[step.rows] = new_value
-        y[step.rows, step.outputs] = new_state[0]
-        steps[s] = Step(step.rows, step.inputs, step.outputs, record)
-    for b in range(B):
+            value[rows] = new_value
+        y[rows, to] = new_state[0]
+        records.append(record)
+    for b in range(batch):
         y[b, carried_from[b] :] = state[0][b]
 
-    tape = Tape(form, weights, steps, (B, T, I), carried_from, bias is not None, return_sequences)
+    tape = Tape(form, weights, bias is not None, return_sequences, tokens.shape, steps, records, carried_from)
     return y if return_sequences else state[0], state[0], state[1] if form.states == 2 else None, tape
 
 
@@ -288,25 +297,24 @@ def recurrent_backward(
     dc_T: npt.ArrayLike | None = None,  # [B, H]; LSTM only
 ) -> tuple[Array, Array, Array, Array | None, Array, Array | None]:
     """Gradients (dx, dkernel, drecurrent_kernel, dbias, dh0, dc0); dbias is None without a bias, dc0 for a GRU."""
-    B, T, I = tape.x_shape
-    H = tape.weights.recurrent_kernel.shape[0]
-    doutput = _expect("dy", dy, (B, T, H) if tape.return_sequences else (B, H))
-    dstate = tuple(_expect(name, d, (B, H)).copy() for name, d in (("dh_T", dh_T), ("dc_T", dc_T)))[: tape.cell.states]
+    batch, positions, _ = tape.x_shape
+    units = len(tape.weights.recurrent_kernel)
+    doutput = _expect("dy", dy, (batch, positions, units) if tape.return_sequences else (batch, units))
+    dstate = _expect_states(tape.cell, {"dh_T": dh_T, "dc_T": dc_T}, (batch, units))
     if tape.return_sequences:
-        for b in range(B):
+        for b in range(batch):
             dstate[0][b] += doutput[b, tape.carried_from[b] :].sum(axis=0)
     else:
         dstate[0][...] += doutput
 
-    dx = np.zeros((B, T, I))
-    dweights = [np.zeros_like(w) for w in tape.weights[:3]]
-    for step in reversed(tape.steps):
+    dx = np.zeros(tape.x_shape)
+    dweights = [np.zeros_like(w) for w in (tape.weights.kernel, tape.weights.recurrent_kernel, tape.weights.bias)]
+    for (rows, at, to), record in zip(reversed(tape.steps), reversed(tape.records), strict=True):
         if tape.return_sequences:
-            dstate[0][step.rows] += doutput[step.rows, step.outputs]
-        dtoken, dprevious, dpart = tape.cell.step_backward(tape.weights, step.record, tuple(d[step.rows] for d in dstate))
-        dx[step.rows, step.inputs] = dtoken
+            dstate[0][rows] += doutput[rows, to]
+        dx[rows, at], dprevious, dpart = tape.cell.step_backward(tape.weights, record, tuple(d[rows] for d in dstate))
         for d, new_d in zip(dstate, dprevious, strict=True):
-            d[step.rows] = new_d
+            d[rows] = new_d
         for total, part in zip(dweights, dpart, strict=True):
             total += part
 
@@ -315,27 +323,35 @@ def recurrent_backward(
 
 
 def _schedule(
-    B: int, T: int, starts: npt.ArrayLike | None, lengths: npt.ArrayLike | None, reverse: bool
-) -> tuple[list[Step], npt.NDArray[np.int64]]:
-    """The steps of a batch, records still empty, and the position of y from which each row carries its last state."""
-    first = np.zeros(B, np.int64) if starts is None else np.asarray(starts, np.int64)
-    count = T - first if lengths is None else np.asarray(lengths, np.int64)
-    if first.shape != (B,) or count.shape != (B,):
-        raise ValueError(f"starts has shape {first.shape}, lengths has shape {count.shape}, expected [B] with B={B}")
-    if (first < 0).any() or (count < 0).any() or (first + count > T).any():
-        raise ValueError(f"starts {first}, lengths {count}: expected starts >= 0, lengths >= 0, starts + lengths <= T={T}")
-    first_output = T - first - count if reverse else first
+    batch: int, positions: int, starts: npt.ArrayLike | None, lengths: npt.ArrayLike | None, reverse: bool
+) -> tuple[list[Step], Index]:
+    """The steps of a batch, and the position of y from which on each row carries its last state."""
+    first = np.zeros(batch, np.int64) if starts is None else np.asarray(starts, np.int64)
+    count = positions - first if lengths is None else np.asarray(lengths, np.int64)
+    for name, given in (("starts", first), ("lengths", count)):
+        if given.shape != (batch,) or (given < 0).any():
+            raise ValueError(f"{name} is {given}, expected [B] numbers >= 0 with B={batch}")
+    if (first + count > positions).any():
+        raise ValueError(f"starts + lengths is {first + count}, expected at most {positions} = T")
+    first_output = positions - first - count if reverse else first
     steps = []
     for s in range(count.max(initial=0)):
         rows = np.flatnonzero(count > s)
-        position = first + count - 1 - s if reverse else first + s
-        steps.append(Step(rows, position[rows], first_output[rows] + s))
+        at = first + count - 1 - s if reverse else first + s
+        steps.append(Step(rows, at[rows], first_output[rows] + s))
     return steps, first_output + count
 
 
 def _expect(name: str, value: npt.ArrayLike | None, shape: tuple[int, ...]) -> Array:
-    """`value` in float64, zeros for None; a ValueError names a wrong shape, which broadcasting would otherwise hide."""
-    array = np.zeros(shape) if value is None else np.asarray(value, np.float64)
+    """A float64 copy of `value`, zeros for None; a ValueError names a wrong shape, which broadcasting would otherwise hide."""
+    array = np.zeros(shape) if value is None else np.array(value, np.float64)
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
     return array
+
+
+def _expect_states(cell: Cell, given: dict[str, npt.ArrayLike | None], shape: tuple[int, int]) -> State:
+    for name in list(given)[cell.states :]:
+        if given[name] is not None:
+            raise ValueError(f"{name} was given, but a GRU has no cell state")
+    return tuple(_expect(name, given[name], shape) for name in list(given)[: cell.states])

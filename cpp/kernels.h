@@ -66,6 +66,35 @@ struct RowSums {
   float* sums;
 };
 
+// Adam with decoupled weight decay on n parameters (Kingma & Ba 2015; Loshchilov & Hutter 2019):
+// p ← keep p,  m ← m + (1 - β₁)(g - m),  v ← v + (1 - β₂)(g² - v),  p ← p - α m / (√v + ε), g being the gradient times g_scale.
+struct AdamUpdate {
+  index_t n;
+  float* p;
+  float* m;
+  float* v;
+  const float* g;
+  float g_scale;
+  float one_minus_beta1, one_minus_beta2;
+  float epsilon;
+  float alpha;  // learning rate with both bias corrections
+  float keep;   // 1 - learning rate times weight decay
+};
+
+// The same for `steps` steps in a row whose gradient was zero, the last `tail_steps` of them too late for m to matter.
+struct AdamIdle {
+  index_t n;
+  float* p;
+  float* m;
+  float* v;
+  float one_minus_beta1, one_minus_beta2;
+  float epsilon;
+  index_t steps;
+  const float* alpha;  // [steps]
+  const float* keep;   // [steps]
+  float tail_m, tail_v, tail_keep;  // what the steps after them multiply m, v and p by
+};
+
 // One step of a cell for some rows and the unit panels [panel_begin, panel_end); a panel is `lanes` units, the last may be
 // narrower. A record holds a row's gates: [panel][slot][lane], the last panel with its own, narrower lane count.
 struct CellStep {
@@ -121,6 +150,8 @@ struct KernelTable {
   void (*column_sums)(const ColumnSums&);
   void (*row_sums)(const RowSums&);
   CellKernels cells[cell_count];
+  void (*adam)(const AdamUpdate&);
+  void (*adam_idle)(const AdamIdle&);
   void (*sigmoid)(const float* x, float* y, index_t n);
   void (*tanh)(const float* x, float* y, index_t n);
   // The yardsticks of the benchmarks: both return something that depends on all they did.

@@ -5,4 +5,5 @@
 #include "../cells/gru_reset_after.inl"
 #include "../cells/gru_reset_before.inl"
 #include "../cells/lstm.inl"
+#include "../optimizers.inl"
 #include "table.inl"

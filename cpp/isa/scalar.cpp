@@ -29,6 +29,7 @@ inline V operator/(V a, V b) { return {a.v / b.v}; }
 inline V fma(V a, V b, V c) { return {a.v * b.v + c.v}; }
 inline V min(V a, V b) { return {a.v < b.v ? a.v : b.v}; }
 inline V max(V a, V b) { return {a.v > b.v ? a.v : b.v}; }
+inline V sqrt(V a) { return {__builtin_sqrtf(a.v)}; }
 // Adding and taking away 1.5 * 2^23 leaves the nearest integer; arguments here are far smaller.
 inline V round(V a) {
   const V shift = V::set1(12582912.0f);

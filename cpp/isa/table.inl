@@ -53,6 +53,8 @@ constexpr KernelTable table(const char* name) {
           column_sums,
           row_sums,
           {Lstm::kernels, GruResetAfter::kernels, GruResetBefore::kernels},
+          adam,
+          adam_idle,
           sigmoid_array,
           tanh_array,
           fma_chains,

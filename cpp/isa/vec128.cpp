@@ -51,6 +51,13 @@ inline V fma(V a, V b, V c) { return {a.v * b.v + c.v}; }
 #endif
 inline V min(V a, V b) { return {a.v < b.v ? a.v : b.v}; }
 inline V max(V a, V b) { return {a.v > b.v ? a.v : b.v}; }
+#if defined(__aarch64__)
+inline V sqrt(V a) { return {vsqrtq_f32(a.v)}; }
+#else
+inline V sqrt(V a) {
+  return {f32x4{__builtin_sqrtf(a.v[0]), __builtin_sqrtf(a.v[1]), __builtin_sqrtf(a.v[2]), __builtin_sqrtf(a.v[3])}};
+}
+#endif
 // Adding and taking away 1.5 * 2^23 leaves the nearest integer; arguments here are far smaller.
 inline V round(V a) {
   const V shift = V::set1(12582912.0f);

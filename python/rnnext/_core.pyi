@@ -51,6 +51,42 @@ def recurrent_backward(
     Where x was (ids, table), dx is (rows, values): the table's rows that were used, ascending, and their gradients. dx is None without need_dx, dbias without a bias, dc0 for a GRU.
     """
 
+class AdamRule:
+    """Adam's constants."""
+
+    def __init__(self, *, beta1: float, beta2: float, epsilon: float) -> None: ...
+
+def adam_dense(
+    p: _F32,
+    m: _F32,
+    v: _F32,
+    g: _F32,
+    g_scale: float,
+    rule: AdamRule,
+    alpha: _F32,  # [step + 1], each step's rate with both bias corrections; entry 0 is unused
+    keep: _F32,  # [step + 1], 1 - learning rate times weight decay
+) -> None:
+    """One step in place for arrays of one shape, with gradient g times g_scale."""
+
+def adam_rows(
+    p: _F32,  # [V, D]
+    m: _F32,
+    v: _F32,
+    last_step: _I64,  # [V], the step up to which each row is current; changed in place
+    rows: _I64,  # [N], ascending
+    g: _F32,  # [N, D]
+    g_scale: float,
+    rule: AdamRule,
+    alpha: _F32,
+    keep: _F32,
+) -> None:
+    """One step in place for some rows of a table; what they missed since their last step is made up first."""
+
+def adam_catch_up(
+    p: _F32, m: _F32, v: _F32, last_step: _I64, rows: _I64 | None, rule: AdamRule, alpha: _F32, keep: _F32
+) -> None:
+    """Make up what some rows (None: all) missed, through the current step."""
+
 def sigmoid(x: _F32) -> _F32:
     """The engine's logistic function, elementwise (for tests)."""
 

@@ -1,106 +1,13 @@
-// The only file that sees Python: arrays become checked views, results are allocated, the GIL is released. Every error names the
-// function, the argument, what came and what was expected.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
+// recurrent_forward, recurrent_backward and the tape between them: arguments are checked, results allocated, the GIL released.
+#include "../recurrent.h"
 
 #include <algorithm>
-#include <atomic>
-#include <chrono>
-#include <initializer_list>
-#include <optional>
-#include <string>
-#include <vector>
 
-#include "buffer.h"
-#include "dispatch.h"
-#include "parallel.h"
-#include "recurrent.h"
+#include "arrays.h"
+#include "module.h"
 
-namespace py = pybind11;
-
+namespace rnnext {
 namespace {
-
-using namespace rnnext;
-
-std::string describe(const std::vector<index_t>& shape) {
-  std::string text = "(";
-  for (std::size_t i = 0; i < shape.size(); ++i) text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
-  return text + (shape.size() == 1 ? ",)" : ")");
-}
-
-std::vector<index_t> shape_of(const py::array& array) {
-  return {array.shape(), array.shape() + array.ndim()};
-}
-
-// One argument of one function, for what its errors say.
-struct Argument {
-  std::string function;
-  std::string name;
-
-  [[noreturn]] void fail(const std::string& what) const { throw py::value_error(function + ": " + name + " " + what); }
-
-  void expect_shape(const py::array& array, std::initializer_list<index_t> expected, const std::string& symbols) const {
-    if (shape_of(array) != std::vector<index_t>(expected)) {
-      fail("has shape " + describe(shape_of(array)) + ", expected " + describe(expected) + " = " + symbols);
-    }
-  }
-
-  template <class T>
-  py::array require(const py::object& object, int rank, const std::string& symbols) const {
-    if (!py::isinstance<py::array>(object)) {
-      throw py::type_error(function + ": " + name + " is a " + std::string(py::str(py::type::of(object).attr("__name__"))) +
-                           ", expected a NumPy array");
-    }
-    auto array = py::reinterpret_borrow<py::array>(object);
-    if (!array.dtype().is(py::dtype::of<T>()) && !array.dtype().equal(py::dtype::of<T>())) {
-      throw py::type_error(function + ": " + name + " has dtype " + std::string(py::str(array.dtype())) + ", expected " +
-                           std::string(py::str(py::dtype::of<T>())));
-    }
-    if (array.ndim() != rank) {
-      fail("has shape " + describe(shape_of(array)) + ", expected " + symbols + " (" + std::to_string(rank) + " dimensions)");
-    }
-    return array;
-  }
-};
-
-// The array itself if its rows are contiguous and it is aligned, else a copy.
-py::array with_contiguous_rows(const py::array& array) {
-  const auto last = array.ndim() - 1;
-  const bool aligned = (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
-  const bool rows = array.shape(last) <= 1 || array.strides(last) == array.itemsize();
-  bool whole_strides = true;
-  for (py::ssize_t d = 0; d < array.ndim(); ++d) whole_strides &= array.strides(d) % array.itemsize() == 0;
-  if (aligned && rows && whole_strides) return array;
-  return py::array_t<float, py::array::c_style>::ensure(array);
-}
-
-template <int Rank>
-View<const float, Rank> view_of(const py::array& array) {
-  View<const float, Rank> v;
-  v.data = static_cast<const float*>(array.data());
-  for (int d = 0; d < Rank; ++d) {
-    const auto i = static_cast<std::size_t>(d);
-    v.shape[i] = array.shape(d);
-    v.strides[i] = array.strides(d) / array.itemsize();
-  }
-  return v;
-}
-
-// A new array whose memory goes back to the engine's kept blocks.
-template <int Rank>
-std::pair<py::array, View<float, Rank>> new_array(std::array<index_t, Rank> shape) {
-  index_t count = 1;
-  for (const index_t n : shape) count *= n;
-  auto* buffer = new Buffer(static_cast<std::size_t>(count));
-  const py::capsule owner(buffer, [](void* p) { delete static_cast<Buffer*>(p); });
-  if (buffer->data() == nullptr) {  // nothing in it
-    py::array_t<float> empty(std::vector<py::ssize_t>(shape.begin(), shape.end()));
-    return {empty, view<Rank>(empty.mutable_data(), shape)};
-  }
-  py::array array(py::dtype::of<float>(), std::vector<py::ssize_t>(shape.begin(), shape.end()), buffer->data(), owner);
-  return {std::move(array), view<Rank>(buffer->data(), shape)};
-}
 
 Cell parse_cell(const std::string& function, const std::string& name) {
   if (name == "lstm") return Cell::lstm;
@@ -355,85 +262,9 @@ py::tuple backward(const PyTape& py_tape, const py::object& dy_in, const py::obj
   return py::make_tuple(dx, dkernel, drecurrent, dbias, dh0, dc0);
 }
 
-py::array elementwise(void (*function)(const float*, float*, index_t), const char* who, const py::object& x_in) {
-  if (!py::isinstance<py::array>(x_in)) throw py::type_error(std::string(who) + ": x is not a NumPy array");
-  auto input = py::reinterpret_borrow<py::array>(x_in);
-  const Argument argument{who, "x"};
-  const py::array x = py::array_t<float, py::array::c_style>::ensure(argument.require<float>(input, static_cast<int>(input.ndim()), ""));
-  py::array_t<float> y(std::vector<py::ssize_t>(x.shape(), x.shape() + x.ndim()));
-  parallel(1, [&](const Member&) { function(static_cast<const float*>(x.data()), y.mutable_data(), x.size()); });
-  return y;
-}
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-// Operations a second of nothing but fused multiply-adds, best of several bursts.
-double fma_peak(int threads) {
-  const KernelTable& k = kernels();
-  constexpr index_t n = 400'000;
-  std::atomic<float> sink{0.0f};
-  double best = 0.0;
-  const py::gil_scoped_release unlocked;
-  for (int burst = 0; burst < 40; ++burst) {
-    int team = 1;
-    const auto start = std::chrono::steady_clock::now();
-    parallel(threads, [&](const Member& member) {
-      sink = k.fma_chains(n);
-      if (member.id == 0) team = member.size;
-    });
-    best = std::max(best, 2.0 * static_cast<double>(n) * k.lanes * k.fma_chain_count * team / seconds_since(start));
-  }
-  return best;
-}
-
-// Bytes a second read from memory, best of several passes over an array that no cache holds.
-double read_bandwidth(int threads) {
-  const KernelTable& k = kernels();
-  constexpr std::size_t floats = std::size_t{64} << 20;
-  std::atomic<float> sink{0.0f};
-  double best = 0.0;
-  const py::gil_scoped_release unlocked;
-  const std::vector<float> memory(floats, 1.0f);
-  for (int pass = 0; pass < 5; ++pass) {
-    const auto start = std::chrono::steady_clock::now();
-    parallel(threads, [&](const Member& member) {
-      const Range part = share(static_cast<std::ptrdiff_t>(floats), member.id, member.size);
-      sink = k.read_all(memory.data() + part.begin, part.end - part.begin);
-    });
-    best = std::max(best, static_cast<double>(floats * sizeof(float)) / seconds_since(start));
-  }
-  return best;
-}
-
-std::string compiler() {
-#if defined(__clang__)
-  return "Clang " + std::to_string(__clang_major__) + "." + std::to_string(__clang_minor__);
-#elif defined(__GNUC__)
-  return "GCC " + std::to_string(__GNUC__) + "." + std::to_string(__GNUC_MINOR__);
-#elif defined(_MSC_VER)
-  return "MSVC " + std::to_string(_MSC_VER);
-#else
-  return "unknown";
-#endif
-}
-
-py::dict config() {
-  py::dict d;
-  d["compiler"] = compiler();
-  d["openmp"] = openmp_available();
-  d["isas_compiled"] = compiled_isas();
-  d["isas_available"] = available_isas();
-  d["isa"] = kernels().name;
-  d["threads"] = num_threads();
-  return d;
-}
-
 }  // namespace
 
-PYBIND11_MODULE(_core, m) {
-  kernels();  // a bad RNNEXT_ISA is said at import, not in the middle of a training run
+void bind_recurrent(py::module_& m) {
   py::class_<PyTape>(m, "Tape").def_property_readonly("nbytes", [](const PyTape& t) { return t.tape->nbytes(); });
   m.def("recurrent_forward", forward, py::arg("cell"), py::arg("x"), py::arg("kernel"), py::arg("recurrent_kernel"),
         py::arg("bias"), py::arg("h0") = py::none(), py::arg("c0") = py::none(), py::kw_only(), py::arg("starts") = py::none(),
@@ -441,18 +272,6 @@ PYBIND11_MODULE(_core, m) {
         py::arg("return_sequences") = false, py::arg("keep_tape") = true);
   m.def("recurrent_backward", backward, py::arg("tape"), py::arg("dy"), py::arg("dh_T") = py::none(),
         py::arg("dc_T") = py::none(), py::kw_only(), py::arg("need_dx") = true);
-  m.def("sigmoid", [](const py::object& x) { return elementwise(kernels().sigmoid, "sigmoid", x); }, py::arg("x"));
-  m.def("tanh", [](const py::object& x) { return elementwise(kernels().tanh, "tanh", x); }, py::arg("x"));
-  m.def("get_num_threads", num_threads);
-  m.def(
-      "set_num_threads",
-      [](int count) {
-        if (count < 1) throw py::value_error("set_num_threads: count is " + std::to_string(count) + ", expected at least 1");
-        set_num_threads(count);
-      },
-      py::arg("count"));
-  m.def("isa", [] { return std::string(kernels().name); });
-  m.def("config", config);
-  m.def("fma_peak", fma_peak, py::arg("threads"));
-  m.def("read_bandwidth", read_bandwidth, py::arg("threads"));
 }
+
+}  // namespace rnnext

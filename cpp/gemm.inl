@@ -169,7 +169,7 @@ template <class F>
 RNNEXT_INLINE void for_each_slice(const Columns& k, index_t panel_width, F&& slice) {
   const index_t step = runs_per_slice(k.width > 0 ? k.width : 1, panel_width);
   const index_t runs = k.runs + (k.tail_width > 0 ? 1 : 0);
-  for (index_t run = 0; run < runs; run += step) {
+  for (index_t run = 0; run == 0 || run < runs; run += step) {  // once even for no columns: the result still has to start
     const index_t end = run + step < runs ? run + step : runs;
     slice(KRange{k, run, end}, run * k.width * panel_width, run == 0, end == runs);
   }

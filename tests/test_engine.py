@@ -1,4 +1,4 @@
-"""The chain of trust from the float64 reference to the engine, for the instruction set in use (RNNEXT_ISA), then for every other.
+"""The chain of trust from the float64 reference to the engine: for the instruction set in use, then for every other.
 
 The tests in this process run what RNNEXT_ISA names; the suite is run once under each. `test_every_isa` runs a short form of the
 comparison under all of them from any process, by starting this file as a program.
@@ -138,9 +138,13 @@ def run(case: Case, module: Any = _core, **changes: Any) -> dict[str, Any]:
     return dict(zip((*VALUES, *GRADIENTS), (*values, *gradients), strict=True))
 
 
-def tolerance(case: Case) -> float:
-    """Of a norm. The longest chain of sums any result goes through has T·(I + G·H) + T·B terms; roundings add like a random walk."""
-    return EPSILON * float(np.sqrt(case.T * (case.I + case.gates * case.H + case.B)))
+def tolerance(case: Case, expected: np.ndarray) -> float:
+    """For the norm of an error: relative, growing with the root of the longest sum, I + G·H in a step or T·B in a weight gradient.
+
+    Operands are about 1 here. A lone number may cancel to almost nothing where its roundings do not, hence the floor.
+    """
+    longest_sum = max(case.I + case.gates * case.H, case.T * case.B)
+    return float(2 * EPSILON * np.sqrt(longest_sum) * max(np.linalg.norm(expected), 0.5))
 
 
 def assert_agrees_with_reference(case: Case) -> None:
@@ -153,8 +157,10 @@ def assert_agrees_with_reference(case: Case) -> None:
         assert got.shape == wanted.shape, name
         assert got.dtype == np.float32, name
         assert got.flags.c_contiguous, name
-        error, norm = np.linalg.norm(got - wanted), np.linalg.norm(wanted)
-        assert error <= tolerance(case) * norm, f"{name}: error {error:.3g} of norm {norm:.3g} in {case}"
+        error, allowed = np.linalg.norm(got - wanted), tolerance(case, wanted)
+        assert error <= allowed, (
+            f"{name}: error {error:.3g}, allowed {allowed:.3g}, norm {np.linalg.norm(wanted):.3g} in {case}"
+        )
         assert not got[wanted == 0].any(), f"{name}: not 0 where it must be, in {case}"
 
 
@@ -398,7 +404,7 @@ def test_vanishing_gradients_and_the_callers_floating_point_mode(cell: str, thre
     assert nonzero.min() >= SMALLEST_NORMAL, "denormals were not flushed"
     for name in GRADIENTS[:4]:
         error = np.linalg.norm(actual[name] - expected[name])
-        assert error <= tolerance(case) * np.linalg.norm(expected[name]), name
+        assert error <= tolerance(case, expected[name]), name
 
 
 def test_calls_from_several_threads() -> None:
@@ -445,15 +451,13 @@ def test_the_gil_is_released() -> None:
 @forms
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_bad_row_stays_alone(cell: str, writes: bool, bad: float) -> None:
-    case = Case(cell, writes, 9, 7, 8, 33, window="right_padded")
+    case = Case(cell, writes, 9, 7, 8, 33)
     x = random_arguments(case)["x"].copy()
-    lengths = case.options["lengths"]
-    expected = run(case)
+    lengths = np.array([0, 9, 7, 9, 5, 1, 3])
+    expected = run(case, lengths=lengths)
     for row in (1, 4):  # inside the row's tokens, and behind them
         x[row, lengths[row] - 1 if row == 1 else lengths[row] :] = bad
-    assert lengths[1] == 9
-    assert lengths[4] < 9
-    actual = run(case, x=x)
+    actual = run(case, x=x, lengths=lengths)
     others = np.arange(7) != 1
     for name in (*VALUES, "dx", "dh0", "dc0"):
         if expected[name] is not None:

@@ -1,0 +1,85 @@
+"""What a data set is, and how texts are divided so that no text is on both sides."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TextDataset:
+    """Texts with the numbers of their labels, divided into a part to learn from and a part to be measured on."""
+
+    name: str
+    train_texts: list[str]
+    train_labels: npt.NDArray[np.int32]  # [N], indices into label_names
+    test_texts: list[str]
+    test_labels: npt.NDArray[np.int32]
+    label_names: tuple[str, ...]
+    licence: str
+    source: str
+
+    def __post_init__(self) -> None:
+        for part, texts, labels in (
+            ("train", self.train_texts, self.train_labels),
+            ("test", self.test_texts, self.test_labels),
+        ):
+            if not texts:
+                raise ValueError(f"{self.name}: the {part} part has no rows")
+            if labels.shape != (len(texts),):
+                raise ValueError(f"{self.name}: {part}_labels has shape {labels.shape}, expected ({len(texts)},), one per text")
+
+
+def normalised(text: str) -> str:
+    """`text` as far as it counts for "the same text": NFKC, without case and blanks."""
+    return "".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def held_out(texts: Sequence[str], *, one_in: int, purpose: str) -> npt.NDArray[np.bool_]:
+    """Mark about one text in `one_in`, [N], by a hash of the text and the purpose alone.
+
+    The same text is therefore always on the same side, whatever else is in the set; two purposes give unrelated choices.
+    """
+
+    def marked(text: str) -> bool:
+        digest = hashlib.sha256(f"{purpose}\n{normalised(text)}".encode("utf-8", "surrogatepass")).digest()
+        return int.from_bytes(digest[:8], "big") % one_in == 0
+
+    return np.fromiter((marked(text) for text in texts), np.bool_, len(texts))
+
+
+def distinct(texts: Sequence[str], labels: Sequence[int]) -> tuple[list[str], list[int]]:
+    """Each text once, where it came first; without those that carry two labels."""
+    seen: dict[str, tuple[str, int]] = {}
+    contested = set()
+    for text, label in zip(texts, labels, strict=True):
+        key = normalised(text)
+        if seen.setdefault(key, (text, label))[1] != label:
+            contested.add(key)
+    kept = [row for key, row in seen.items() if key not in contested]
+    return [text for text, _ in kept], [label for _, label in kept]
+
+
+def divided(
+    texts: Sequence[str], labels: Sequence[int], *, name: str, label_names: tuple[str, ...], licence: str, source: str
+) -> TextDataset:
+    """A data set with a fifth of the texts held out for the test."""
+    test = held_out(texts, one_in=5, purpose="test").tolist()
+    if all(test) or not any(test):
+        raise ValueError(f"{name}: {len(texts)} rows are too few to hold some out for the test; name a test file")
+    numbers = np.array(labels, np.int32)
+    return TextDataset(
+        name=name,
+        train_texts=[text for text, out in zip(texts, test, strict=True) if not out],
+        train_labels=numbers[[not out for out in test]],
+        test_texts=[text for text, out in zip(texts, test, strict=True) if out],
+        test_labels=numbers[test],
+        label_names=label_names,
+        licence=licence,
+        source=source,
+    )

@@ -1,0 +1,108 @@
+"""The Large Movie Review Dataset (Maas et al. 2011) in the forms in which people have it."""
+
+from __future__ import annotations
+
+import os
+import re
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from rnnext.datasets._csv import read_csv
+from rnnext.datasets._dataset import TextDataset, divided
+
+_NAMES = ("negative", "positive")
+_LABELS = {"0": 0, "neg": 0, "negative": 0, "1": 1, "pos": 1, "positive": 1}
+_FILE = re.compile(r"(train|test)/(neg|pos)/(\d+)_\d+\.txt\Z")
+_LICENCE = "none stated; the authors ask for the citation of Maas et al. 2011"
+
+_Rows = tuple[list[str], list[int]]
+
+
+def _from_folder(root: Path) -> Iterator[tuple[str, bytes]]:
+    for part in ("train", "test"):
+        for label in ("neg", "pos"):
+            for path in (root / part / label).glob("*.txt"):
+                yield f"{part}/{label}/{path.name}", path.read_bytes()
+
+
+def _from_archive(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The archive is read as a stream and in memory: nothing is extracted, so that a member's name cannot lead anywhere."""
+    try:
+        with tarfile.open(path, "r|*") as tar:
+            for member in tar:
+                file = tar.extractfile(member) if member.isfile() and _FILE.search(member.name) else None
+                if file is not None:
+                    yield member.name, file.read()
+    except (tarfile.TarError, zlib.error, EOFError) as error:
+        raise ValueError(f"{path}: not an archive, or a damaged one ({error})") from error
+
+
+def _from_files(files: Iterator[tuple[str, bytes]], origin: Path) -> dict[str, _Rows]:
+    """Train and test rows by the number in a review's name, negative before positive, as both labels have all numbers."""
+    found: dict[str, list[tuple[int, int, str]]] = {"train": [], "test": []}
+    for name, content in files:
+        if match := _FILE.search(name):
+            part, label, number = match.groups()
+            try:
+                found[part].append((int(number), _LABELS[label], content.decode("utf-8")))
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{origin}: {name} is not UTF-8 ({error})") from error
+    for part, rows in found.items():
+        if not rows:
+            raise ValueError(f"{origin}: no reviews found, expected files like {part}/pos/0_9.txt")
+        rows.sort()
+    return {part: ([text for *_, text in rows], [label for _, label, _ in rows]) for part, rows in found.items()}
+
+
+def _from_csv(path: Path, text: str, label: str) -> _Rows:
+    texts, labels = read_csv(path, text=text, label=label)
+    for row, found in enumerate(labels, 1):
+        if found.lower() not in _LABELS:
+            raise ValueError(f"{path}: row {row} has the label {found!r}, expected one of {', '.join(_LABELS)}")
+    return texts, [_LABELS[found.lower()] for found in labels]
+
+
+def _csv_files(root: Path) -> dict[str, Path]:
+    suffixes = (".csv", ".csv.gz", ".csv.xz", ".csv.bz2")
+    files = {}
+    for part in ("train", "test"):
+        present = [root / f"{part}{suffix}" for suffix in suffixes if (root / f"{part}{suffix}").is_file()]
+        if not present:
+            raise FileNotFoundError(f"{root}: neither a folder {part} nor a file {part}.csv (.gz, .xz, .bz2)")
+        files[part] = present[0]
+    return files
+
+
+def imdb(path: str | os.PathLike[str], *, text: str = "text", label: str = "label") -> TextDataset:
+    """IMDB film reviews, positive or negative, from what is at `path`.
+
+    The original folder `aclImdb` or its archive (.tar.gz); a folder with train.csv and test.csv (or .csv.gz, .csv.xz, .csv.bz2);
+    or one CSV file, of which one text in five is held out. `text` and `label` name the columns of CSV files; labels are 0 and 1,
+    neg and pos, or negative and positive. ValueError if there is something else or it is damaged, FileNotFoundError if nothing.
+    """
+    path = Path(path)
+    if path.is_dir():
+        root = path / "aclImdb" if (path / "aclImdb").is_dir() else path
+        if (root / "train").is_dir():
+            parts = _from_files(_from_folder(root), path)
+        else:
+            parts = {part: _from_csv(file, text, label) for part, file in _csv_files(root).items()}
+    elif path.name.endswith((".tar.gz", ".tgz", ".tar")):
+        parts = _from_files(_from_archive(path), path)
+    else:
+        return divided(*_from_csv(path, text, label), name="imdb", label_names=_NAMES, licence=_LICENCE, source=str(path))
+    (train_texts, train_labels), (test_texts, test_labels) = parts["train"], parts["test"]
+    return TextDataset(
+        name="imdb",
+        train_texts=train_texts,
+        train_labels=np.array(train_labels, np.int32),
+        test_texts=test_texts,
+        test_labels=np.array(test_labels, np.int32),
+        label_names=_NAMES,
+        licence=_LICENCE,
+        source=str(path),
+    )

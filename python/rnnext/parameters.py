@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,28 +11,58 @@ import numpy.typing as npt
 Array: TypeAlias = npt.NDArray[np.float32]
 
 
+class Overdue(Protocol):
+    """Changes of a parameter that its optimizer has put off: steps that only moved rows which nobody read."""
+
+    def settle(self) -> None:
+        """Apply all of them."""
+
+    def settle_rows(self, rows: npt.NDArray[np.int32]) -> None:
+        """Apply those of some rows; `rows` is of any shape and order, and may name a row several times."""
+
+
 class Parameter:
     """A named float32 array that training changes.
 
     `value` is owned, C-contiguous and only ever changed in place, so that whoever holds it sees the change. `version` counts the
-    changes: whatever was derived from the value (packed weights, a projected vocabulary) knows by it when it is stale.
+    changes: whatever was derived from the value (packed weights, a projected vocabulary) knows by it when it is stale. What an
+    optimizer has put off (`overdue`) is applied before anyone sees it.
     """
 
     def __init__(self, name: str, value: Array, *, trainable: bool = True) -> None:
         self.name = name
-        self.value: Array = np.array(value, dtype=np.float32, order="C", copy=True)
         self.trainable = trainable
         self.version = 0
+        self.overdue: Overdue | None = None
+        self._value: Array = np.array(value, dtype=np.float32, order="C", copy=True)
+
+    @property
+    def value(self) -> Array:
+        """The array, current."""
+        if self.overdue is not None:
+            self.overdue.settle()
+        return self._value
+
+    def current_rows(self, rows: npt.NDArray[np.int32]) -> Array:
+        """The array, of which only the named rows need be current."""
+        if self.overdue is not None:
+            self.overdue.settle_rows(rows)
+        return self._value
+
+    @property
+    def storage(self) -> Array:
+        """The array as it lies in memory, for the optimizer that has put something off."""
+        return self._value
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.value.shape
+        return self._value.shape
 
     def assign(self, value: npt.ArrayLike) -> None:
         """Copy `value` into place; a ValueError names a wrong shape, and then nothing has changed."""
         array = np.asarray(value, dtype=np.float32)
-        if array.shape != self.value.shape:
-            raise ValueError(f"{self.name}: value has shape {array.shape}, expected {self.value.shape}")
+        if array.shape != self.shape:
+            raise ValueError(f"{self.name}: value has shape {array.shape}, expected {self.shape}")
         self.value[...] = array
         self.touch()
 
@@ -41,7 +71,7 @@ class Parameter:
         self.version += 1
 
     def __repr__(self) -> str:
-        return f"Parameter({self.name!r}, shape={self.value.shape})"
+        return f"Parameter({self.name!r}, shape={self.shape})"
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,10 @@ def _item_shape(first: tuple[int, Any] | None) -> tuple[int, ...]:
     if first is None:
         return ()
     try:
-        return np.shape(first[1])[1:]
+        shape: tuple[int, ...] = np.shape(first[1])[1:]
     except ValueError as error:
         raise ValueError(f"pad_sequences: sequences[{first[0]}] has items of different shapes ({error})") from error
+    return shape
 
 
 def _converted(row: Any, index: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:

@@ -51,6 +51,9 @@ def recurrent_backward(
     Where x was (ids, table), dx is (rows, values): the table's rows that were used, ascending, and their gradients. dx is None without need_dx, dbias without a bias, dc0 for a GRU.
     """
 
+def sum_rows(ids: _I32, d: _F32, table_rows: int) -> tuple[_I64, _F32]:
+    """The rows of a table that ids [B, T] name, ascending, and for each the sum of d [B, T, D] over its places."""
+
 class AdamRule:
     """Adam's constants."""
 

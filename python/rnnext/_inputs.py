@@ -74,7 +74,8 @@ def rows_of(x: object, *, who: str, name: str = "x") -> Rows:
     filled = [row for row in rows if row.size] or rows
     for n, row in enumerate(rows):
         if row.size and (row.ndim != filled[0].ndim or row.shape[1:] != filled[0].shape[1:]):
-            raise ValueError(f"{who}: {name}[{n}] has shape {row.shape}, expected (T, {', '.join(map(str, filled[0].shape[1:]))})")
+            expected = ("T", *filled[0].shape[1:])
+            raise ValueError(f"{who}: {name}[{n}] has shape {row.shape}, expected ({', '.join(map(str, expected))})")
         if row.size and row.dtype.kind != filled[0].dtype.kind:
             raise TypeError(f"{who}: {name}[{n}] has dtype {row.dtype}, expected {filled[0].dtype} as the rows before it")
     if filled[0].ndim < 1:

@@ -15,7 +15,7 @@ def _numbers(values: Mapping[str, float]) -> str:
 
 
 class Progress:
-    """Steps of one epoch, of an evaluation or of a prediction. A context manager; `step` after each, `finish` for the last word."""
+    """Steps of an epoch, an evaluation or a prediction: `step` after each, `finish` for the last word. A context manager."""
 
     _interval = 0.1  # seconds between two looks at the bar
 

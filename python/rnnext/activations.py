@@ -29,7 +29,8 @@ def _linear_backward(dy: Array, y: Array) -> Array:
 
 def relu(x: Array) -> Array:
     """y = max(x, 0)."""
-    return np.maximum(x, np.float32(0))
+    y: Array = np.maximum(x, np.float32(0))
+    return y
 
 
 def _relu_backward(dy: Array, y: Array) -> Array:
@@ -83,7 +84,9 @@ _ALL = {
 
 def get(identifier: str | Callable[[Array], Array] | None) -> Activation:
     """The activation of that name, or of one of this module's functions; None is linear. ValueError otherwise."""
-    name = "linear" if identifier is None else identifier if isinstance(identifier, str) else getattr(identifier, "__name__", "")
+    name = identifier if isinstance(identifier, str) else getattr(identifier, "__name__", "")
+    if identifier is None:
+        name = "linear"
     if name not in _ALL:
         raise ValueError(f"activation is {identifier!r}, expected one of {', '.join(map(repr, _ALL))}")
     return _ALL[name]

@@ -47,7 +47,7 @@ class Callback:
 
 
 class History(Callback):
-    """What fit returns: `history["loss"]` is one number for each epoch, and so for every metric; `epoch` are the epochs' numbers."""
+    """What fit returns: `history["loss"]` has one number for each epoch, as has every metric; `epoch` has their numbers."""
 
     def __init__(self) -> None:
         self.history: dict[str, list[float]] = {}

@@ -23,8 +23,8 @@ _PREDICT_ROWS = 256  # of a batch, where the caller does not say: results do not
 class Sequential:
     """Layers in a row: `Sequential([Embedding(...), LSTM(...), Dense(...)])`.
 
-    Weights are made as soon as the input's shape is known: from an Embedding or an `Input` at the front, from `build`, or from the
-    first data.
+    Weights are made as soon as the input's shape is known: from an Embedding or an `Input` at the front, from `build`, or from
+    the first data.
     """
 
     def __init__(self, layers: Sequence[Layer] | None = None, *, name: str = "sequential", trainable: bool = True) -> None:
@@ -236,11 +236,11 @@ class Sequential:
     ) -> History:
         """Train for `epochs` epochs and return their losses and metrics.
 
-        x is an array [N, ...] or a list of sequences of different length (ids, or vectors [T, I]); y has one entry for each row.
+        x is an array [N, ...] or a list of sequences of different length (ids, or vectors [T, I]); y has an entry for each row.
         The last `validation_split` of the rows, or `validation_data` (x, y[, sample_weight]), are measured after each epoch.
         Batches of 32 unless `batch_size` says otherwise. What does not fit is said before anything is changed.
         """
-        optimizer, _ = self._compiled()
+        self._compiled()
         rows = rows_of(x, who="fit")
         labels = labels_of(y, len(rows), who="fit")
         weights = weights_of(sample_weight, class_weight, labels, who="fit")

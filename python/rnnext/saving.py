@@ -108,7 +108,7 @@ def config_to_bytes(config: Mapping[str, Any]) -> bytes:
 
 
 def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The configuration of a model folder. FileNotFoundError if there is none, ValueError if it is damaged or of a later version."""
+    """The configuration of a model folder. FileNotFoundError if there is none, ValueError if it is damaged or from later on."""
     folder = Path(folder)
     if not folder.exists() and _aside(folder).exists():
         _aside(folder).rename(folder)  # a write was cut off between its two moves

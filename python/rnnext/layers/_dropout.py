@@ -13,7 +13,7 @@ from rnnext.parameters import Array, Gradients
 
 
 class Dropout(Layer):
-    """Drops single values of x. `noise_shape` says the shape of what is drawn; 1 (or None: x's own size) along an axis shares it."""
+    """Drops single values of x, or whole slices: `noise_shape` is the shape of what is drawn (None: x's own size; 1: shared)."""
 
     axes = "[B, ...]"
 
@@ -50,7 +50,8 @@ class Dropout(Layer):
 
     def _draw(self, shape: tuple[int, ...]) -> Array:
         kept = self.generator.random(shape, dtype=np.float32) >= self.rate
-        return np.where(kept, np.float32(1 / (1 - self.rate) if self.rate < 1 else 0), np.float32(0))
+        scale: Array = np.where(kept, np.float32(1 / (1 - self.rate) if self.rate < 1 else 0), np.float32(0))
+        return scale
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": self.rate, "noise_shape": self.noise_shape, "seed": self.seed}

@@ -15,8 +15,8 @@ from rnnext.parameters import Array, Gradients, Parameter, RowGradient
 class Embedding(Layer):
     """y[b, t] = embeddings[x[b, t]]: ids [B, T] -> vectors [B, T, output_dim].
 
-    `mask_zero` makes id 0 a padding that the layers behind leave out. `input_length` is what Keras 2 wanted to know, and is only
-    checked. Weight: embeddings [input_dim, output_dim]; its gradient is a `RowGradient` of the ids in x.
+    `mask_zero` makes id 0 a padding that the layers behind it leave out. `input_length` is what Keras 2 wanted to know; it is
+    only checked. Weight: embeddings [input_dim, output_dim]; its gradient is a `RowGradient` of the ids in x.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Embedding(Layer):
             raise ValueError(f"{self.name}: x has shape {x.shape}, expected [B, T] (2 dimensions)")
         if self.input_length is not None and x.shape[1] != self.input_length:
             raise ValueError(f"{self.name}: x has shape {x.shape}, expected (B, {self.input_length}) as input_length says")
-        if x.size and not (0 <= x.min() and x.max() < self.input_dim):
+        if x.size and not (x.min() >= 0 and x.max() < self.input_dim):
             row, position = np.argwhere((x < 0) | (x >= self.input_dim))[0]
             raise ValueError(
                 f"{self.name}: x has id {x[row, position]} at row {row}, position {position},"
@@ -83,7 +83,8 @@ class Embedding(Layer):
     def compute_mask(self, x: Any, mask: Mask | None = None) -> Mask | None:
         if not self.mask_zero:
             return mask
-        return x != 0 if mask is None else mask & (x != 0)
+        tokens: Mask = x != 0
+        return tokens if mask is None else mask & tokens
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape, self.output_dim)

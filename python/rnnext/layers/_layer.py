@@ -33,8 +33,8 @@ class Gather:
 class Layer:
     """A step of a model. A layer holds weights and never remembers a call: what `forward` returns is the memory.
 
-    `y, backprop = layer.forward(x)` computes, and `backprop(dy)` gives `Gradients` for inputs and weights; `layer(x)` is y alone
-    and keeps nothing for a backward pass. The first axis of x is the batch. Weights are made by `build`, or by the first call.
+    `y, backprop = layer.forward(x)` computes and `backprop(dy)` gives `Gradients` for inputs and weights; `layer(x)` is y
+    alone and keeps nothing for a backward pass. The first axis of x is the batch. `build` makes the weights, or the first call.
     """
 
     takes_gather: ClassVar[bool] = False  # forward accepts a Gather in place of the array
@@ -90,7 +90,7 @@ class Layer:
         return [weight.value.copy() for weight in self.weights]
 
     def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
-        """Set all weights, in Keras's order and layout; if one does not fit, a ValueError says which and nothing has changed."""
+        """Set all weights, in Keras's order and layout. ValueError says which does not fit, and then nothing has changed."""
         assign_all(self.name, self.weights, weights)
 
     def get_config(self) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from rnnext import _core, initializers
 from rnnext.layers._layer import Backprop, Gather, Layer, Mask, Shape, check_mask, check_units, float_input
@@ -100,7 +99,7 @@ class _Recurrent(Layer):
         self, x: Any, mask: Mask | None, lengths: Any, initial_state: Sequence[Array] | Array | None, *, keep: bool
     ) -> tuple[Any, Backprop]:
         gather = x if isinstance(x, Gather) else None
-        values = x.ids if gather is not None else float_input(self, x, "[B, T, I]")
+        values: Any = x.ids if gather is not None else float_input(self, x, "[B, T, I]")
         shape = x.shape
         self.build(shape)
         if shape[2] != self.weights[0].shape[0]:
@@ -120,12 +119,15 @@ class _Recurrent(Layer):
             else:
                 window = found
         state = self._initial_state(initial_state, shape[0])
+        kernel, recurrent_kernel = (weight.value for weight in self.weights[:2])
         y, h_T, c_T, tape = _core.recurrent_forward(
             self.cell,
-            (values, gather.table.current_rows(values)) if gather is not None else values,
-            *(weight.value for weight in self.weights[:2]),
+            values if gather is None else (values, gather.table.current_rows(values)),
+            kernel,
+            recurrent_kernel,
             self.weights[2].value if self.use_bias else None,
-            *state,
+            state[0] if state else None,
+            state[1] if len(state) > 1 else None,
             starts=window.starts,
             lengths=window.lengths,
             reverse=reverse,
@@ -164,16 +166,16 @@ class _Recurrent(Layer):
         need_dx = gather is None or gather.table.trainable
         if holes is not None and self.return_sequences and doutput is not None:
             doutput = holes.apart_backward(doutput)
-        dx, dkernel, drecurrent, dbias, dh0, dc0 = _core.recurrent_backward(tape, doutput, *dlast, need_dx=need_dx)
-        weights = [dkernel, drecurrent, dbias][: len(self.weights)] if self.trainable_weights else []
-        initial = (dh0, dc0)[:states]
+        dx, *dweights, dh0, dc0 = _core.recurrent_backward(tape, doutput, *dlast, need_dx=need_dx)
+        weights: list[Any] = dweights[: len(self.weights)] if self.trainable_weights else []
+        initial: tuple[Any, ...] = (dh0, dc0)[:states]
+        inputs: Any = dx
         if gather is not None:
-            inputs = None if dx is None else RowGradient(*dx, gather.table.shape)
-            return Gradients(inputs, weights, initial)
-        if holes is not None:
-            dx = holes.together_backward(dx)
-            dx = dx[:, ::-1] if self.go_backwards else dx
-        return Gradients(dx, weights, initial)
+            inputs = None if dx is None else RowGradient(*inputs, gather.table.shape)
+        elif holes is not None:
+            inputs = holes.together_backward(inputs)
+            inputs = inputs[:, ::-1] if self.go_backwards else inputs
+        return Gradients(inputs, weights, initial)
 
     # ------------------------------------------------------------ what follows from the arguments
 
@@ -265,9 +267,9 @@ class LSTM(_Recurrent):
 class GRU(_Recurrent):
     """Gated recurrent unit (Cho et al. 2014).
 
-    z, r = σ(x W + h' U + b); with `reset_after` (Keras's default, PyTorch's only form) n = tanh(x W_n + b_n + r ⊙ (h' U_n + b'_n)),
-    without it n = tanh(x W_n + (r ⊙ h') U_n + b_n). `update_gate="keep"`: h = z ⊙ h' + (1 - z) ⊙ n, as in Keras and PyTorch;
-    `"write"`: h = (1 - z) ⊙ h' + z ⊙ n, the textbook's. Weights: kernel [I, 3H], recurrent_kernel [H, 3H], bias [2, 3H] (row 0
+    z, r = σ(x W + h' U + b). With `reset_after` (Keras's default, PyTorch's only form) n = tanh(x W_n + b_n + r ⊙ (h' U_n +
+    b'_n)), without it n = tanh(x W_n + (r ⊙ h') U_n + b_n). `update_gate="keep"`: h = z ⊙ h' + (1 - z) ⊙ n, as in Keras and
+    PyTorch; `"write"`: h = (1 - z) ⊙ h' + z ⊙ n, the textbook's. Weights: kernel [I, 3H], recurrent_kernel [H, 3H], bias [2, 3H] (row 0
     of the input, row 1 of the state) or, without `reset_after`, [3H]; gates in the order z r n.
     """
 

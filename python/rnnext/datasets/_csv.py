@@ -10,8 +10,9 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ _WHOLE_NUMBER = re.compile(r"-?[0-9]+")
 _LONGEST_FIELD = 2**31 - 1  # what the csv module accepts everywhere; its default of 131,072 refuses long reviews
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> AbstractContextManager[Iterable[bytes]]:
     match path.suffix.lower():
         case ".gz":
             return gzip.open(path, "rb")

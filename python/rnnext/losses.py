@@ -49,7 +49,7 @@ class PerSample(NamedTuple):
     valid: npt.NDArray[np.bool_] | None = None  # [...], False where a row does not count; None: all do
 
 
-def _floats(owner: str, argument: str, values: npt.ArrayLike) -> Array:
+def as_floats(owner: str, argument: str, values: npt.ArrayLike) -> Array:
     try:
         return np.asarray(values, np.float32)
     except (TypeError, ValueError) as error:
@@ -70,7 +70,7 @@ def same_rank(y_true: npt.NDArray[Any], y_pred: npt.NDArray[Any]) -> tuple[npt.N
 
 def _aligned(owner: str, y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> tuple[Array, Array]:
     """Both as float32 arrays of the same shape; nothing is ever broadcast."""
-    given_true, given_pred = _floats(owner, "y_true", y_true), _floats(owner, "y_pred", y_pred)
+    given_true, given_pred = as_floats(owner, "y_true", y_true), as_floats(owner, "y_pred", y_pred)
     if given_true.shape == given_pred.shape:
         labels, predictions = given_true, given_pred
     else:
@@ -108,9 +108,9 @@ def _column(d_losses: Array | float) -> Array:
     return np.asarray(d_losses, np.float32)[..., None]
 
 
-def _weights(owner: str, sample_weight: npt.ArrayLike, shape: tuple[int, ...]) -> Array:
+def weights_of_losses(owner: str, sample_weight: npt.ArrayLike, shape: tuple[int, ...]) -> Array:
     """Weights of the losses, of their shape `[B]` or `[B, T]`. A weight per row holds for all of the row's steps."""
-    given = weights = _floats(owner, "sample_weight", sample_weight)
+    given = weights = as_floats(owner, "sample_weight", sample_weight)
     while weights.ndim > 1 and weights.shape != shape[: weights.ndim] and weights.shape[-1] == 1:
         weights = weights[..., 0]
     if weights.shape != shape[: weights.ndim]:
@@ -156,7 +156,7 @@ class Loss:
         if sample_weight is None:
             weights: Array = np.ones(losses.shape, np.float32)
         else:
-            weights = _weights(type(self).__name__, sample_weight, losses.shape)
+            weights = weights_of_losses(type(self).__name__, sample_weight, losses.shape)
         count = losses.size
         if valid is not None:
             weights, count = weights * valid, int(np.count_nonzero(valid))
@@ -343,7 +343,7 @@ class SparseCategoricalCrossentropy(Loss):
 
     def per_sample(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> PerSample:
         owner = "SparseCategoricalCrossentropy"
-        given = _floats(owner, "y_pred", y_pred)
+        given = as_floats(owner, "y_pred", y_pred)
         if not given.ndim or not given.size:
             raise ValueError(f"{owner}: y_pred has shape {given.shape}, expected [B, C] with at least one row and class")
         shape = given.shape

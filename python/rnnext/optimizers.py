@@ -481,7 +481,7 @@ def get(identifier: str | Mapping[str, Any] | Optimizer) -> Optimizer:
     if isinstance(identifier, Optimizer):
         return identifier
     if isinstance(identifier, str):
-        return _class(identifier)()
+        return _class(identifier).from_config({})
     if isinstance(identifier, Mapping):
         return deserialize(identifier)
     raise TypeError(f"optimizers.get: identifier is a {type(identifier).__name__}, expected a str, a dict or an Optimizer")

@@ -48,8 +48,12 @@ def recurrent_backward(
 ) -> tuple[_F32 | tuple[_I64, _F32] | None, _F32, _F32, _F32 | None, _F32, _F32 | None]:
     """Gradients (dx, dkernel, drecurrent_kernel, dbias, dh0, dc0) for the weights of the forward call.
 
-    Where x was (ids, table), dx is (rows, values): the table's rows that were used, ascending, and their gradients. dx is None without need_dx, dbias without a bias, dc0 for a GRU.
+    Where x was (ids, table), dx is (rows, values): the table's rows that were used, ascending, and their gradients. dx is None
+    without need_dx, dbias without a bias, dc0 for a GRU.
     """
+
+def sum_rows(ids: _I32, d: _F32, table_rows: int) -> tuple[_I64, _F32]:
+    """The rows of a table that ids [B, T] name, ascending, and for each the sum of d [B, T, D] over its places."""
 
 class OptimizerRule:
     """An optimizer's constants, and the lock of whoever changes its parameters. Those of other optimizers are ignored."""

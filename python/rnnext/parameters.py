@@ -24,9 +24,9 @@ class Overdue(Protocol):
 class Parameter:
     """A named float32 array that training changes.
 
-    `value` is owned, C-contiguous and only ever changed in place, so that whoever holds it sees the change. `version` counts the
-    changes: whatever was derived from the value (packed weights, a projected vocabulary) knows by it when it is stale. What an
-    optimizer has put off (`overdue`) is applied before anyone sees it.
+    `value` is owned, C-contiguous and only ever changed in place, so that whoever holds it sees the change. `version` counts
+    the changes: whatever was derived from the value (packed weights, a projected vocabulary) knows by it when it is stale. What
+    an optimizer has put off (`overdue`) is applied before anyone sees it.
     """
 
     def __init__(self, name: str, value: Array, *, trainable: bool = True) -> None:
@@ -95,6 +95,6 @@ Gradient: TypeAlias = Array | RowGradient
 class Gradients(NamedTuple):
     """What a backward pass returns."""
 
-    inputs: Array | None  # of the input's shape; None where the input was ids
+    inputs: Gradient | None  # of the input's shape; the table's rows where it was a Gather; None where it was ids
     weights: list[Gradient]  # aligned with the layer's trainable_weights
     initial_state: tuple[Array, ...] = ()  # aligned with the states that were given

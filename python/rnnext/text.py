@@ -25,13 +25,16 @@ _BLANKS = re.compile(r"\s+")
 # Scripts written without blanks: Han with its extensions and iteration mark, kana.
 _CJK = "\u3005\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _EMOJI = "\u2600-\u27bf\U0001f300-\U0001faff"
-_LETTERS = rf"[^\W_{_CJK}]+"
+# Vowel signs and accents of their own belong to the letter before them (Devanagari, Arabic, what NFKC cannot compose); \w does
+# not take them.
+_MARKS = "".join(chr(code) for code in range(0x300, 0x3000) if unicodedata.category(chr(code)) in ("Mn", "Mc"))
+_LETTERS = rf"(?:[^\W_{_CJK}]+[{_MARKS}]*)+"
 _WORD = re.compile(rf"{_LETTERS}(?:'{_LETTERS})*|[{_CJK}{_EMOJI}!?]")
 
 
 def _checked(texts: Iterable[str]) -> Iterator[str]:
-    if isinstance(texts, str | bytes):
-        raise TypeError(f"TextVectorizer: texts is one {type(texts).__name__}, expected a list of str")
+    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+        raise TypeError(f"TextVectorizer: texts is a {type(texts).__name__}, expected a list of str")
     for index, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(f"TextVectorizer: texts[{index}] is a {type(text).__name__}, expected a str")
@@ -60,9 +63,9 @@ class TextVectorizer:
     Chinese character and each kana, as those scripts have no blanks. Everything else only separates. With `unit="char"`: each
     character, runs of blanks as one.
 
-    Ids: 0 is padding, 1 any token that is not in the vocabulary, then the tokens by falling frequency, those equally frequent by
-    first appearance. `max_tokens` counts the two reserved ids (None: no limit); tokens seen less than `min_count` times are left
-    out. `maxlen` cuts longer texts at the side that `truncating` says.
+    Ids: 0 is padding, 1 any token that is not in the vocabulary, then the tokens by falling frequency, those equally frequent
+    by first appearance. `max_tokens` counts the two reserved ids (None: no limit); tokens seen less than `min_count` times are
+    left out. `maxlen` cuts longer texts at the side that `truncating` says.
 
     `transform` returns a list of int32 arrays `[T_n]` with `output="ragged"`, or one int32 array `[N, maxlen]` with `"padded"`
     (the length of the longest text if `maxlen` is None), filled up with 0 at the side that `padding` says.
@@ -129,9 +132,7 @@ class TextVectorizer:
         """Ids of each text's tokens. TypeError names the index of what is not a str; ValueError before `fit`."""
         self._require_vocabulary()
         lookup = self._ids.get
-        rows = [
-            np.array([lookup(token, 1) for token in self._cut(self.tokenize(text))], np.int32) for text in _checked(texts)
-        ]
+        rows = [np.array([lookup(token, 1) for token in self._cut(self.tokenize(text))], np.int32) for text in _checked(texts)]
         if self.output == "ragged":
             return rows
         padded: _Ids = pad_sequences(rows, maxlen=self.maxlen, padding=self.padding, truncating=self.truncating)

@@ -1,6 +1,6 @@
 """Labelled texts: review sentences fetched from the package index, the IMDB reviews, CSV and TSV files."""
 
-from rnnext.datasets._csv import csv_dataset, label_numbers, read_csv
+from rnnext.datasets._csv import csv_dataset, decoded_lines, label_numbers, read_csv
 from rnnext.datasets._dataset import TextDataset, held_out
 from rnnext.datasets._fetch import cache_folder
 from rnnext.datasets._imdb import imdb
@@ -12,6 +12,7 @@ __all__ = [
     "cache_folder",
     "chinese_reviews",
     "csv_dataset",
+    "decoded_lines",
     "held_out",
     "imdb",
     "label_numbers",

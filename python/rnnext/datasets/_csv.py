@@ -7,19 +7,22 @@ import csv
 import gzip
 import lzma
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from rnnext.datasets._dataset import TextDataset, divided
 
+_WHOLE_NUMBER = re.compile(r"-?[0-9]+")
 _LONGEST_FIELD = 2**31 - 1  # what the csv module accepts everywhere; its default of 131,072 refuses long reviews
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> AbstractContextManager[Iterable[bytes]]:
     match path.suffix.lower():
         case ".gz":
             return gzip.open(path, "rb")
@@ -31,13 +34,17 @@ def _opened(path: Path) -> IO[bytes]:
             return path.open("rb")
 
 
-def _lines(path: Path, file: Iterable[bytes]) -> Iterator[str]:
-    """Decoded lines. They are decoded one by one so that the line of a bad byte is known."""
-    for number, raw in enumerate(file, 1):
+def decoded_lines(origin: object, file: Iterable[bytes]) -> Iterator[str]:
+    """Lines of UTF-8, a byte order mark left out; decoded one by one, so that a ValueError names the line of a bad byte."""
+
+    def decoded(number: int, raw: bytes) -> str:
         try:
-            yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            return raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise ValueError(f"{path}:{number}: byte 0x{raw[error.start]:02x} at offset {error.start} is not UTF-8") from None
+            found = f"byte 0x{error.object[error.start]:02x} at offset {error.start} is not UTF-8"
+            raise ValueError(f"{origin}:{number}: {found}") from None
+
+    return (decoded(number, raw) for number, raw in enumerate(file, 1))
 
 
 def _column(path: Path, header: Sequence[str], name: str) -> int:
@@ -47,20 +54,24 @@ def _column(path: Path, header: Sequence[str], name: str) -> int:
 
 
 def _rows(path: Path, reader: Any, columns: tuple[str, str]) -> Iterator[tuple[str, str]]:
-    header = next(reader, None)
-    if header is None:
-        raise ValueError(f"{path}: empty, expected a header line")
-    text, label = (_column(path, header, name) for name in columns)
-    begin = reader.line_num + 1
-    for row in reader:
-        line, begin = begin, reader.line_num + 1
-        if not row:
-            continue
-        if len(row) != len(header):
-            raise ValueError(f"{path}:{line}: {len(row)} columns, expected {len(header)} as in the header")
-        if not row[label].strip():
-            raise ValueError(f"{path}:{line}: the label (column {columns[1]!r}) is empty")
-        yield row[text], row[label].strip()
+    begin = 1  # the line on which the row at hand begins: a quoted field may go on for many more
+    try:
+        header = next(reader, None)
+        if header is None:
+            raise ValueError(f"{path}: empty, expected a header line")
+        text, label = (_column(path, header, name) for name in columns)
+        begin = reader.line_num + 1
+        for row in reader:
+            line, begin = begin, reader.line_num + 1
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise ValueError(f"{path}:{line}: {len(row)} columns, expected {len(header)} as in the header")
+            if not row[label].strip():
+                raise ValueError(f"{path}:{line}: the label (column {columns[1]!r}) is empty")
+            yield row[text], row[label].strip()
+    except csv.Error as error:
+        raise ValueError(f"{path}:{begin}: {error}") from error
 
 
 def read_csv(
@@ -78,12 +89,11 @@ def read_csv(
     limit = csv.field_size_limit(_LONGEST_FIELD)
     try:
         with _opened(path) as file:
-            reader = csv.reader(_lines(path, file), delimiter=delimiter, strict=True)
-            try:
-                rows = list(_rows(path, reader, (text, label)))
-            except csv.Error as error:
-                raise ValueError(f"{path}:{reader.line_num}: {error}") from error
-    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
+            reader = csv.reader(decoded_lines(path, file), delimiter=delimiter, strict=True)
+            rows = list(_rows(path, reader, (text, label)))
+    except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the system's, such as a file that is not there; gzip and bz2 mean the content by theirs
         raise ValueError(f"{path}: damaged ({error})") from error
     finally:
         csv.field_size_limit(limit)
@@ -95,7 +105,7 @@ def read_csv(
 def _ordered(labels: Iterable[str]) -> tuple[str, ...]:
     """Distinct labels: by value where all are whole numbers, else alphabetically."""
     found = set(labels)
-    if all(label.lstrip("-").isdecimal() for label in found):
+    if all(_WHOLE_NUMBER.fullmatch(label) for label in found):
         return tuple(sorted(found, key=lambda label: (int(label), label)))
     return tuple(sorted(found))
 

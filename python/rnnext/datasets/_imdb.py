@@ -80,9 +80,10 @@ def _csv_files(root: Path) -> dict[str, Path]:
 def imdb(path: str | os.PathLike[str], *, text: str = "text", label: str = "label") -> TextDataset:
     """IMDB film reviews, positive or negative, from what is at `path`.
 
-    The original folder `aclImdb` or its archive (.tar.gz); a folder with train.csv and test.csv (or .csv.gz, .csv.xz, .csv.bz2);
-    or one CSV file, of which one text in five is held out. `text` and `label` name the columns of CSV files; labels are 0 and 1,
-    neg and pos, or negative and positive. ValueError if there is something else or it is damaged, FileNotFoundError if nothing.
+    The original folder `aclImdb` or its archive (.tar.gz); a folder with train.csv and test.csv (or .csv.gz, .csv.xz,
+    .csv.bz2); or one CSV file, of which one text in five is held out. `text` and `label` name the columns of CSV files; labels
+    are 0 and 1, neg and pos, or negative and positive. ValueError if there is something else or it is damaged,
+    FileNotFoundError if there is nothing.
     """
     path = Path(path)
     if path.is_dir():

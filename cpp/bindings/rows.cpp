@@ -1,0 +1,52 @@
+// sum_rows: the gradient of a table whose rows were copied together by ids.
+#include <algorithm>
+
+#include "arrays.h"
+#include "module.h"
+
+namespace rnnext {
+namespace {
+
+py::tuple sum_rows(const py::object& ids_in, const py::object& d_in, index_t table_rows) {
+  const std::string who = "sum_rows";
+  const Argument ids_argument{who, "ids"};
+  const Argument d_argument{who, "d"};
+  const py::array ids = py::array_t<std::int32_t, py::array::c_style>::ensure(ids_argument.require<std::int32_t>(ids_in, 2, "[B, T]"));
+  py::array d = d_argument.require<float>(d_in, 3, "[B, T, D]");
+  d_argument.expect_shape(d, {ids.shape(0), ids.shape(1), d.shape(2)}, "[B, T, D]");
+  d = py::array_t<float, py::array::c_style>::ensure(d);
+  const index_t tokens = ids.size();
+  const index_t width = d.shape(2);
+  const auto* id = static_cast<const std::int32_t*>(ids.data());
+  std::vector<std::int32_t> place(static_cast<std::size_t>(table_rows), -1);
+  std::vector<std::int32_t> used;
+  for (index_t i = 0; i < tokens; ++i) {
+    if (id[i] < 0 || id[i] >= table_rows) {
+      ids_argument.fail("has " + std::to_string(id[i]) + ", expected 0 to " + std::to_string(table_rows - 1));
+    }
+    auto& at = place[static_cast<std::size_t>(id[i])];
+    if (at < 0) used.push_back(id[i]);
+    at = 0;
+  }
+  std::sort(used.begin(), used.end());
+  for (std::size_t n = 0; n < used.size(); ++n) place[static_cast<std::size_t>(used[n])] = static_cast<std::int32_t>(n);
+  py::array_t<index_t> rows(static_cast<py::ssize_t>(used.size()));
+  std::copy(used.begin(), used.end(), rows.mutable_data());
+  auto [sums, sums_view] = new_array<2>({static_cast<index_t>(used.size()), width});
+  {
+    const py::gil_scoped_release unlocked;
+    std::fill_n(sums_view.data, static_cast<index_t>(used.size()) * width, 0.0f);
+    const auto* from = static_cast<const float*>(d.data());
+    for (index_t i = 0; i < tokens; ++i, from += width) {
+      float* to = sums_view.data + place[static_cast<std::size_t>(id[i])] * width;
+      for (index_t j = 0; j < width; ++j) to[j] += from[j];
+    }
+  }
+  return py::make_tuple(rows, sums);
+}
+
+}  // namespace
+
+void bind_rows(py::module_& m) { m.def("sum_rows", sum_rows, py::arg("ids"), py::arg("d"), py::arg("table_rows")); }
+
+}  // namespace rnnext

@@ -1,0 +1,55 @@
+"""Layers with Keras 3's names, arguments, weights and numbers."""
+
+from rnnext.layers._dense import Dense
+from rnnext.layers._dropout import Dropout, SpatialDropout1D
+from rnnext.layers._embedding import Embedding
+from rnnext.layers._input import Input, InputLayer
+from rnnext.layers._layer import Backprop, Gather, Layer
+from rnnext.layers._pooling import GlobalAveragePooling1D, GlobalMaxPooling1D
+from rnnext.layers._recurrent import GRU, LSTM
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "Backprop",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Gather",
+    "GlobalAveragePooling1D",
+    "GlobalMaxPooling1D",
+    "Input",
+    "InputLayer",
+    "Layer",
+    "SpatialDropout1D",
+    "deserialize",
+    "serialize",
+]
+
+_CLASSES: dict[str, type[Layer]] = {
+    layer.__name__: layer
+    for layer in (
+        Dense,
+        Dropout,
+        Embedding,
+        GRU,
+        GlobalAveragePooling1D,
+        GlobalMaxPooling1D,
+        InputLayer,
+        LSTM,
+        SpatialDropout1D,
+    )
+}
+
+
+def serialize(layer: Layer) -> dict[str, object]:
+    """The layer's class and constructor arguments, as JSON can hold them."""
+    return {"class_name": type(layer).__name__, "config": layer.get_config()}
+
+
+def deserialize(description: dict[str, object]) -> Layer:
+    """The layer, without weights, that `serialize` described; ValueError if it is none of this module's."""
+    name, config = description.get("class_name"), description.get("config")
+    if not isinstance(name, str) or name not in _CLASSES or not isinstance(config, dict):
+        raise ValueError(f"layer class is {name!r}, expected one of {', '.join(sorted(_CLASSES))}")
+    return _CLASSES[name].from_config(config)

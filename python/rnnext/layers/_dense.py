@@ -1,0 +1,79 @@
+"""Fully connected layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rnnext import activations, initializers
+from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_units, float_input
+from rnnext.parameters import Array, Gradients, Parameter
+
+
+class Dense(Layer):
+    """y = activation(x W + b) over the last axis of x: [B, F] -> [B, units], [B, T, F] -> [B, T, units].
+
+    Weights: kernel [F, units], bias [units].
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | Callable[[Array], Array] | None = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+    ) -> None:
+        super().__init__(name=name, trainable=trainable)
+        self.units = check_units(self, "units", units)
+        self.activation = activations.get(activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+
+    def make_weights(self, input_shape: Shape) -> list[Parameter]:
+        features = input_shape[-1]
+        if len(input_shape) < 2 or features is None:
+            raise ValueError(f"{self.name}: input has shape {input_shape}, expected (B, ..., F) with F known")
+        kernel = Parameter(f"{self.name}/kernel", self.kernel_initializer((features, self.units)))
+        if not self.use_bias:
+            return [kernel]
+        return [kernel, Parameter(f"{self.name}/bias", self.bias_initializer((self.units,)))]
+
+    def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
+        x = float_input(self, x, "[B, ..., F]")
+        self.build(x.shape)
+        kernel = self.weights[0].value
+        if x.shape[-1] != kernel.shape[0]:
+            raise ValueError(f"{self.name}: x has shape {x.shape}, expected [B, ..., F] with F={kernel.shape[0]}")
+        rows = x.reshape(-1, kernel.shape[0])
+        a = rows @ kernel
+        if self.use_bias:
+            a += self.weights[1].value
+        y = self.activation.forward(a).reshape(*x.shape[:-1], self.units)
+
+        def backprop(dy: Array) -> Gradients:
+            da = self.activation.backward(dy, y).reshape(-1, self.units)
+            dx = (da @ kernel.T).reshape(x.shape)
+            if not self.trainable_weights:
+                return Gradients(dx, [])
+            dkernel = rows.T @ da
+            return Gradients(dx, [dkernel, da.sum(axis=0)] if self.use_bias else [dkernel])
+
+        return y, backprop
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape[:-1], self.units)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "activation": self.activation.name,
+            "use_bias": self.use_bias,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "bias_initializer": initializers.serialize(self.bias_initializer),
+        }

@@ -1,0 +1,71 @@
+"""Dropout: in training each value is set to 0 with probability `rate` and the others are scaled up by 1 / (1 - rate)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rnnext import _random
+from rnnext.layers._layer import Backprop, Layer, Mask, float_input
+from rnnext.parameters import Array, Gradients
+
+
+class Dropout(Layer):
+    """Drops single values of x, or whole slices: `noise_shape` is the shape of what is drawn (None: x's own size; 1: shared)."""
+
+    axes = "[B, ...]"
+
+    def __init__(
+        self,
+        rate: float,
+        noise_shape: Sequence[int | None] | None = None,
+        seed: int | None = None,
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+    ) -> None:
+        super().__init__(name=name, trainable=trainable)
+        if not 0 <= rate <= 1:
+            raise ValueError(f"{self.name}: rate is {rate}, expected 0 to 1")
+        self.rate = float(rate)
+        self.noise_shape = None if noise_shape is None else tuple(noise_shape)
+        self.seed = seed
+        self.generator = _random.generator(seed)
+
+    def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
+        x = float_input(self, x, self.axes)
+        if not training or self.rate == 0:
+            return x, lambda dy: Gradients(dy, [])
+        scale = self._draw(self._drawn_shape(x.shape))
+        return x * scale, lambda dy: Gradients(dy * scale, [])
+
+    def _drawn_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if self.noise_shape is None:
+            return shape
+        if len(self.noise_shape) != len(shape):
+            raise ValueError(f"{self.name}: x has shape {shape}, expected {len(self.noise_shape)} axes as in noise_shape")
+        return tuple(size if noise is None else noise for noise, size in zip(self.noise_shape, shape, strict=True))
+
+    def _draw(self, shape: tuple[int, ...]) -> Array:
+        kept = self.generator.random(shape, dtype=np.float32) >= self.rate
+        scale: Array = np.where(kept, np.float32(1 / (1 - self.rate) if self.rate < 1 else 0), np.float32(0))
+        return scale
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rate": self.rate, "noise_shape": self.noise_shape, "seed": self.seed}
+
+
+class SpatialDropout1D(Dropout):
+    """Drops whole features of x [B, T, D]: what is drawn, [B, 1, D], holds for all steps."""
+
+    axes = "[B, T, D]"
+
+    def __init__(self, rate: float, seed: int | None = None, *, name: str | None = None, trainable: bool = True) -> None:
+        super().__init__(rate, (None, 1, None), seed, name=name, trainable=trainable)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        del config["noise_shape"]
+        return config

@@ -1,0 +1,100 @@
+"""Vectors for the ids of a vocabulary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnext import _core, initializers
+from rnnext.layers._layer import Backprop, Gather, Layer, Mask, Shape, check_units
+from rnnext.parameters import Array, Gradients, Parameter, RowGradient
+
+
+class Embedding(Layer):
+    """y[b, t] = embeddings[x[b, t]]: ids [B, T] -> vectors [B, T, output_dim].
+
+    `mask_zero` makes id 0 a padding that the layers behind it leave out. `input_length` is what Keras 2 wanted to know; it is
+    only checked. Weight: embeddings [input_dim, output_dim]; its gradient is a `RowGradient` of the ids in x.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        *,
+        mask_zero: bool = False,
+        input_length: int | None = None,
+        weights: Any = None,
+        name: str | None = None,
+        trainable: bool = True,
+    ) -> None:
+        super().__init__(name=name, trainable=trainable)
+        self.input_dim = check_units(self, "input_dim", input_dim)
+        self.output_dim = check_units(self, "output_dim", output_dim)
+        self.embeddings_initializer = initializers.get(embeddings_initializer)
+        self.mask_zero = mask_zero
+        self.input_length = None if input_length is None else check_units(self, "input_length", input_length)
+        if weights is not None:
+            self.build((None, None))
+            self.set_weights(weights if isinstance(weights, list) else [weights])
+
+    def make_weights(self, input_shape: Shape) -> list[Parameter]:
+        return [Parameter(f"{self.name}/embeddings", self.embeddings_initializer((self.input_dim, self.output_dim)))]
+
+    def check_ids(self, x: Any) -> npt.NDArray[np.int32]:
+        """x as int32 ids. TypeError or ValueError says what came, and where an id is out of the vocabulary."""
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"{self.name}: x is a {type(x).__name__}, expected a NumPy array of ids [B, T]")
+        if x.dtype.kind not in "iu":
+            raise TypeError(f"{self.name}: x has dtype {x.dtype}, expected integers, the ids of a vocabulary")
+        if x.ndim != 2:
+            raise ValueError(f"{self.name}: x has shape {x.shape}, expected [B, T] (2 dimensions)")
+        if self.input_length is not None and x.shape[1] != self.input_length:
+            raise ValueError(f"{self.name}: x has shape {x.shape}, expected (B, {self.input_length}) as input_length says")
+        if x.size and not (x.min() >= 0 and x.max() < self.input_dim):
+            row, position = np.argwhere((x < 0) | (x >= self.input_dim))[0]
+            raise ValueError(
+                f"{self.name}: x has id {x[row, position]} at row {row}, position {position},"
+                f" expected 0 to {self.input_dim - 1} (input_dim={self.input_dim})"
+            )
+        return np.ascontiguousarray(x, dtype=np.int32)
+
+    def gather(self, x: Any) -> Gather:
+        """The same as `forward`, with the vectors not yet copied together."""
+        ids = self.check_ids(x)
+        self.build(ids.shape)
+        return Gather(ids, self.weights[0], lambda gradient: Gradients(None, [gradient] if self.trainable_weights else []))
+
+    def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
+        gathered = self.gather(x)
+        ids = gathered.ids
+
+        def backprop(dy: Array) -> Gradients:
+            if not self.trainable_weights:
+                return Gradients(None, [])
+            rows, values = _core.sum_rows(ids, np.asarray(dy, dtype=np.float32), self.input_dim)
+            return Gradients(None, [RowGradient(rows, values, self.weights[0].shape)])
+
+        return self.weights[0].current_rows(ids)[ids], backprop
+
+    def compute_mask(self, x: Any, mask: Mask | None = None) -> Mask | None:
+        if not self.mask_zero:
+            return mask
+        tokens: Mask = x != 0
+        return tokens if mask is None else mask & tokens
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape, self.output_dim)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "input_dim": self.input_dim,
+            "output_dim": self.output_dim,
+            "embeddings_initializer": initializers.serialize(self.embeddings_initializer),
+            "mask_zero": self.mask_zero,
+            "input_length": self.input_length,
+        }

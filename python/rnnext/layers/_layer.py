@@ -1,0 +1,162 @@
+"""What every layer is: weights, and a forward pass that hands back its own backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnext.parameters import Array, Gradients, Parameter, RowGradient
+
+Mask: TypeAlias = npt.NDArray[np.bool_]
+Shape: TypeAlias = tuple[int | None, ...]
+Backprop: TypeAlias = Callable[[Any], Gradients]
+_Layer = TypeVar("_Layer", bound="Layer")
+
+
+@dataclass(frozen=True)
+class Gather:
+    """Rows of a table that nobody has copied together yet, `table[ids]` of shape [B, T, D]: an embedding's output."""
+
+    ids: npt.NDArray[np.int32]  # [B, T]
+    table: Parameter  # [V, D]
+    backprop: Callable[[RowGradient], Gradients]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.ids.shape, self.table.shape[1])
+
+
+class Layer:
+    """A step of a model. A layer holds weights and never remembers a call: what `forward` returns is the memory.
+
+    `y, backprop = layer.forward(x)` computes and `backprop(dy)` gives `Gradients` for inputs and weights; `layer(x)` is y
+    alone and keeps nothing for a backward pass. The first axis of x is the batch. `build` makes the weights, or the first call.
+    """
+
+    takes_gather: ClassVar[bool] = False  # forward accepts a Gather in place of the array
+
+    def __init__(self, *, name: str | None = None, trainable: bool = True) -> None:
+        if name is not None and (not isinstance(name, str) or not name):
+            raise TypeError(f"{type(self).__name__}: name is {name!r}, expected a str that is not empty")
+        self.given_name = name
+        self.name = name if name is not None else snake_case(type(self).__name__)
+        self.trainable = trainable
+        self.built = False
+        self.weights: list[Parameter] = []
+
+    # ------------------------------------------------------------ what a layer computes
+
+    def build(self, input_shape: Shape) -> None:
+        """Make the weights for inputs of that shape, batch axis included (None: any size). Does nothing the second time."""
+        if not self.built:
+            self.weights = self.make_weights(tuple(input_shape))
+            self.built = True
+
+    def make_weights(self, input_shape: Shape) -> list[Parameter]:
+        """The weights in Keras's order. ValueError if the shape is not one that the layer takes."""
+        return []
+
+    def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Any, Backprop]:
+        """(y, backprop) for x; `mask` [B, T] is True where there is a token."""
+        raise NotImplementedError(type(self).__name__)  # an abstract method: every layer has its own
+
+    def __call__(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> Any:
+        return self.forward(x, training=training, mask=mask)[0]
+
+    def compute_mask(self, x: Any, mask: Mask | None = None) -> Mask | None:
+        """The mask of the output, from the input and its mask."""
+        return mask
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """The output's shape, batch axis included."""
+        return tuple(input_shape)
+
+    # ------------------------------------------------------------ weights and configuration
+
+    @property
+    def trainable_weights(self) -> list[Parameter]:
+        return [weight for weight in self.weights if weight.trainable] if self.trainable else []
+
+    def count_params(self) -> int:
+        """The number of floats in the weights."""
+        return sum(weight.storage.size for weight in self.weights)
+
+    def get_weights(self) -> list[Array]:
+        """Copies of the weights, in Keras's order and layout."""
+        return [weight.value.copy() for weight in self.weights]
+
+    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
+        """Set all weights, in Keras's order and layout. ValueError says which does not fit, and then nothing has changed."""
+        assign_all(self.name, self.weights, weights)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, as JSON can hold them."""
+        return {"name": self.name, "trainable": self.trainable}
+
+    @classmethod
+    def from_config(cls: type[_Layer], config: dict[str, Any]) -> _Layer:
+        """A layer with these arguments, without weights."""
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+
+def assign_all(owner: str, parameters: Sequence[Parameter], values: Sequence[npt.ArrayLike]) -> None:
+    """Assign each value to its parameter once all are known to fit."""
+    if len(values) != len(parameters):
+        names = ", ".join(f"{p.name} {p.shape}" for p in parameters) or "none; is it built?"
+        raise ValueError(f"{owner}: set_weights got {len(values)} arrays, expected {len(parameters)}: {names}")
+    arrays = [np.asarray(value) for value in values]
+    for parameter, array in zip(parameters, arrays, strict=True):
+        if array.dtype.kind not in "fiu":
+            raise TypeError(f"{parameter.name}: value has dtype {array.dtype}, expected numbers")
+        if array.shape != parameter.shape:
+            raise ValueError(f"{parameter.name}: value has shape {array.shape}, expected {parameter.shape}")
+    for parameter, array in zip(parameters, arrays, strict=True):
+        parameter.assign(array)
+
+
+def snake_case(name: str) -> str:
+    """Keras's way from a class to a layer's name: LSTM -> lstm, SpatialDropout1D -> spatial_dropout1d."""
+    parts = []
+    for i, letter in enumerate(name):
+        if letter.isupper() and i > 0 and (name[i - 1].islower() or name[i + 1 : i + 2].islower()):
+            parts.append("_")
+        parts.append(letter.lower())
+    return "".join(parts)
+
+
+def float_input(layer: Layer, x: object, axes: str) -> Array:
+    """x as a float32 array with those axes, as "[B, T, I]"; TypeError or ValueError names what came."""
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"{layer.name}: x is a {type(x).__name__}, expected a NumPy array {axes}")
+    if x.dtype.kind != "f":
+        raise TypeError(f"{layer.name}: x has dtype {x.dtype}, expected float32")
+    expected = axes.count(",") + 1
+    if x.ndim != expected and not (axes.startswith("[B, ...") and x.ndim >= 2):
+        raise ValueError(f"{layer.name}: x has shape {x.shape}, expected {axes} ({expected} dimensions)")
+    return x if x.dtype == np.float32 else x.astype(np.float32)
+
+
+def check_mask(layer: Layer, mask: object, rows: int, positions: int) -> Mask:
+    """The mask as a boolean array [B, T]; TypeError or ValueError names what came."""
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
+        what = f"has dtype {mask.dtype}" if isinstance(mask, np.ndarray) else f"is a {type(mask).__name__}"
+        raise TypeError(f"{layer.name}: mask {what}, expected a NumPy array of bool [B, T]")
+    if mask.shape != (rows, positions):
+        raise ValueError(f"{layer.name}: mask has shape {mask.shape}, expected ({rows}, {positions}) = [B, T]")
+    return mask
+
+
+def check_units(layer: Layer, name: str, value: object, least: int = 1) -> int:
+    """A whole number of units, rows or columns; TypeError or ValueError names what came."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{layer.name}: {name} is {value!r}, expected a whole number")
+    if value < least:
+        raise ValueError(f"{layer.name}: {name} is {value}, expected at least {least}")
+    return int(value)

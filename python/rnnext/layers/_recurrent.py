@@ -1,0 +1,320 @@
+"""LSTM and GRU: Keras's arguments and weights in front of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+
+from rnnext import _core, initializers
+from rnnext.layers._layer import Backprop, Gather, Layer, Mask, Shape, check_mask, check_units, float_input
+from rnnext.layers._windows import Holes, Window, from_lengths, from_mask
+from rnnext.parameters import Array, Gradients, Parameter, RowGradient
+
+_Cell: TypeAlias = Literal["lstm", "gru_reset_after", "gru_reset_before"]
+
+
+class _Recurrent(Layer):
+    """What LSTM and GRU share: windows, states, the call of the engine."""
+
+    takes_gather = True
+    gates: ClassVar[int]
+    states: ClassVar[int]  # h and c, or h
+    cell: _Cell
+    update_gate_writes = False
+
+    def __init__(
+        self,
+        units: int,
+        *,
+        use_bias: bool,
+        kernel_initializer: Any,
+        recurrent_initializer: Any,
+        bias_initializer: Any,
+        return_sequences: bool,
+        return_state: bool,
+        go_backwards: bool,
+        name: str | None,
+        trainable: bool,
+    ) -> None:
+        super().__init__(name=name, trainable=trainable)
+        self.units = check_units(self, "units", units)
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.recurrent_initializer = initializers.get(recurrent_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.return_sequences = return_sequences
+        self.return_state = return_state
+        self.go_backwards = go_backwards
+
+    # ------------------------------------------------------------ weights
+
+    def make_weights(self, input_shape: Shape) -> list[Parameter]:
+        if len(input_shape) != 3 or input_shape[2] is None:
+            raise ValueError(f"{self.name}: input has shape {input_shape}, expected (B, T, I) with I known")
+        width = self.gates * self.units
+        weights = [
+            Parameter(f"{self.name}/kernel", self.kernel_initializer((input_shape[2], width))),
+            Parameter(f"{self.name}/recurrent_kernel", self.recurrent_initializer((self.units, width))),
+        ]
+        if self.use_bias:
+            weights.append(Parameter(f"{self.name}/bias", self._make_bias()))
+        return weights
+
+    def _make_bias(self) -> Array:
+        return self.bias_initializer((self.gates * self.units,))
+
+    # ------------------------------------------------------------ forward and backward
+
+    def forward(
+        self,
+        x: Any,
+        *,
+        training: bool = False,
+        mask: Mask | None = None,
+        lengths: Any = None,
+        initial_state: Sequence[Array] | Array | None = None,
+    ) -> tuple[Any, Backprop]:
+        """(y, backprop) for x [B, T, I].
+
+        y is the last state [B, H], or all states [B, T, H] with `return_sequences`; with `return_state` a tuple of that and the
+        last states. `mask` [B, T] or `lengths` [B] say where there is a token; elsewhere a row's state stays as it is. Both
+        x and the weights must stay as they are until `backprop` is done.
+        """
+        return self._run(x, mask, lengths, initial_state, keep=True)
+
+    def __call__(
+        self,
+        x: Any,
+        *,
+        training: bool = False,
+        mask: Mask | None = None,
+        lengths: Any = None,
+        initial_state: Sequence[Array] | Array | None = None,
+    ) -> Any:
+        return self._run(x, mask, lengths, initial_state, keep=False)[0]
+
+    def _run(
+        self, x: Any, mask: Mask | None, lengths: Any, initial_state: Sequence[Array] | Array | None, *, keep: bool
+    ) -> tuple[Any, Backprop]:
+        gather = x if isinstance(x, Gather) else None
+        values: Any = x.ids if gather is not None else float_input(self, x, "[B, T, I]")
+        shape = x.shape
+        self.build(shape)
+        if shape[2] != self.weights[0].shape[0]:
+            raise ValueError(f"{self.name}: x has shape {shape}, expected [B, T, I] with I={self.weights[0].shape[0]}")
+        window, holes, reverse = Window(), None, self.go_backwards
+        if lengths is not None:
+            if mask is not None:
+                raise ValueError(f"{self.name}: mask and lengths were both given, expected one of them")
+            window = from_lengths(self, lengths, *shape[:2])
+        elif mask is not None:
+            found = from_mask(check_mask(self, mask, *shape[:2]))
+            if found is None:
+                # The engine's window is then counted in tokens; walking backwards means to turn them round beforehand.
+                holes = Holes(mask[:, ::-1] if reverse else mask)
+                values, reverse = holes.together(values[:, ::-1] if reverse else values), False
+                window = holes.window
+            else:
+                window = found
+        state = self._initial_state(initial_state, shape[0])
+        kernel, recurrent_kernel = (weight.value for weight in self.weights[:2])
+        y, h_T, c_T, tape = _core.recurrent_forward(
+            self.cell,
+            values if gather is None else (values, gather.table.current_rows(values)),
+            kernel,
+            recurrent_kernel,
+            self.weights[2].value if self.use_bias else None,
+            state[0] if state else None,
+            state[1] if len(state) > 1 else None,
+            starts=window.starts,
+            lengths=window.lengths,
+            reverse=reverse,
+            update_gate_writes=self.update_gate_writes,
+            return_sequences=self.return_sequences,
+            keep_tape=keep,
+        )
+        if holes is not None and self.return_sequences:
+            y = holes.apart(y)
+        last = (h_T,) if c_T is None else (h_T, c_T)
+
+        def backprop(dy: Any) -> Gradients:
+            return self._backward(tape, dy, gather, holes, len(state))
+
+        return (y, *last) if self.return_state else y, backprop
+
+    def _initial_state(self, given: Sequence[Array] | Array | None, rows: int) -> tuple[Array, ...]:
+        if given is None:
+            return ()
+        states = (given,) if isinstance(given, np.ndarray) else tuple(given)
+        if len(states) != self.states:
+            raise ValueError(f"{self.name}: initial_state has {len(states)} arrays, expected {self.states} of shape [B, H]")
+        for state in states:
+            if not isinstance(state, np.ndarray) or state.shape != (rows, self.units):
+                raise ValueError(
+                    f"{self.name}: initial_state has shape {np.shape(state)}, expected ({rows}, {self.units}) = [B, H]"
+                )
+        return tuple(np.asarray(state, dtype=np.float32) for state in states)
+
+    def _backward(self, tape: Any, dy: Any, gather: Gather | None, holes: Holes | None, states: int) -> Gradients:
+        """Gradients for dy, of y's form; entries of a tuple may be None."""
+        doutput, *dlast = dy if isinstance(dy, tuple) else (dy,)
+        doutput, *dlast = (None if d is None else np.asarray(d, dtype=np.float32) for d in (doutput, *dlast))
+        if not self.return_sequences and doutput is not None and dlast and dlast[0] is not None:
+            doutput, dlast[0] = doutput + dlast[0], None  # the output is the last state
+        need_dx = gather is None or gather.table.trainable
+        if holes is not None and self.return_sequences and doutput is not None:
+            doutput = holes.apart_backward(doutput)
+        dx, *dweights, dh0, dc0 = _core.recurrent_backward(tape, doutput, *dlast, need_dx=need_dx)
+        weights: list[Any] = dweights[: len(self.weights)] if self.trainable_weights else []
+        initial: tuple[Any, ...] = (dh0, dc0)[:states]
+        inputs: Any = dx
+        if gather is not None:
+            inputs = None if dx is None else RowGradient(*inputs, gather.table.shape)
+        elif holes is not None:
+            inputs = holes.together_backward(inputs)
+            inputs = inputs[:, ::-1] if self.go_backwards else inputs
+        return Gradients(inputs, weights, initial)
+
+    # ------------------------------------------------------------ what follows from the arguments
+
+    def compute_mask(self, x: Any, mask: Mask | None = None) -> Mask | None:
+        """That of the outputs: turned round with `go_backwards`, as they are; none without `return_sequences`."""
+        if mask is None or not self.return_sequences:
+            return None
+        return mask[:, ::-1] if self.go_backwards else mask
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        rows, steps, _ = input_shape
+        return (rows, steps, self.units) if self.return_sequences else (rows, self.units)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "use_bias": self.use_bias,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "recurrent_initializer": initializers.serialize(self.recurrent_initializer),
+            "bias_initializer": initializers.serialize(self.bias_initializer),
+            "return_sequences": self.return_sequences,
+            "return_state": self.return_state,
+            "go_backwards": self.go_backwards,
+        }
+
+    def _expect_activations(self, activation: object, recurrent_activation: object) -> None:
+        for name, value, only in (
+            ("activation", activation, "tanh"),
+            ("recurrent_activation", recurrent_activation, "sigmoid"),
+        ):
+            if value != only and getattr(value, "__name__", None) != only:
+                raise ValueError(f"{self.name}: {name} is {value!r}, expected {only!r}, the one that the engine computes")
+
+
+class LSTM(_Recurrent):
+    """Long short-term memory (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000).
+
+    i, f, o = σ(x W + h' U + b), g = tanh(likewise); c = f ⊙ c' + i ⊙ g; h = o ⊙ tanh(c). Weights: kernel [I, 4H],
+    recurrent_kernel [H, 4H], bias [4H], gates in the order i f g o; with `unit_forget_bias` f's bias starts at 1.
+    """
+
+    gates, states = 4, 2
+    cell = "lstm"
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        unit_forget_bias: bool = True,
+        *,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        name: str | None = None,
+        trainable: bool = True,
+    ) -> None:
+        super().__init__(
+            units,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            recurrent_initializer=recurrent_initializer,
+            bias_initializer=bias_initializer,
+            return_sequences=return_sequences,
+            return_state=return_state,
+            go_backwards=go_backwards,
+            name=name,
+            trainable=trainable,
+        )
+        self._expect_activations(activation, recurrent_activation)
+        self.unit_forget_bias = unit_forget_bias
+
+    def _make_bias(self) -> Array:
+        if not self.unit_forget_bias:
+            return super()._make_bias()
+        part = self.bias_initializer((self.units,))
+        rest = self.bias_initializer((2 * self.units,))
+        return np.concatenate([part, np.ones(self.units, np.float32), rest])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "unit_forget_bias": self.unit_forget_bias}
+
+
+class GRU(_Recurrent):
+    """Gated recurrent unit (Cho et al. 2014).
+
+    z, r = σ(x W + h' U + b). With `reset_after` (Keras's default, PyTorch's only form) n = tanh(x W_n + b_n + r ⊙ (h' U_n +
+    b'_n)), without it n = tanh(x W_n + (r ⊙ h') U_n + b_n). `update_gate="keep"`: h = z ⊙ h' + (1 - z) ⊙ n, as in Keras and
+    PyTorch; `"write"`: h = (1 - z) ⊙ h' + z ⊙ n, the textbook's. Weights: kernel [I, 3H], recurrent_kernel [H, 3H], bias [2, 3H] (row 0
+    of the input, row 1 of the state) or, without `reset_after`, [3H]; gates in the order z r n.
+    """
+
+    gates, states = 3, 1
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        *,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        reset_after: bool = True,
+        update_gate: Literal["keep", "write"] = "keep",
+        name: str | None = None,
+        trainable: bool = True,
+    ) -> None:
+        super().__init__(
+            units,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            recurrent_initializer=recurrent_initializer,
+            bias_initializer=bias_initializer,
+            return_sequences=return_sequences,
+            return_state=return_state,
+            go_backwards=go_backwards,
+            name=name,
+            trainable=trainable,
+        )
+        self._expect_activations(activation, recurrent_activation)
+        if update_gate not in ("keep", "write"):
+            raise ValueError(f"{self.name}: update_gate is {update_gate!r}, expected 'keep' or 'write'")
+        self.reset_after = reset_after
+        self.update_gate = update_gate
+        self.update_gate_writes = update_gate == "write"
+        self.cell: _Cell = "gru_reset_after" if reset_after else "gru_reset_before"
+
+    def _make_bias(self) -> Array:
+        return self.bias_initializer((2, 3 * self.units)) if self.reset_after else super()._make_bias()
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "reset_after": self.reset_after, "update_gate": self.update_gate}

@@ -1,0 +1,5 @@
+"""Preparing inputs, by Keras's names."""
+
+from rnnext.preprocessing import sequence
+
+__all__ = ["sequence"]

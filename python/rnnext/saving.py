@@ -1,0 +1,136 @@
+"""Model folders and weight files: written as a whole or not at all, read without running anything that they say.
+
+A folder holds `config.json` (with the number of its format), `model.safetensors`, the optimizer's state if it was wanted, and
+whatever files its writer put beside them. Knows files; does not know what a model is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+
+from rnnext._version import __version__
+
+FORMAT = 1
+CONFIG, WEIGHTS, OPTIMIZER = "config.json", "model.safetensors", "optimizer.safetensors"
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def arrays_to_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """Named arrays as a safetensors file."""
+    return safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+
+
+def arrays_from_file(path: Path) -> Arrays:
+    """The named arrays of a safetensors file; FileNotFoundError or ValueError says what is wrong with it."""
+    try:
+        return dict(safetensors.numpy.load(path.read_bytes()))
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path}: not a safetensors file, or a damaged one ({error})") from error
+
+
+def write_file(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file, or leave what was there as it was."""
+    path = Path(path)
+    descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(scratch, 0o666 & ~_umask())
+        os.replace(scratch, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(scratch)
+        raise
+
+
+def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> None:
+    """Write a model folder: all files, or none and what was there stays.
+
+    The folder is made beside its place and moved there; one that stands in its place is moved aside first and comes back if the
+    move fails. FileExistsError if there is something that is no model folder: it is not ours to delete.
+    """
+    folder = Path(folder)
+    for name in files:
+        if Path(name).name != name or name.startswith("."):
+            raise ValueError(f"save: {name!r} is not a plain file name")
+    if folder.exists() and not (folder / CONFIG).is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FileExistsError(f"{folder}: exists and is not a model folder (no {CONFIG}); choose another place")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        for name, content in files.items():
+            write_file(scratch / name, content)
+        os.chmod(scratch, 0o777 & ~_umask())
+        aside = _aside(folder)
+        if folder.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+        try:
+            scratch.rename(folder)
+        except OSError:
+            if aside.exists():
+                aside.rename(folder)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def config_to_bytes(config: Mapping[str, Any]) -> bytes:
+    """A configuration as the config.json of this version."""
+    return (json.dumps({"format": FORMAT, "rnnext": __version__, **config}, indent=1) + "\n").encode()
+
+
+def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """The configuration of a model folder. FileNotFoundError if there is none, ValueError if it is damaged or from later on."""
+    folder = Path(folder)
+    if not folder.exists() and _aside(folder).exists():
+        _aside(folder).rename(folder)  # a write was cut off between its two moves
+    path = folder / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: no model here, expected a folder with {CONFIG} and {WEIGHTS}")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from error
+    found = config.get("format") if isinstance(config, dict) else None
+    if found != FORMAT:
+        raise ValueError(f"{path}: format is {found!r}, expected {FORMAT}; a later rnnext may have written it")
+    return dict(config)
+
+
+def check_arrays(path: Path, found: Arrays, expected: Mapping[str, tuple[int, ...]]) -> None:
+    """ValueError unless `found` holds float32 arrays of exactly those names and shapes."""
+    missing = [name for name in expected if name not in found]
+    extra = [name for name in found if name not in expected]
+    if missing or extra:
+        raise ValueError(f"{path}: weights missing: {missing or 'none'}; not of this model: {extra or 'none'}")
+    for name, shape in expected.items():
+        if found[name].shape != shape or found[name].dtype != np.float32:
+            raise ValueError(f"{path}: {name} is {found[name].dtype} {found[name].shape}, expected float32 {shape}")

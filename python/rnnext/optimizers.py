@@ -173,7 +173,7 @@ class Optimizer:
 
         `iterations`, `learning_rate`, and arrays named by their parameter's position in the first step: `"0/momentum"`.
         """
-        state: State = {"iterations": np.array(self.iterations, np.int64), "learning_rate": np.array(self.learning_rate)}
+        state: State = {"iterations": np.array([self.iterations], np.int64), "learning_rate": np.array([self.learning_rate])}
         for index, each in enumerate(self._known):
             self._take_over(each)
             arrays = {**each.slots, **(each.engine.pending() or {})}
@@ -189,12 +189,12 @@ class Optimizer:
         for name, dtype in (("iterations", np.int64), ("learning_rate", np.float64)):
             if name not in state:
                 raise ValueError(f"{owner}: the state has no {name}")
-            if state[name].shape != () or state[name].dtype != dtype:
+            if state[name].shape != (1,) or state[name].dtype != dtype:
                 raise ValueError(f"{owner}: the state's {name} is {state[name]!r}, expected one {np.dtype(dtype).name}")
-        iterations = int(state["iterations"])
+        iterations = int(state["iterations"][0])
         if iterations < 0:
             raise ValueError(f"{owner}: the state's iterations is {iterations}, expected at least 0")
-        learning_rate = _number(owner, "the state's learning_rate", float(state["learning_rate"]), 0.0)
+        learning_rate = _number(owner, "the state's learning_rate", float(state["learning_rate"][0]), 0.0)
         groups: dict[str, dict[str, npt.NDArray[Any]]] = {}
         for name, array in state.items():
             position, slash, rest = name.partition("/")

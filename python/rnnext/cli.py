@@ -320,6 +320,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", action="store_true", help="one JSON object")
 
     command("info", _info, "Print version, compiler, instruction sets and threads.")
+
+    from rnnext import bench
+
+    bench.add_arguments(command("bench", bench.run, "Measure this machine, rnnext on it, and its peers beside it."))
     return parser
 
 

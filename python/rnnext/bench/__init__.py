@@ -1,0 +1,99 @@
+"""`rnnext bench`: what this machine can do, what we do on it, and what others do on it, in one run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+CELLS = ("lstm", "gru_after", "gru_before")
+PEERS = {
+    "torch": "PyTorch as it comes",
+    "torch-ftz": "PyTorch, denormals flushed",
+    "keras-tf": "Keras on TensorFlow",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+}
+SUITES = {
+    "layer": "forward and backward of a layer",
+    "step": "a training step of the tutorial's model",
+    "ragged": "time for each real token of ragged batches",
+    "infer": "sequences a second through predict",
+    "latency": "one sequence at a time",
+    "threads": "all threads over one",
+    "long": "sequences of 2,000 and 10,000 steps",
+    "memory": "memory of the tutorial's training process, import time, size on disk",
+}
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is out of range, expected at least 1")
+    return value
+
+
+_count.__name__ = "whole number"  # what argparse calls it
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    suites = "; ".join(f"{name}: {about}" for name, about in SUITES.items())
+    what = f"{suites}; or: compare BEFORE.json AFTER.json"
+    parser.add_argument("what", metavar="SUITE", nargs="+", help=what)
+    shapes = "of layer (default: ABCD) and threads (default: AB): letters, deepbench, or T,B,I,H"
+    parser.add_argument("--shapes", help=shapes)
+    parser.add_argument("--cells", nargs="+", choices=CELLS, help="recurrent layers (default: all, or those of the suite)")
+    peers = ", ".join(f"{name} ({about})" for name, about in PEERS.items())
+    parser.add_argument(
+        "--peers", nargs="+", choices=[*PEERS, "none"], default=list(PEERS), help=f"if installed: {peers}; or none"
+    )
+    parser.add_argument("--threads", metavar="N", type=_count, help="of everyone (default: as rnnext info says)")
+    parser.add_argument("--rounds", metavar="N", type=_count, default=15, help="turns of each contender, after a first one")
+    parser.add_argument("--data", metavar="IMDB", type=Path, help="the IMDB reviews (default: drawn by Zipf's law)")
+    parser.add_argument("--epoch", action="store_true", help="step: also one epoch of 25,000 reviews")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write what was measured")
+    parser.add_argument("--plot", metavar="DIR", type=Path, help="draw bars and a roofline (needs matplotlib)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what the arguments say. ValueError where they do not fit."""
+    from rnnext.bench import report
+
+    if options.what[0] == "compare":
+        if len(options.what) != 3:
+            raise ValueError(f"bench compare: got {len(options.what) - 1} files, expected two, BEFORE.json AFTER.json")
+        for line in report.comparison(*(Path(name) for name in options.what[1:])):
+            print(line)
+        return
+    for name in options.what:
+        if name not in SUITES:
+            raise ValueError(f"bench: no suite {name!r}, expected some of {', '.join(SUITES)}, or compare")
+    from rnnext import get_num_threads
+    from rnnext.bench import harness, suites
+
+    settings = suites.Settings(
+        threads=options.threads or get_num_threads(),
+        rounds=options.rounds,
+        cells=None if options.cells is None else tuple(options.cells),
+        peers=tuple(suites.installed(name for name in options.peers if name != "none")),
+        shapes=None if options.shapes is None else suites.shapes(options.shapes),
+        data=options.data,
+        epoch=options.epoch,
+    )
+    if options.plot is not None:
+        report.require_matplotlib()
+    facts = harness.machine(settings.threads)
+    print(report.headline(facts))
+    rows: list[harness.Row] = []
+    try:
+        for name in dict.fromkeys(options.what):
+            print(f"\n{name}: {SUITES[name]}")
+            for row in suites.run(name, settings):
+                rows.append(row)
+                print(report.line(row), flush=True)
+    finally:  # what an interrupted run has measured is kept
+        if options.json is not None and rows:
+            harness.write_json(options.json, facts, rows)
+    if options.plot is not None:
+        for path in report.plot(options.plot, facts, rows):
+            print(f"drawn: {path}")

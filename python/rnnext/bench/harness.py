@@ -1,0 +1,304 @@
+"""Fair timing: whoever is compared has a process of its own and is asked in turn. Knows no model, no peer, no case.
+
+No two OpenMP runtimes then spin in one process, and what one contender sets (denormals, threads) is not the other's business.
+Each round asks every contender for a turn, A B C A B C ..., after a pause in which the threads of the one before fall asleep.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import platform
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnnext import _core
+from rnnext._version import __version__
+from rnnext.bench.probe import peak_memory
+
+_TURN = 0.1  # seconds of calls in a turn
+_PAUSE = 0.1  # seconds between turns: OpenMP's and ONNX Runtime's threads spin for up to 50 ms before they sleep
+_SAME = 1e-4  # greatest difference between results that are the same but for rounding
+_FORMAT = 1
+_DISTRIBUTIONS = ("numpy", "torch", "keras", "tensorflow", "tensorflow-cpu", "onnxruntime", "openvino")
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RNNEXT_NUM_THREADS")
+
+
+class Spread(NamedTuple):
+    """What the rounds gave."""
+
+    median: float
+    low: float
+    high: float
+
+    def over(self, count: float) -> Spread:
+        """For each of `count` things in a call."""
+        return Spread(*(value / count for value in self))
+
+    def rate(self, count: float) -> Spread:
+        """Things a second, of `count` in a call of that many milliseconds."""
+        return Spread(*(count * 1e3 / value for value in (self.median, self.high, self.low)))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case: a value for each contender, of which the first is ours and the measure of the others."""
+
+    suite: str
+    case: str
+    unit: str
+    values: dict[str, Spread]
+    facts: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.suite} {self.case} [{self.unit}]"
+
+    def times_better(self, other: Spread) -> float:
+        """How many times better the first contender's median is: less for a time or memory, more for a rate."""
+        ours = next(iter(self.values.values())).median
+        return ours / other.median if self.unit.endswith("/s") else other.median / ours
+
+
+# ---------------------------------------------------------------- a turn, and turns in turn
+
+
+def turn(run: Callable[[], object]) -> float:
+    """Milliseconds of a call: the median of as many as fill a tenth of a second, after one that is not counted.
+
+    A call longer than that is counted alone: waking up costs it nothing that could be seen.
+    """
+
+    def timed() -> float:
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+
+    if (first := timed()) >= _TURN:
+        return first * 1e3
+    times: list[float] = []
+    while sum(times) < _TURN:
+        times.append(timed())
+    return statistics.median(times) * 1e3
+
+
+def alternate(turns: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[str, Spread]:
+    """Ask every contender, once a round, for what it measures."""
+    values: dict[str, list[float]] = {name: [] for name in turns}
+    for _ in range(rounds):
+        for name, ask in turns.items():
+            values[name].append(ask())
+    return {name: Spread(statistics.median(found), min(found), max(found)) for name, found in values.items()}
+
+
+# ---------------------------------------------------------------- a process for each contender
+
+
+class Task(NamedTuple):
+    """`make(threads=threads, **arguments)`, called in the contender's process, gives the call to be timed."""
+
+    make: Callable[..., Callable[[], object]]
+    threads: int
+    arguments: Mapping[str, Any]
+
+
+class ContenderError(RuntimeError):
+    """A contender could not do its task."""
+
+
+def _serve(connection: Connection) -> None:
+    """Answer until the other end closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends this process
+    run: Callable[[], object] = lambda: None  # noqa: E731
+    answer: Any
+    while True:
+        try:
+            request, task = connection.recv()
+        except EOFError:
+            return
+        try:
+            match request:
+                case "load":
+                    run = lambda: None  # noqa: E731
+                    gc.collect()
+                    run, answer = task.make(threads=task.threads, **task.arguments), None
+                case "turn":
+                    answer = turn(run)
+                case "result":
+                    answer = np.asarray(run(), dtype=np.float32)
+                case "peak memory":
+                    answer = peak_memory()
+        except Exception as error:  # whatever it is, the other contenders go on
+            connection.send(ContenderError(f"{type(error).__name__}: {error}"))
+        else:
+            connection.send(answer)
+
+
+class Worker:
+    """A contender's process, which keeps its task between turns."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        self._name = name
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        with _environment({name: str(threads) for name in _THREAD_VARIABLES}):
+            self._process.start()
+        theirs.close()
+
+    def ask(self, request: str, task: Task | None = None) -> Any:
+        """The answer; a ContenderError if there is none."""
+        try:
+            self._connection.send((request, task))
+            answer = self._connection.recv()
+        except (EOFError, OSError) as error:
+            self._process.join(10)
+            raise ContenderError(f"{self._name}: its process ended with code {self._process.exitcode}") from error
+        if isinstance(answer, ContenderError):
+            raise ContenderError(f"{self._name}: {answer}")
+        return answer
+
+    def turn(self) -> float:
+        """Milliseconds of a call, when everyone else has come to rest."""
+        time.sleep(_PAUSE)
+        milliseconds: float = self.ask("turn")
+        return milliseconds
+
+    def close(self) -> None:
+        """End the process."""
+        self._connection.close()
+        self._process.terminate()
+        self._process.join()
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+class Pool:
+    """The contenders' processes, started when they are first asked and kept for the cases that follow. A context manager."""
+
+    def __init__(self) -> None:
+        self._workers: dict[tuple[str, int], Worker] = {}
+
+    def measure(
+        self, tasks: Mapping[str, Task], *, rounds: int, warm_up: bool = True, same_results: bool = False
+    ) -> dict[str, Spread]:
+        """Milliseconds of a call, by contender, after a first round that is not counted unless `warm_up` is False.
+
+        A peer that cannot do its task, or (with `same_results`) does not compute what the first contender computes, is named on
+        standard error and left out. A ContenderError says that the first contender failed, or another in a later round.
+        """
+        turns: dict[str, Callable[[], float]] = {}
+        expected: Any = None
+        for name, task in tasks.items():
+            key = (name, task.threads)
+            worker = self._workers[key] = self._workers.get(key) or Worker(name, task.threads)
+            try:
+                worker.ask("load", task)
+                if same_results:
+                    result = worker.ask("result")
+                    expected = result if expected is None else expected
+                    if result.size != expected.size or not np.abs(result.ravel() - expected.ravel()).max() < _SAME:
+                        raise ContenderError(f"{name}: it computes something else than {next(iter(tasks))}")
+                if warm_up:
+                    worker.turn()
+            except ContenderError as error:
+                if not turns:
+                    raise
+                print(f"left out: {error}", file=sys.stderr)
+                self._workers.pop(key).close()
+            else:
+                turns[name] = worker.turn
+        return alternate(turns, rounds=rounds)
+
+    def peak_memory(self, name: str, threads: int) -> float:
+        """The most memory, in MB, that a contender's process has held; 0 where the system does not tell."""
+        megabytes: float = self._workers[name, threads].ask("peak memory")
+        return megabytes
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers.values():
+            worker.close()
+        self._workers.clear()
+
+
+# ---------------------------------------------------------------- the machine, and files
+
+
+def fma_peak(threads: int) -> float:
+    """GF/s of nothing but fused multiply-adds, now: the best of three, as whoever else runs here can only lower it."""
+    return max(_core.fma_peak(threads) for _ in range(3)) / 1e9
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """What the figures are taken on, its limits measured now, and whose versions are compared."""
+    config = _core.config()
+    versions = {}
+    for name in _DISTRIBUTIONS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return {
+        "processor": _processor(),
+        "isa": config["isa"],
+        "threads": threads,
+        "fma_peak_gflops": fma_peak(threads),
+        "read_gbytes": max(_core.read_bandwidth(threads) for _ in range(3)) / 1e9,
+        "compiler": config["compiler"],
+        "versions": {"rnnext": __version__, "python": platform.python_version(), **versions},
+    }
+
+
+def write_json(path: Path, machine_facts: Mapping[str, Any], rows: Sequence[Row]) -> None:
+    """Everything that was measured, for `read_json`."""
+    found = [asdict(row) | {"values": {name: value._asdict() for name, value in row.values.items()}} for row in rows]
+    content = {"format": _FORMAT, "machine": dict(machine_facts), "rows": found}
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> tuple[dict[str, Any], list[Row]]:
+    """(machine, rows) of a file that `write_json` wrote; ValueError if it is another."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != _FORMAT:
+            raise ValueError(f"format {content['format']!r}, expected {_FORMAT}")
+        rows = [
+            Row(**row | {"values": {name: Spread(**value) for name, value in row["values"].items()}}) for row in content["rows"]
+        ]
+        return dict(content["machine"]), rows
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not a result of rnnext bench ({type(error).__name__}: {error})") from error

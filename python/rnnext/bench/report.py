@@ -1,0 +1,161 @@
+"""Rows for people: lines, a comparison of two runs, drawings. Measures nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rnnext.bench.harness import Row, Spread, read_json
+
+_FACTS = {
+    "gflops": "{:.0f} GF/s",
+    "share_of_peak": "{:.0%} of peak",
+    "tokens_per_row": "{:.0f} tokens a row",
+    "padding": "{:.0%} padding",
+}
+
+
+def _number(value: float) -> str:
+    """Three digits or more."""
+    return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3}f}"
+
+
+def _spread(value: Spread) -> str:
+    return (
+        _number(value.median)
+        if value.low == value.high
+        else f"{_number(value.median)} ({_number(value.low)}–{_number(value.high)})"
+    )
+
+
+def headline(machine: Mapping[str, Any]) -> str:
+    """What the figures are taken on."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return (
+        f"{machine['processor']}, {machine['isa']}, threads: {machine['threads']};"
+        f" FMA peak {machine['fma_peak_gflops']:.0f} GF/s, memory {machine['read_gbytes']:.0f} GB/s\n{versions}\n"
+        "median (least–greatest) of rnnext; then the median of each other and how many times better rnnext's is"
+    )
+
+
+def line(row: Row) -> str:
+    """One case: ours with its spread, what else is known of it, and each other with the ratio."""
+    ours, *others = row.values.items()
+    facts = "".join(f"  {form.format(row.facts[name]):>12}" for name, form in _FACTS.items() if name in row.facts)
+    beside = "".join(f"   {name} {_number(value.median)} ({row.times_better(value):.2f}x)" for name, value in others)
+    return f"{row.case:<28} {_spread(ours[1]) + ' ' + row.unit:>28}{facts}{beside}"
+
+
+def comparison(before: Path, after: Path) -> Iterator[str]:
+    """Ours in two files, case by case: 1.10x is better by a tenth.
+
+    How the others moved between the two is the machine's doing, not ours; a change within what the rounds gave is marked.
+    """
+    (machine_before, rows_before), (machine_after, rows_after) = read_json(before), read_json(after)
+    for name in ("processor", "isa", "threads"):
+        if machine_before.get(name) != machine_after.get(name):
+            yield f"another {name}: {machine_before.get(name)} before, {machine_after.get(name)} after"
+    old = {row.name: row for row in rows_before}
+    for row in rows_after:
+        if (was := old.pop(row.name, None)) is None:
+            yield f"{row.name}: only in {after}"
+            continue
+        ours, *_ = row.values.values()
+        earlier = next(iter(was.values.values()))
+        within = earlier.low <= ours.median <= earlier.high and ours.low <= earlier.median <= ours.high
+        text = f"{row.name:<44} {_spread(earlier):>24} -> {_spread(ours):>24}  {row.times_better(earlier):.2f}x"
+        text += "  within the spread" if within else ""
+        for name, value in list(row.values.items())[1:]:
+            if name in was.values:
+                moved = Row(row.suite, row.case, row.unit, {name: value}).times_better(was.values[name])
+                text += f"   {name} {moved:.2f}x"
+        yield text
+    yield from (f"{name}: only in {before}" for name in old)
+
+
+# ---------------------------------------------------------------- drawings
+
+
+def require_matplotlib() -> None:
+    """ModuleNotFoundError's reason as a ValueError, before anything is measured."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ValueError("bench: --plot needs matplotlib, which is not installed")
+
+
+def plot(folder: Path, machine: Mapping[str, Any], rows: Sequence[Row]) -> list[Path]:
+    """Draw bars for each suite and a roofline of the layers; the files written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    title = f"{machine['processor']}, {machine['isa']}, threads: {machine['threads']}"
+    written = []
+    for suite in dict.fromkeys(row.suite for row in rows):
+        shown = [row for row in rows if row.suite == suite and len(row.values) > 1]
+        if shown:
+            written.append(_bars(folder / f"{suite}.png", f"{suite}\n{title}", shown))
+    points = [row for row in rows if "operations_per_byte" in row.facts]
+    if points:
+        written.append(_roofline(folder / "roofline.png", title, machine, points))
+    return written
+
+
+def _bars(path: Path, title: str, rows: Sequence[Row]) -> Path:
+    """Each other's median over ours (rates: ours over theirs), on a logarithmic scale; ours is the line at 1."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
+
+    names = list(dict.fromkeys(name for row in rows for name in list(row.values)[1:]))
+    figure = Figure(figsize=(9, 1.5 + len(rows) * (0.2 + 0.2 * len(names))), layout="constrained")
+    axes = figure.subplots()
+    height = 0.8 / len(names)
+    for number, name in enumerate(names):
+        shown = [(place, row) for place, row in enumerate(rows) if name in row.values]
+        ratios = [row.times_better(row.values[name]) for _, row in shown]
+        bars = axes.barh([place - 0.4 + (number + 0.5) * height for place, _ in shown], ratios, height, label=name)
+        labels = [
+            f"{_number(row.values[name].median)} {row.unit}, {row.times_better(row.values[name]):.2f}×" for _, row in shown
+        ]
+        axes.bar_label(bars, labels, padding=3, fontsize=8)
+    axes.axvline(1, color="black", linewidth=1)
+    ours = [f"{row.case}\nrnnext {_number(next(iter(row.values.values())).median)} {row.unit}" for row in rows]
+    axes.set_yticks(range(len(rows)), ours, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+    axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+    axes.margins(x=0.3)
+    axes.set_xlabel("how many times better rnnext's median is")
+    axes.set_title(title, fontsize=9)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=150)
+    return path
+
+
+def _roofline(path: Path, title: str, machine: Mapping[str, Any], rows: Sequence[Row]) -> Path:
+    """GF/s of each layer over the operations for each byte that it has to move, under what the machine can do."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    axes = figure.subplots()
+    peak, bandwidth = machine["fma_peak_gflops"], machine["read_gbytes"]
+    intensities = [row.facts["operations_per_byte"] for row in rows]
+    ends = [min(1.0, *intensities), 2 * max(peak / bandwidth, *intensities)]
+    knee = [ends[0], peak / bandwidth, ends[1]]
+    axes.plot(knee, [min(peak, x * bandwidth) for x in knee], color="black", label="what the machine can do")
+    for cell, marker in (("lstm", "o"), ("gru_after", "s"), ("gru_before", "^")):
+        shown = [row for row in rows if cell in row.case.replace(",", "").split()]
+        if shown:
+            x, y = ([row.facts[fact] for row in shown] for fact in ("operations_per_byte", "gflops"))
+            axes.scatter(x, y, marker=marker, label=cell, zorder=3)
+            for row in shown:
+                where = (row.facts["operations_per_byte"], row.facts["gflops"])
+                axes.annotate(row.case.split()[0], where, xytext=(4, 4), textcoords="offset points", fontsize=8)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("operations for each byte of memory traffic that cannot be avoided")
+    axes.set_ylabel("GF/s, forward and backward")
+    axes.set_title(f"roofline: FMA peak {peak:.0f} GF/s, memory {bandwidth:.0f} GB/s\n{title}", fontsize=9)
+    axes.grid(which="both", alpha=0.2)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=150)
+    return path

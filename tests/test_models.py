@@ -1,0 +1,743 @@
+"""Sequential: its gradient, its repeatability, what fit, evaluate and predict accept and refuse."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import rnnext
+from rnnext import Sequential, metrics
+from rnnext._inputs import Batch
+from rnnext.callbacks import Callback
+from rnnext.layers import (
+    GRU,
+    LSTM,
+    Dense,
+    Dropout,
+    Embedding,
+    GlobalAveragePooling1D,
+    GlobalMaxPooling1D,
+    Input,
+    SpatialDropout1D,
+)
+from rnnext.losses import BinaryCrossentropy
+from rnnext.parameters import RowGradient
+from rnnext.utils import set_random_seed
+
+V, T, D = 40, 9, 6
+
+
+@pytest.fixture(autouse=True)
+def _same_threads_afterwards() -> Iterator[None]:
+    before = rnnext.get_num_threads()
+    set_random_seed(11)
+    yield
+    rnnext.set_num_threads(before)
+
+
+def tutorial(cell: Any = LSTM, units: int = 5, *, compiled: bool = True, **options: Any) -> Sequential:
+    model = Sequential([Embedding(V, D, **options), cell(units), Dense(1, activation="sigmoid")])
+    if compiled:
+        model.compile(loss="binary_crossentropy", optimizer="adam", metrics=["accuracy"])
+    return model
+
+
+def data(rows: int = 50) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    return rng.integers(0, V, (rows, T)).astype(np.int32), rng.integers(0, 2, rows)
+
+
+def ragged(rows: int = 50) -> tuple[list[np.ndarray], np.ndarray]:
+    x, y = data(rows)
+    return [row[: n % (T + 1)] for n, row in enumerate(x)], y
+
+
+def bits(model: Sequential) -> list[bytes]:
+    return [weight.tobytes() for weight in model.get_weights()]
+
+
+def assert_same(actual: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert actual.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(actual[name], values, err_msg=name)
+
+
+# ---------------------------------------------------------------- the whole gradient
+
+
+STACKS: dict[str, Callable[[], list[Any]]] = {
+    "tutorial_lstm": lambda: [Embedding(V, D), LSTM(5), Dense(1, "sigmoid")],
+    "tutorial_gru": lambda: [Embedding(V, D, mask_zero=True), GRU(5), Dense(1, "sigmoid")],
+    "two_layers": lambda: [Embedding(V, D, mask_zero=True), GRU(5, return_sequences=True), LSTM(4), Dense(1, "sigmoid")],
+    "backwards": lambda: [
+        Embedding(V, D, mask_zero=True),
+        LSTM(5, return_sequences=True, go_backwards=True),
+        GRU(4),
+        Dense(1, "sigmoid"),
+    ],
+    "no_gather": lambda: [Embedding(V, D), Dense(5, "tanh"), GRU(4), Dense(1, "sigmoid")],
+    "average": lambda: [Embedding(V, D, mask_zero=True), LSTM(4, return_sequences=True), GlobalAveragePooling1D(), Dense(1)],
+    "of_steps": lambda: [Embedding(V, D, mask_zero=True), LSTM(4, return_sequences=True), Dense(1, "sigmoid")],
+    "floats": lambda: [LSTM(5, return_sequences=True), GlobalAveragePooling1D(), Dense(1, "sigmoid")],
+    "hidden_first": lambda: [Dense(5, "tanh"), LSTM(4), Dense(1, "sigmoid")],
+}
+
+
+@pytest.mark.parametrize("name", sorted(STACKS))
+def test_gradient_of_the_loss_is_that_of_finite_differences(name: str) -> None:
+    model = Sequential(STACKS[name]())
+    x, y = data(8)
+    x[2, 4:] = 0
+    x[3] = 0
+    if name in ("floats", "hidden_first"):
+        x = np.random.default_rng(2).standard_normal((8, T, D)).astype(np.float32)
+    model(x)
+    rng = np.random.default_rng(3)
+    model.set_weights([(0.5 * rng.standard_normal(w.shape)).astype(np.float32) for w in model.weights])
+    loss = BinaryCrossentropy(from_logits=name == "average")
+    labels = np.broadcast_to(y[:, None, None], (8, T, 1)) if name == "of_steps" else y
+
+    def value() -> float:
+        return loss.forward(labels, model.forward(Batch(x, None), training=True)[0])[0]
+
+    y_pred, _, backward = model.forward(Batch(x, None), training=True)
+    gradients = backward(loss.forward(labels, y_pred)[1]())
+    assert len(gradients) == len(model.trainable_weights)
+    for weight, gradient in zip(model.trainable_weights, gradients, strict=True):
+        dense = gradient.dense() if isinstance(gradient, RowGradient) else gradient
+        before = weight.value.copy()
+        for _ in range(2):
+            direction = rng.standard_normal(weight.shape).astype(np.float32)
+            slope, step = 0.0, np.float32(1 / 64)
+            for factor, share in ((1, 8 / 12), (-1, -8 / 12), (2, -1 / 12), (-2, 1 / 12)):
+                weight.assign(before + np.float32(factor) * step * direction)
+                slope += share * value() / float(step)
+            weight.assign(before)
+            expected = float(np.sum(dense.astype(np.float64) * direction))
+            allowed = 1e-3 * float(np.linalg.norm(dense)) + 2e-5
+            assert slope == pytest.approx(expected, abs=allowed), weight.name
+
+
+def test_gathering_changes_nothing_but_the_last_bits() -> None:
+    """Embedding and LSTM in a model (rows of the table, projected once) against the same model with the vectors copied."""
+    for cell in (LSTM, GRU):
+        gathering = tutorial(cell, mask_zero=True)
+        copying = Sequential([Embedding(V, D, mask_zero=True), Dropout(0.0), cell(5), Dense(1, "sigmoid")])
+        copying.set_weights(gathering.get_weights())
+        x, y = data(16)
+        x[3, 5:] = 0
+        results = []
+        for model in (gathering, copying):
+            y_pred, _, backward = model.forward(Batch(x, None), training=True)
+            gradients = backward(BinaryCrossentropy().forward(y, y_pred)[1]())
+            results.append([y_pred, *(g.dense() if isinstance(g, RowGradient) else g for g in gradients)])
+        for got, wanted in zip(*results, strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-7)
+
+
+def test_gradients_before_the_first_learner_are_not_computed() -> None:
+    model = Sequential([Dropout(0.1), Dense(3), LSTM(4), Dense(1)])
+    x = np.ones((2, 5, 3), np.float32)
+    model(x)
+    asked: list[bool] = []
+    for layer in model.layers:
+        forward = layer.forward
+
+        def spied(*args: Any, forward: Any = forward, **options: Any) -> Any:
+            y, backprop = forward(*args, **options)
+
+            def noted(dy: Any, *, need_dx: bool = True) -> Any:
+                asked.append(need_dx)
+                return backprop(dy, need_dx=need_dx)
+
+            return y, noted
+
+        layer.forward = spied  # type: ignore[method-assign]
+    y, _, backward = model.forward(Batch(x, None), training=True)
+    backward(np.ones_like(y))
+    assert asked == [True, True, False]  # from the last layer to the first that learns
+    model.layers[1].trainable = False
+    asked.clear()
+    y, _, backward = model.forward(Batch(x, None), training=True)
+    assert len(backward(np.ones_like(y))) == 5
+    assert asked == [True, False]
+
+
+# ---------------------------------------------------------------- repeatability
+
+
+def trained(threads: int, x: Any, y: Any, make: Callable[[], Sequential]) -> list[bytes]:
+    rnnext.set_num_threads(threads)
+    set_random_seed(3)
+    model = make()
+    model.fit(x, y, epochs=2, batch_size=16, verbose=0)
+    return bits(model)
+
+
+@pytest.mark.parametrize("form", ["padded", "ragged"])
+@pytest.mark.parametrize("cell", [LSTM, GRU])
+def test_a_run_repeats_bit_for_bit_with_any_number_of_threads(cell: Any, form: str) -> None:
+    x, y = (data if form == "padded" else ragged)(70)
+
+    def make() -> Sequential:
+        layers = [Embedding(V, D), SpatialDropout1D(0.3), cell(33), Dropout(0.3), Dense(1, "sigmoid")]
+        model = Sequential(layers if form == "ragged" else [layers[0], *layers[2:]])
+        model.compile("adam", "binary_crossentropy")
+        return model
+
+    expected = trained(1, x, y, make)
+    assert all(trained(threads, x, y, make) == expected for threads in (1, 2, 3, 5, 8))
+    set_random_seed(4)
+    other = make()
+    other.fit(x, y, epochs=2, batch_size=16, verbose=0)
+    assert bits(other) != expected
+
+
+def test_another_process_computes_the_same_bits() -> None:
+    program = (
+        "import hashlib, numpy as np, rnnext\n"
+        "from rnnext.layers import *\n"
+        "rnnext.utils.set_random_seed(5)\n"
+        "model = rnnext.Sequential([Embedding(40, 6), GRU(5), Dropout(0.5), Dense(1, 'sigmoid')])\n"
+        "model.compile('adam', 'binary_crossentropy')\n"
+        "rng = np.random.default_rng(0)\n"
+        "model.fit(rng.integers(0, 40, (50, 9)), rng.integers(0, 2, 50), verbose=0)\n"
+        "print(hashlib.sha256(b''.join(w.tobytes() for w in model.get_weights())).hexdigest())\n"
+    )
+    runs = {subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout for _ in range(2)}
+    assert len(runs) == 1
+
+
+# ---------------------------------------------------------------- predict
+
+
+PREDICTORS: dict[str, Callable[[], list[Any]]] = {
+    "tutorial": lambda: [Embedding(V, D), LSTM(17), Dense(1, "sigmoid")],
+    "classes": lambda: [Embedding(V, D), GRU(17), Dense(30, "relu"), Dense(5, "softmax")],
+    "average": lambda: [Embedding(V, D), GRU(9, return_sequences=True), GlobalAveragePooling1D(), Dense(2, "softmax")],
+    "maximum": lambda: [Embedding(V, D), Dropout(0.5), LSTM(9, go_backwards=True), Dense(2)],
+}
+
+
+@pytest.mark.parametrize("name", sorted(PREDICTORS))
+@pytest.mark.parametrize("form", ["padded", "ragged"])
+def test_predictions_are_those_of_each_row_alone_bit_for_bit(name: str, form: str) -> None:
+    model = Sequential(PREDICTORS[name]())
+    x, _ = (data if form == "padded" else ragged)(70)
+    together = model.predict(x, verbose=0)
+    for n in range(len(x)):
+        np.testing.assert_array_equal(model.predict(x[n : n + 1], verbose=0)[0], together[n])
+    for batch_size in (1, 7, 64):
+        np.testing.assert_array_equal(model.predict(x, batch_size, verbose=0), together)
+
+
+def test_predictions_of_steps_have_the_length_of_their_row() -> None:
+    model = Sequential([Embedding(V, D), GRU(4, return_sequences=True), Dense(3, "softmax")])
+    x, _ = ragged()
+    y = model.predict(x, batch_size=8, verbose=0)
+    assert [len(row) for row in y] == [len(row) for row in x]
+    for row, wanted in zip(x[1:T], y[1:T], strict=True):
+        np.testing.assert_array_equal(model.predict(row[None], verbose=0)[0], wanted)
+
+
+def test_predict_from_many_threads_at_once() -> None:
+    x, y = data(60)
+    models = []
+    for _ in range(2):
+        set_random_seed(1)
+        models.append(tutorial(units=33))
+        models[-1].fit(x[:32], y[:32], verbose=0)  # leaves rows of the table whose steps are put off
+    wanted, model = models[0].predict(x, verbose=0), models[1]
+    found: list[Any] = [None] * 8
+
+    def work(n: int) -> None:
+        found[n] = [model.predict(x, batch_size=5 + n, verbose=0) for _ in range(5)]
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for results in found:
+        for result in results:
+            np.testing.assert_array_equal(result, wanted)
+
+
+def test_a_model_is_called_like_a_function() -> None:
+    model = tutorial()
+    x, _ = data(5)
+    np.testing.assert_array_equal(model(x), model.predict(x, verbose=0))
+    mask = np.arange(T) < 4
+    np.testing.assert_array_equal(model(x, mask=np.broadcast_to(mask, x.shape)), model(x[:, :4]))
+    np.testing.assert_array_equal(model([list(row) for row in x]), model(x))
+
+
+# ---------------------------------------------------------------- kinds of input
+
+
+def test_ragged_ids_train_as_their_masked_padding_does() -> None:
+    x, y = ragged(48)
+    padded = np.zeros((48, T), np.int32)
+    for n, row in enumerate(x):
+        padded[n, : len(row)] = row + 1
+    results = []
+    for given in ([row + 1 for row in x], padded):
+        set_random_seed(1)
+        model = Sequential([Embedding(V + 1, D, mask_zero=True), LSTM(5), Dense(1, "sigmoid")])
+        model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+        history = model.fit(given, y, epochs=3, verbose=0, validation_split=0.25)
+        results.append((history.history, model.get_weights()))
+    for name, values in results[0][0].items():
+        np.testing.assert_allclose(values, results[1][0][name], rtol=1e-6)
+    for got, wanted in zip(results[0][1], results[1][1], strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["array", "list of vectors", "whole numbers", "float64"])
+def test_models_of_floats(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    x: Any = rng.standard_normal((40, T, D)).astype(np.float32)
+    if kind == "list of vectors":
+        x = [row[: 1 + n % T] for n, row in enumerate(x)]
+    elif kind == "whole numbers":
+        x = (x * 3).astype(np.int64)
+    elif kind == "float64":
+        x = x.astype(np.float64)
+    model = Sequential([GRU(6), Dense(1, "sigmoid")])
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    history = model.fit(x, rng.integers(0, 2, 40), epochs=2, verbose=0, validation_split=0.2)
+    assert len(history.history["val_loss"]) == 2
+    assert model.predict(x, verbose=0).shape == (40, 1)
+
+
+def test_rows_without_steps() -> None:
+    model = tutorial()
+    y = np.zeros(3, int)
+    model.fit([[], [1, 2], []], y, verbose=0)
+    predicted = model.predict([[], [1, 2], []], verbose=0)
+    np.testing.assert_array_equal(predicted[0], predicted[2])
+    np.testing.assert_array_equal(model.predict([[], []], verbose=0), predicted[[0, 2]])
+    np.testing.assert_array_equal(model.predict(np.zeros((1, 0), np.int32), verbose=0)[0], predicted[0])
+
+
+def test_labels_of_steps_in_lists() -> None:
+    """A list of sequences with a label for each step trains as its padding under a mask does."""
+    rng = np.random.default_rng(0)
+    lengths = [3, 7, 1, 5, 0, 7]
+    x = [rng.integers(1, V, n) for n in lengths]
+    y = [rng.integers(0, 3, n) for n in lengths]
+    padded_x, padded_y = np.zeros((6, 7), np.int32), np.zeros((6, 7), np.int32)
+    for n, length in enumerate(lengths):
+        padded_x[n, :length], padded_y[n, :length] = x[n], y[n]
+    results = []
+    for given in ((x, y), (padded_x, padded_y)):
+        set_random_seed(1)
+        model = Sequential([Embedding(V, D, mask_zero=True), GRU(5, return_sequences=True), Dense(3, "softmax")])
+        model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        history = model.fit(*given, epochs=3, verbose=0, sample_weight=np.linspace(0.5, 2, 6))
+        results.append((history.history, model.evaluate(*given, verbose=0), model.get_weights()))
+    assert results[0][0]["accuracy"] == results[1][0]["accuracy"]
+    np.testing.assert_allclose(results[0][0]["loss"], results[1][0]["loss"], rtol=1e-6)
+    np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-6)
+    for got, wanted in zip(results[0][2], results[1][2], strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match=r"y\[1\] has 6 labels, expected 7, one for each step of x\[1\]"):
+        model.fit(x, [y[0], y[1][:-1], *y[2:]], verbose=0)
+
+
+@pytest.mark.parametrize("name", ["crossentropy", "ce"])
+def test_crossentropy_is_the_one_that_the_labels_ask_for(name: str) -> None:
+    x, y = data(12)
+    expected = {1: "BinaryCrossentropy", 3: "SparseCategoricalCrossentropy"}
+    for units, loss in expected.items():
+        model = Sequential([Embedding(V, D), GRU(3), Dense(units, "sigmoid" if units == 1 else "softmax")])
+        model.compile("adam", name, metrics=[name, "acc"])
+        history = model.fit(x, y, verbose=0)
+        assert type(model.loss).__name__ == loss
+        assert set(history.history) == {"loss", name, "acc"}
+        assert history.history[name] == pytest.approx(history.history["loss"], rel=1e-6)
+    model.compile("adam", name)
+    model.fit(x, rnnext.utils.to_categorical(y, 3), verbose=0)
+    assert type(model.loss).__name__ == "CategoricalCrossentropy"
+
+
+# ---------------------------------------------------------------- arguments of fit and evaluate
+
+
+def test_validation_split_takes_the_last_rows_unshuffled() -> None:
+    x, y = data(50)
+    first, second = tutorial(), tutorial()
+    second.set_weights(first.get_weights())
+    set_random_seed(2)
+    split = first.fit(x, y, epochs=2, validation_split=0.3, verbose=0)
+    set_random_seed(2)
+    apart = second.fit(x[:35], y[:35], epochs=2, validation_data=(x[35:], y[35:]), verbose=0)
+    assert_same(split.history, apart.history)
+
+
+def test_weights_of_rows_and_classes() -> None:
+    """A weight of 2 is the row twice; metrics do not see weights, weighted metrics do; validation knows no class weights."""
+    x, y = data(20)
+    once, twice, classes = tutorial(), tutorial(), tutorial()
+    for model in (once, twice, classes):
+        model.set_weights(once.get_weights())
+        model.compile("sgd", "binary_crossentropy", metrics=["accuracy"], weighted_metrics=["accuracy", "auc"])
+    weights = np.where(y == 1, 2.0, 1.0)
+    double = np.concatenate([np.arange(20), np.flatnonzero(y == 1)])
+    found = once.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)
+    wanted = twice.evaluate(x[double], y[double], verbose=0, return_dict=True)
+    assert found["weighted_accuracy"] == pytest.approx(wanted["accuracy"])
+    assert found["auc"] == pytest.approx(wanted["auc"])
+    assert found["loss"] * 20 == pytest.approx(wanted["loss"] * len(double), rel=1e-6)
+    assert found["accuracy"] == once.evaluate(x, y, verbose=0, return_dict=True)["accuracy"]
+    by_row = once.fit(x, y, sample_weight=weights, shuffle=False, verbose=0, validation_data=(x, y))
+    by_class = classes.fit(x, y, class_weight={1: 2.0}, shuffle=False, verbose=0, validation_data=(x, y))
+    assert_same(by_class.history, by_row.history)
+    assert bits(once) == bits(classes)
+
+
+def test_weighted_validation() -> None:
+    x, y = data(20)
+    weights = np.linspace(0, 2, 20)
+    model = tutorial()
+    history = model.fit(x, y, validation_data=(x, y, weights), verbose=0)
+    assert history.history["val_loss"][-1] == model.evaluate(x, y, sample_weight=weights, verbose=0)[0]
+
+
+def test_results_of_evaluate() -> None:
+    x, y = data()
+    model = tutorial()
+    loss, accuracy = model.evaluate(x, y, verbose=0)
+    assert model.evaluate(x, y, verbose=0, return_dict=True) == {"loss": loss, "accuracy": accuracy}
+    assert model.metrics_names == ["loss", "accuracy"]
+    predicted = model.predict(x, verbose=0)[:, 0]
+    assert accuracy == pytest.approx(float(((predicted > 0.5) == y).mean()))
+    assert loss == pytest.approx(BinaryCrossentropy()(y, predicted), rel=1e-6)
+    assert model.evaluate(x, y, batch_size=7, verbose=0) == pytest.approx([loss, accuracy], rel=1e-6)
+    model.compile("adam", "mse")
+    assert isinstance(model.evaluate(x, y, verbose=0), float)
+
+
+def test_names_of_metrics() -> None:
+    x, y = data()
+    model = tutorial()
+    given = [metrics.AUC(), metrics.AUC(curve="PR"), metrics.AUC(name="pr"), "acc", metrics.BinaryAccuracy(name="loss")]
+    model.compile("adam", "binary_crossentropy", metrics=given, weighted_metrics=["acc", metrics.AUC()])
+    history = model.fit(x, y, validation_split=0.2, verbose=0).history
+    names = ["loss", "auc", "auc_1", "pr", "acc", "loss_1", "weighted_acc", "weighted_auc"]
+    assert list(history) == [*names, *(f"val_{name}" for name in names)]
+    assert model.metrics_names == names
+    assert model.named_metrics["auc_1"] is given[1]
+
+
+def test_shuffling() -> None:
+    """Every row once an epoch, each epoch another order, and none where it is not wanted."""
+    x = np.arange(30)[:, None] % V
+    y = np.zeros(30, int)
+    for shuffle in (True, False):
+        model = tutorial()
+        forward, seen = model.forward, []
+
+        def spied(batch: Batch, *, training: bool, forward: Any = forward, seen: Any = seen) -> Any:
+            seen.extend(batch.x[:, 0].tolist())
+            return forward(batch, training=training)
+
+        model.forward = spied  # type: ignore[method-assign]
+        model.fit(x, y, epochs=2, batch_size=8, shuffle=shuffle, verbose=0)
+        assert sorted(seen[:30]) == sorted(seen[30:]) == list(range(30))
+        assert (seen[:30] == list(range(30))) is not shuffle
+        assert (seen[:30] == seen[30:]) is not shuffle
+
+
+def test_train_on_batch_is_a_step_of_fit() -> None:
+    x, y = data(32)
+    one, other = tutorial(), tutorial()
+    other.set_weights(one.get_weights())
+    history = one.fit(x, y, shuffle=False, verbose=0, class_weight={0: 3})
+    found = other.train_on_batch(x, y, class_weight={0: 3}, return_dict=True)
+    assert found == {name: values[0] for name, values in history.history.items()}
+    assert bits(one) == bits(other)
+    assert other.test_on_batch(x, y) == other.evaluate(x, y, verbose=0)
+    np.testing.assert_array_equal(other.predict_on_batch(x), other.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize("verbose", ["auto", 0, 1, 2])
+def test_one_line_an_epoch_where_there_is_no_terminal(verbose: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    x, y = data()
+    model = tutorial()
+    model.fit(x, y, epochs=3, verbose=verbose, validation_split=0.2)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == (0 if verbose == 0 else 3)
+    for n, line in enumerate(lines, 1):
+        assert line.startswith(f"Epoch {n}/3 - ")
+        assert "ms/step - loss: " in line
+        assert "val_accuracy: " in line
+    model.predict(x, verbose=verbose)
+    assert capsys.readouterr().out == ""
+    model.evaluate(x, y, verbose=verbose)
+    assert len(capsys.readouterr().out.splitlines()) == (verbose != 0)
+
+
+# ---------------------------------------------------------------- what is refused, and that nothing has changed
+
+
+NAN = np.full((50, T, D), np.nan, np.float32)
+X, Y = data()
+
+
+def fit(*data: Any, **options: Any) -> Callable[[Sequential], Any]:
+    return lambda model: model.fit(*data, verbose=options.pop("verbose", 0), **options)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (fit(X + V, Y), ValueError, f"embedding: x has id .* at row 0, position 0, expected 0 to {V - 1}"),
+        (fit(np.where(X[3, 2] == X, -1, X), Y), ValueError, "embedding: x has id -1 at row"),
+        (fit([[1, 2], [3, V]], [0, 1]), ValueError, f"embedding: x has id {V} at row 1, position 1, expected 0 to {V - 1}"),
+        (fit(X.astype(float), Y), TypeError, "embedding: x has dtype float32, expected integers"),
+        (fit(X[0], Y), ValueError, r"fit: x has shape \(9,\), expected at least 2 dimensions"),
+        (fit(NAN, Y), ValueError, "fit: x has nan at 0, 0, 0, expected finite numbers"),
+        (fit(list(NAN), Y), ValueError, "fit: x has nan at 0, 0, 0, expected finite numbers"),
+        (fit(X[:, :, None] + 0.5, Y), ValueError, r"embedding: input has shape \(None, 9, 1\), expected \(B, T\)"),
+        (fit("text", Y), TypeError, "fit: x is a str, expected a NumPy array or a list of sequences"),
+        (fit(["text"], [0]), TypeError, r"fit: x\[0\] is a str, expected a sequence of ids or of vectors"),
+        (fit([[1], [[2]]], [0, 1]), ValueError, r"fit: x\[1\] has shape \(1, 1\), expected \(T\)"),
+        (fit([[1], [2.5]], [0, 1]), TypeError, r"fit: x\[1\] has dtype float64, expected int64"),
+        (fit([], []), ValueError, "fit: x is empty"),
+        (fit(X[:0], Y[:0]), ValueError, "fit: x is empty"),
+        (fit(X, Y[:-1]), ValueError, r"fit: y has shape \(49,\), expected 50 labels, one for each row of x"),
+        (
+            fit(X, Y + 1),
+            ValueError,
+            "fit: y does not fit the model's output .*: y_true has values from 1 to 2",
+        ),
+        (fit(X, np.stack([Y, Y], 1)), ValueError, r"fit: y does not fit .* y_true has shape \(50, 2\)"),
+        (fit(X, np.where(Y, np.nan, 0)), ValueError, "fit: y has nan at .*, expected finite numbers"),
+        (fit(X, ["a"] * 50), TypeError, "fit: y has dtype <U1, expected numbers"),
+        (fit(X, None), ValueError, "fit: y has shape .*, expected 50 labels"),
+        (fit(X, [[0]] * 49 + [[0, 1]]), ValueError, "fit: y has rows of different length"),
+        (fit(X, Y, sample_weight=Y[:-1]), ValueError, r"fit: sample_weight has shape \(49,\), expected \(50,\)"),
+        (fit(X, Y, sample_weight=Y - 1), ValueError, "fit: sample_weight has numbers that are negative"),
+        (fit(X, Y, sample_weight=["a"] * 50), TypeError, "fit: sample_weight has dtype <U1, expected numbers"),
+        (fit(X, Y, sample_weight=np.ones((50, T))), ValueError, "fit: y does not fit .*sample_weight has shape"),
+        (fit(X, Y, class_weight={"a": 1}), TypeError, "fit: class_weight has the key 'a', expected class numbers"),
+        (fit(X, Y, class_weight={0: -1}), ValueError, "fit: class_weight has -1 for class 0, expected a number from 0 on"),
+        (fit(X, Y, class_weight=[1, 2]), TypeError, "fit: class_weight is a list, expected a dict"),
+        (fit(X, Y, batch_size=0), ValueError, "fit: batch_size is 0, expected at least 1"),
+        (fit(X, Y, batch_size=2.0), TypeError, "fit: batch_size is 2.0, expected a whole number"),
+        (fit(X, Y, epochs=-1), ValueError, "fit: epochs is -1, expected at least 0"),
+        (fit(X, Y, epochs="3"), TypeError, "fit: epochs is '3', expected a whole number"),
+        (fit(X, Y, verbose=3), ValueError, "verbose is 3, expected 'auto', 0, 1 or 2"),
+        (fit(X, Y, callbacks=[print]), TypeError, "fit: callbacks has a builtin_function_or_method, expected a Callback"),
+        (fit(X, Y, validation_split=1.5), ValueError, "fit: validation_split is 1.5, expected more than 0 and less than 1"),
+        (fit(X, Y, validation_split=0.99), ValueError, "fit: validation_split is 0.99 of 50 rows"),
+        (fit(X, Y, validation_split="half"), TypeError, "fit: validation_split is 'half', expected a number"),
+        (fit(X, Y, validation_data=X), ValueError, "fit: validation_data has another form than"),
+        (fit(X, Y, validation_data=(X + V, Y)), ValueError, r"embedding: validation_data\[0\] has id"),
+        (fit(X, Y, validation_data=(X, Y[1:])), ValueError, r"fit: validation_data\[1\] has shape \(49,\)"),
+        (fit(X, Y, validation_data=(X, Y, Y[1:])), ValueError, r"fit: validation_data\[2\] has shape \(49,\)"),
+        (lambda m: m.evaluate(X, Y[:-1], verbose=0), ValueError, r"evaluate: y has shape \(49,\), expected 50"),
+        (lambda m: m.train_on_batch(X + V, Y), ValueError, "embedding: x has id"),
+        (lambda m: m.predict(X + V, verbose=0), ValueError, "embedding: x has id"),
+        (lambda m: m.predict(X, batch_size=-1), ValueError, "predict: batch_size is -1"),
+        (lambda m: m(X + V), ValueError, "embedding: x has id"),
+        (lambda m: m(X, mask=np.ones((50, 2), bool)), ValueError, r"lstm: mask has shape \(50, 2\), expected \(50, 9\)"),
+        (lambda m: m.compile("adam"), ValueError, "loss is None, expected a loss"),
+        (lambda m: m.compile("adam", "mse", metrics="accuracy"), TypeError, "compile: metrics is 'accuracy', expected a list"),
+        (lambda m: m.compile("adam", "mse", metrics=["best"]), ValueError, "no metric 'best', expected one of"),
+        (lambda m: m.compile("best", "mse"), ValueError, "'best' is not known, expected one of"),
+        (lambda m: m.compile("adam", "best"), ValueError, "no loss 'best', expected one of"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_anything_changes(
+    call: Callable[[Sequential], Any], error: type[Exception], message: str
+) -> None:
+    model = tutorial()
+    model.fit(X, Y, verbose=0)
+    before, optimizer = bits(model), model.optimizer
+    assert optimizer is not None
+    steps = optimizer.iterations
+    with pytest.raises(error, match=message):
+        call(model)
+    assert bits(model) == before
+    assert model.optimizer is optimizer
+    assert optimizer.iterations == steps
+    model.fit(X, Y, verbose=0)
+
+
+def test_unbuilt_models_stay_unbuilt_by_wrong_data() -> None:
+    model = Sequential([GRU(3), Dense(1, "sigmoid")])
+    model.compile("adam", "crossentropy", metrics=["accuracy"])
+    x = np.zeros((4, T, D), np.float32)
+    for wrong, labels in ((x, [0, 1]), (x[:, 0], [0, 1, 0, 1]), (x, [0, 1, 2, 3])):
+        with pytest.raises(ValueError, match=r"fit: y|gru: input has shape"):
+            model.fit(wrong, labels, verbose=0)
+        assert not model.built
+        assert not model.weights
+    model.fit(x[:, :, :2], [0, 1, 0, 1], verbose=0)
+    with pytest.raises(ValueError, match=r"gru: input has shape \(None, 9, 6\), expected I=2"):
+        model.predict(x)
+
+
+def test_not_compiled() -> None:
+    model = tutorial(compiled=False)
+    for call in (model.fit, model.evaluate, model.train_on_batch):
+        with pytest.raises(ValueError, match="sequential is not compiled yet, call compile"):
+            call(X, Y)
+    assert model.predict(X, verbose=0).shape == (50, 1)
+
+
+class _Interrupt(Callback):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if batch == 1:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_fit_leaves_a_model_that_works(tmp_path: Any) -> None:
+    model = tutorial()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, batch_size=8, callbacks=_Interrupt(), verbose=0)
+    assert model.optimizer is not None
+    assert model.optimizer.iterations == 2
+    model.save(tmp_path / "model")
+    loaded = rnnext.models.load_model(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.predict(X, verbose=0), model.predict(X, verbose=0))
+    for each in (model, loaded):
+        set_random_seed(1)
+        each.fit(X, Y, batch_size=8, verbose=0)
+    assert bits(loaded) == bits(model)
+
+
+# ---------------------------------------------------------------- layers of a model
+
+
+def test_frozen_layers_stay_as_they_are() -> None:
+    for n in range(3):
+        model = tutorial()
+        model.layers[n].trainable = False
+        before = [layer.get_weights() for layer in model.layers]
+        model.fit(X, Y, epochs=2, verbose=0)
+        for m, layer in enumerate(model.layers):
+            same = all((a == b).all() for a, b in zip(layer.get_weights(), before[m], strict=True))
+            assert same == (m == n)
+        assert len(model.non_trainable_weights) == len(model.layers[n].weights)
+    model = tutorial()
+    model.fit(X, Y, verbose=0)
+    table = model.layers[0].get_weights()[0]
+    model.layers[0].trainable = False  # after the first step: the optimizer goes on with the others
+    model.fit(X, Y, verbose=0)
+    np.testing.assert_array_equal(model.layers[0].get_weights()[0], table)
+    model.trainable = False
+    assert not model.trainable_weights
+    with pytest.warns(UserWarning, match="no weights that are trainable"):
+        model.fit(X, Y, verbose=0)
+
+
+def test_layers_with_weights_are_put_into_a_model() -> None:
+    table = np.random.default_rng(0).standard_normal((V, D)).astype(np.float32)
+    lstm = LSTM(5)
+    lstm.build((None, None, D))
+    kernel = lstm.get_weights()[0]
+    model = Sequential([Embedding(V, D, weights=[table])])
+    model.add(lstm)
+    model.add(Dense(1))
+    np.testing.assert_array_equal(model.get_weights()[0], table)
+    np.testing.assert_array_equal(model.get_weights()[1], kernel)
+    with pytest.raises(ValueError, match=r"lstm: input has shape \(None, None, 7\), expected I=6"):
+        Sequential([Embedding(V, 7), lstm])
+
+
+def test_names_of_layers_and_weights_are_different() -> None:
+    table = np.zeros((V, D), np.float32)
+    model = Sequential([Input((T, D)), LSTM(4, return_sequences=True), LSTM(4, return_sequences=True), LSTM(4, name="last")])
+    assert [layer.name for layer in model.layers] == ["input_layer", "lstm", "lstm_1", "last"]
+    assert len({weight.name for weight in model.weights}) == 9
+    model = Sequential([Embedding(V, D, weights=[table])])
+    other = GRU(4, return_sequences=True)
+    other.build((None, None, D))
+    model.add(GRU(D, return_sequences=True))
+    model.add(other)
+    assert [weight.name for weight in other.weights] == ["gru_1/kernel", "gru_1/recurrent_kernel", "gru_1/bias"]
+    with pytest.raises(ValueError, match="there is a layer named 'gru' already"):
+        model.add(Dense(1, name="gru"))
+    with pytest.raises(ValueError, match="gru_1 is in the model already"):
+        model.add(other)
+    with pytest.raises(TypeError, match="add got a str, expected a layer"):
+        model.add("dense")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="return_state=True"):
+        model.add(LSTM(2, return_state=True))
+    assert len(model.layers) == 3
+
+
+def test_layers_that_do_not_follow_each_other() -> None:
+    model = Sequential([Embedding(V, D), LSTM(4)])
+    with pytest.raises(ValueError, match=r"gru: input has shape \(None, 4\), expected \(B, T, I\)"):
+        model.add(GRU(3))
+    model.add(Dense(1))
+    assert model.output_shape == (None, 1)
+    assert model.pop().name == "dense"
+    assert model.output_shape == (None, 4)
+    assert model.predict(X, verbose=0).shape == (50, 4)
+    with pytest.raises(ValueError, match="there are no layers yet"):
+        Sequential().predict(X)
+
+
+def test_model_with_declared_input() -> None:
+    model = Sequential([Input((T,)), Embedding(V, D), GRU(4), Dense(1, "sigmoid")])
+    assert model.built
+    model.compile("adam", "binary_crossentropy")
+    model.fit(X, Y, verbose=0)
+    with pytest.raises(ValueError, match=r"input_layer: input has shape \(None, 8\), expected \(None, 9\)"):
+        model.predict(X[:, :8])
+
+
+def test_input_length_is_only_said() -> None:
+    model = tutorial(input_length=T)
+    assert model.input_shape == (None, T)
+    assert model.predict(X[:, :4], verbose=0).shape == (50, 1)
+
+
+def test_summary() -> None:
+    lines: list[str] = []
+    model = Sequential([Embedding(1000, 64, input_length=T, trainable=False), LSTM(32), Dense(1)])
+    model.summary(print_fn=lines.append)
+    text = "\n".join(lines)
+    assert "embedding (Embedding)  (None, 9, 64)   64,000" in text
+    assert "lstm (LSTM)            (None, 32)      12,416" in text
+    assert "Parameters: 76,449 (0.3 MB), trainable 12,449, not trainable 64,000" in text
+    lines.clear()
+    Sequential([GRU(3)]).summary(print_fn=lines.append)
+    assert "? (unbuilt)" in "\n".join(lines)
+
+
+def test_weights_are_set_as_a_whole_or_not_at_all() -> None:
+    model = tutorial()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"dense/bias: value has shape \(2,\), expected \(1,\)"):
+        model.set_weights([*(w + 1 for w in before[:-1]), np.zeros(2)])
+    for got, wanted in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    assert model.get_layer("lstm") is model.layers[1] is model.get_layer(index=1)
+    with pytest.raises(ValueError, match="no layer 'gru', expected one of embedding, lstm, dense"):
+        model.get_layer("gru")
+    with pytest.raises(ValueError, match="index is 3, expected less than 3"):
+        model.get_layer(index=3)
+
+
+def test_a_model_learns_what_can_be_learned() -> None:
+    """Whether id 7 is in the row: no evidence for a gradient, but all parts together do what they are for."""
+    x, _ = data(400)
+    y = (x == 7).any(axis=1).astype(int)
+    for cell in (LSTM, GRU):
+        model = Sequential([Embedding(V, 8), cell(16, return_sequences=True), GlobalMaxPooling1D(), Dense(1, "sigmoid")])
+        model.compile(rnnext.optimizers.Adam(0.02), "binary_crossentropy", metrics=["accuracy", "auc"])
+        history = model.fit(x[:300], y[:300], epochs=25, validation_data=(x[300:], y[300:]), verbose=0).history
+        assert history["val_accuracy"][-1] > 0.95
+        assert history["val_auc"][-1] > 0.95

@@ -125,7 +125,7 @@ def run(stop: EarlyStopping, values: list[float]) -> int:
         ({"baseline": 2.5, "patience": 2}, [3, 2, 1.5, 1, 1, 1], 6),
         ({"start_from_epoch": 3}, [1, 2, 3, 4, 5], 5),
         ({"patience": 1}, [float("nan"), 2, 1, 1], 4),
-        ({"patience": 2}, [float("nan")] * 5, 2),
+        ({"patience": 2}, [float("nan")] * 5, 3),
     ],
 )
 def test_early_stopping(options: dict[str, Any], values: list[float], epochs: int) -> None:

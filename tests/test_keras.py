@@ -299,14 +299,8 @@ def test_pad_sequences(padding: Any, truncating: Any, maxlen: int | None) -> Non
 
 def test_early_stopping_waits_as_long() -> None:
     """The same losses: the same epoch of stopping."""
-    for losses in (
-        [5, 4, 4, 3, 3, 3, 3],
-        [1, 2, 3],
-        [3, 2, 1],
-        [float("inf"), 3, 3, 3],
-        [float("nan")] * 4,
-        [2, float("nan"), 1, 1],
-    ):
+    nan, inf = float("nan"), float("inf")
+    for losses in ([5, 4, 4, 3, 3, 3, 3], [1, 2, 3], [3, 2, 1], [inf, 3, 3, 3], [nan] * 4, [2, nan, 1, 1]):
         for patience in (0, 1, 2):
             for options in ({}, {"min_delta": 1}, {"baseline": 2}, {"start_from_epoch": 2}):
                 stopped = []

@@ -164,7 +164,7 @@ class EarlyStopping(Callback):
         self.wait = 0
         self.stopped_epoch = 0
         self.best_epoch = 0
-        self.best = -self.sign * math.inf
+        self.best: float | None = None
         self.best_weights = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -174,9 +174,7 @@ class EarlyStopping(Callback):
             raise ValueError(f"EarlyStopping: monitor is {self.monitor!r}, expected one of {', '.join(logs or ())}")
         value = logs[self.monitor]
         self.wait += 1
-        if self.restore_best_weights and self.best_weights is None:
-            self.best_weights, self.best_epoch = self.model.get_weights(), epoch
-        if self._better(value, self.best):
+        if self.best is None or self._better(value, self.best):
             self.best, self.best_epoch = value, epoch
             if self.restore_best_weights:
                 self.best_weights = self.model.get_weights()
@@ -204,4 +202,4 @@ class EarlyStopping(Callback):
         raise ValueError(f"EarlyStopping: mode is 'auto', expected 'min' or 'max' for monitor {self.monitor!r}")
 
     def _better(self, value: float, than: float) -> bool:
-        return self.sign * (value - than) > self.min_delta  # NaN is never better
+        return self.sign * (value - than) > self.min_delta or (math.isnan(than) and not math.isnan(value))

@@ -1,0 +1,431 @@
+"""What is saved comes back bit for bit; what is damaged, foreign or from later is refused, and nothing is half done."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import rnnext
+from rnnext import Sequential, _random, layers, losses, metrics, optimizers, saving
+from rnnext.layers import GRU, LSTM, Dense, Dropout, Embedding, SpatialDropout1D
+from rnnext.models import load_model
+from rnnext.utils import set_random_seed
+
+V, T = 30, 8
+
+
+def data(rows: int = 48) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    return rng.integers(0, V, (rows, T)).astype(np.int32), rng.integers(0, 2, rows)
+
+
+def trained(optimizer: Any = "adam", **options: Any) -> Sequential:
+    set_random_seed(1)
+    model = Sequential(
+        [
+            Embedding(V, 6, mask_zero=True),
+            SpatialDropout1D(0.2),
+            GRU(5, return_sequences=True),
+            LSTM(4, go_backwards=True),
+            Dropout(0.3),
+            Dense(1, "sigmoid"),
+        ],
+        name="reviews",
+    )
+    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"], **options)
+    model.fit(*data(), batch_size=10, verbose=0)
+    return model
+
+
+def bits(model: Sequential) -> list[bytes]:
+    return [weight.tobytes() for weight in model.get_weights()]
+
+
+OPTIMIZERS: dict[str, Callable[[], Any]] = {
+    "adam": lambda: optimizers.Adam(0.01, clipnorm=1.0, amsgrad=True),
+    "adamw": lambda: optimizers.AdamW(0.01, weight_decay=0.1),
+    "rmsprop": lambda: optimizers.RMSprop(0.01, momentum=0.5, centered=True),
+    "sgd": lambda: optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+    "plain_sgd": lambda: optimizers.SGD(0.1, global_clipnorm=2.0),
+}
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_going_on_after_loading_is_going_on_without(optimizer: str, tmp_path: Path) -> None:
+    """Bit for bit: weights, optimizer, put-off rows, dropout's generators, metrics."""
+    model = trained(OPTIMIZERS[optimizer](), weighted_metrics=[metrics.AUC(50, name="area")])
+    model.save(tmp_path / "model")
+    randomness = _random.get_state()
+    loaded = load_model(tmp_path / "model")
+    assert bits(loaded) == bits(model)
+    x, y = data()
+    histories = []
+    for each in (model, loaded):
+        _random.set_state(randomness)
+        histories.append(each.fit(x, y, batch_size=10, epochs=2, validation_split=0.2, verbose=0).history)
+    assert histories[0] == histories[1]
+    assert set(histories[0]) == {f"{val}{name}" for val in ("", "val_") for name in ("loss", "accuracy", "area")}
+    assert bits(loaded) == bits(model)
+
+
+def test_saving_changes_nothing(tmp_path: Path) -> None:
+    """A model that was saved on the way ends where one that was not does."""
+    x, y = data()
+    ends = []
+    for saves in (False, True):
+        model = trained()
+        if saves:
+            model.save(tmp_path / "model")
+        set_random_seed(2)
+        model.fit(x, y, batch_size=10, epochs=2, verbose=0)
+        ends.append(bits(model))
+    assert ends[0] == ends[1]
+
+
+def test_frozen_layers_come_back_frozen_and_the_optimizer_goes_on(tmp_path: Path) -> None:
+    model = trained()
+    model.layers[0].trainable = False  # after the optimizer has seen it
+    model.save(tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    assert not loaded.layers[0].trainable
+    for each in (model, loaded):
+        set_random_seed(2)
+        each.fit(*data(), verbose=0)
+    assert bits(loaded) == bits(model)
+
+
+@pytest.mark.parametrize(
+    "compiled",
+    [
+        {"loss": "binary_crossentropy", "metrics": ["acc", "auc", metrics.AUC(curve="PR", name="pr")]},
+        {"loss": losses.BinaryCrossentropy(label_smoothing=0.1), "weighted_metrics": [metrics.Precision(0.4)]},
+        {"loss": "crossentropy", "optimizer": optimizers.SGD(0.5)},
+    ],
+)
+def test_what_compile_was_told_comes_back(compiled: dict[str, Any], tmp_path: Path) -> None:
+    x, y = data()
+    model = Sequential([Embedding(V, 6), LSTM(5), Dense(1, "sigmoid")])
+    model.compile(**compiled)
+    model.save(tmp_path / "model")  # before any step, too
+    loaded = load_model(tmp_path / "model")
+    assert type(loaded.optimizer) is type(model.optimizer)
+    expected = model.evaluate(x, y, verbose=0, return_dict=True)
+    assert loaded.evaluate(x, y, verbose=0, return_dict=True) == expected
+    assert load_model(tmp_path / "model", compile=False).optimizer is None
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        [LSTM(4), Dense(2, "softmax")],
+        [Dense(5, "relu"), Dense(1)],
+        [Dropout(0.2), GRU(4, reset_after=False, update_gate="write")],
+        [layers.Input((None, 3)), GRU(4, use_bias=False, return_sequences=True), Dense(2)],
+    ],
+    ids=["lstm", "dense", "dropout", "input"],
+)
+def test_models_of_floats(stack: list[Any], tmp_path: Path) -> None:
+    model = Sequential(stack)
+    x = np.random.default_rng(0).standard_normal((5, 3) if "dense" in stack[0].name else (5, T, 3)).astype(np.float32)
+    expected = model.predict(x, verbose=0)
+    model.save(tmp_path / "model")
+    np.testing.assert_array_equal(load_model(tmp_path / "model").predict(x, verbose=0), expected)
+    assert not (tmp_path / "model" / saving.OPTIMIZER).exists()
+
+
+def test_files_of_a_model(tmp_path: Path) -> None:
+    model = trained()
+    model.save(tmp_path / "model", extras={"vocabulary.json": b"[]"})
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "optimizer.safetensors",
+        "vocabulary.json",
+    }
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert config["format"] == 1
+    assert config["rnnext"] == rnnext.__version__
+    found = safetensors.numpy.load_file(tmp_path / "model" / "model.safetensors")
+    assert set(found) == {weight.name for weight in model.weights}
+    np.testing.assert_array_equal(found["gru/kernel"], model.layers[2].get_weights()[0])
+    model.save(tmp_path / "model", include_optimizer=False)
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"config.json", "model.safetensors"}
+    loaded = load_model(tmp_path / "model")
+    assert loaded.optimizer is not None
+    assert loaded.optimizer.iterations == 0
+    with pytest.raises(ValueError, match=r"extras has 'config.json', which is the model's own"):
+        model.save(tmp_path / "other", extras={"config.json": b""})
+    for name in ("../stray", "a/b", ".hidden"):
+        with pytest.raises(ValueError, match="is not a plain file name"):
+            model.save(tmp_path / "other", extras={name: b""})
+    assert {path.name for path in tmp_path.iterdir()} == {"model"}
+
+
+def test_weights_alone(tmp_path: Path) -> None:
+    model, other = trained(), trained()
+    other.set_weights([w + 1 for w in other.get_weights()])
+    model.save_weights(tmp_path / "weights.safetensors")
+    other.load_weights(tmp_path / "weights.safetensors")
+    assert bits(other) == bits(model)
+    model.save(tmp_path / "model")
+    other.set_weights([w + 1 for w in other.get_weights()])
+    other.load_weights(tmp_path / "model")
+    assert bits(other) == bits(model)
+
+
+# ---------------------------------------------------------------- damage
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    found = dict(safetensors.numpy.load_file(path))
+    change(found)
+    path.write_bytes(safetensors.numpy.save(found))
+
+
+def config_changed(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def compiled_with(**changes: Any) -> dict[str, Any]:
+    return {"optimizer": "adam", "loss": "mse", "metrics": [], "weighted_metrics": [], **changes}
+
+
+def model_of(*described: Any) -> dict[str, Any]:
+    return {"name": "x", "layers": described}
+
+
+Damage = Callable[[Path], Any]
+DAMAGES: dict[str, tuple[Damage, str]] = {
+    "truncated weights": (
+        lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-7]),
+        r"model\.safetensors: not a safetensors file, or a damaged one",
+    ),
+    "no weights at all": (lambda f: (f / "model.safetensors").write_bytes(b""), r"model\.safetensors: not a safetensors file"),
+    "other file": (lambda f: (f / "model.safetensors").write_bytes(b"PK\x03\x04" * 99), "not a safetensors file"),
+    "tensor missing": (
+        lambda f: rewritten(f / "model.safetensors", lambda found: found.pop("gru/bias")),
+        r"model\.safetensors: weights missing: \['gru/bias'\]; not of this model: none",
+    ),
+    "tensor of another model": (
+        lambda f: rewritten(f / "model.safetensors", lambda found: found.update(extra=np.zeros(1, np.float32))),
+        r"weights missing: none; not of this model: \['extra'\]",
+    ),
+    "tensor of another shape": (
+        lambda f: rewritten(f / "model.safetensors", lambda found: found.update({"dense/bias": np.zeros(2, np.float32)})),
+        r"dense/bias is float32 \(2,\), expected float32 \(1,\)",
+    ),
+    "tensor of another type": (
+        lambda f: rewritten(f / "model.safetensors", lambda found: found.update({"dense/bias": np.zeros(1)})),
+        r"dense/bias is float64 \(1,\), expected float32 \(1,\)",
+    ),
+    "truncated optimizer": (
+        lambda f: (f / "optimizer.safetensors").write_bytes((f / "optimizer.safetensors").read_bytes()[:-7]),
+        r"optimizer\.safetensors: not a safetensors file, or a damaged one",
+    ),
+    "optimizer's tensor missing": (
+        lambda f: rewritten(f / "optimizer.safetensors", lambda found: found.pop("2/momentum")),
+        r"optimizer\.safetensors: Adam: the state has no momentum of gru/recurrent_kernel",
+    ),
+    "optimizer of another shape": (
+        lambda f: rewritten(f / "optimizer.safetensors", lambda found: found.update({"1/velocity": np.zeros(3, np.float32)})),
+        r"optimizer\.safetensors: Adam: the state's velocity of gru/kernel has shape \(3,\)",
+    ),
+    "later format": (lambda f: config_changed(f / "config.json", format=2), r"config\.json: format is 2, expected 1; a later"),
+    "no format": (lambda f: (f / "config.json").write_text("{}"), r"config\.json: format is None, expected 1"),
+    "no JSON": (lambda f: (f / "config.json").write_text("{"), r"config\.json: not JSON"),
+    "no UTF-8": (lambda f: (f / "config.json").write_bytes(b"\xff\xfe"), r"config\.json: not JSON"),
+    "a list": (lambda f: (f / "config.json").write_text("[1]"), r"config\.json: format is None"),
+    "layers missing": (
+        lambda f: config_changed(f / "config.json", model={}),
+        r"config\.json: damaged \(KeyError: 'layers'\)",
+    ),
+    "foreign layer": (
+        lambda f: config_changed(f / "config.json", model=model_of({"class_name": "os", "config": {}})),
+        r"config\.json: damaged \(ValueError: layer class is 'os'",
+    ),
+    "foreign argument": (
+        lambda f: config_changed(f / "config.json", model=model_of({"class_name": "LSTM", "config": {"a": 1}})),
+        r"config\.json: damaged \(TypeError",
+    ),
+    "foreign loss": (
+        lambda f: config_changed(f / "config.json", compile=compiled_with(loss="eval")),
+        r"config\.json: damaged \(ValueError: losses.get: no loss 'eval'",
+    ),
+    "generators missing": (lambda f: config_changed(f / "config.json", generators={}), r"config\.json: damaged \(KeyError"),
+    "generators damaged": (
+        lambda f: config_changed(f / "config.json", generators={"spatial_dropout1d": {}, "dropout": {}}),
+        r"config\.json: damaged",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(DAMAGES))
+def test_damage_is_said_and_nothing_is_half_loaded(name: str, tmp_path: Path) -> None:
+    model = trained()
+    folder = tmp_path / "model"
+    model.save(folder)
+    damage, message = DAMAGES[name]
+    damage(folder)
+    with pytest.raises(ValueError, match=message):
+        load_model(folder)
+    if "optimizer" not in name and "config" not in message:
+        before = bits(model)
+        with pytest.raises(ValueError, match=message):
+            model.load_weights(folder)
+        assert bits(model) == before
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nothing: no model here, expected a folder with config.json"):
+        load_model(tmp_path / "nothing")
+    trained().save(tmp_path / "model")
+    (tmp_path / "model" / "optimizer.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"optimizer\.safetensors"):
+        load_model(tmp_path / "model")
+    with pytest.raises(ValueError, match="sequential has no weights yet"):
+        Sequential([LSTM(3)]).save(tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
+    class OwnDense(Dense):
+        pass
+
+    class OwnLoss(losses.BinaryCrossentropy):
+        pass
+
+    def own_metric(y_true: Any, y_pred: Any) -> Any:
+        return np.zeros(len(y_true))
+
+    model = Sequential([Embedding(V, 4), LSTM(3), OwnDense(1)])
+    with pytest.raises(ValueError, match="is a OwnDense, expected one of this module's layers"):
+        model.save(tmp_path / "model")
+    model = trained()
+    model.compile("adam", OwnLoss())
+    with pytest.raises(ValueError, match="no loss 'OwnLoss'"):
+        model.save(tmp_path / "model")
+    model.compile("adam", "binary_crossentropy", metrics=[own_metric])
+    with pytest.raises(TypeError, match="expected an instance of a metric class"):
+        model.save(tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------- writing
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_move_that_fails_leaves_what_was_there(failing: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = trained()
+    folder = tmp_path / "model"
+    model.save(folder)
+    before, rename, calls = contents(folder), os.rename, []
+
+    def fails(*arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == failing:
+            raise OSError("no space")
+        rename(*arguments)
+
+    monkeypatch.setattr(os, "rename", fails)
+    model.fit(*data(), verbose=0)
+    with pytest.raises(OSError, match="no space"):
+        model.save(folder)
+    monkeypatch.undo()
+    assert contents(folder) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    load_model(folder)
+    model.save(folder)
+    assert bits(load_model(folder)) == bits(model)
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = trained()
+    model.save(tmp_path / "model")
+    model.save_weights(tmp_path / "weights")
+    before = contents(tmp_path / "model"), (tmp_path / "weights").read_bytes()
+    model.fit(*data(), verbose=0)
+
+    def fails(descriptor: int) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(OSError, match="disk full"):
+        model.save(tmp_path / "model")
+    with pytest.raises(OSError, match="disk full"):
+        model.save_weights(tmp_path / "weights")
+    assert (contents(tmp_path / "model"), (tmp_path / "weights").read_bytes()) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "weights"}
+
+
+def test_a_save_that_was_cut_off_between_its_moves_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a power cut: the old model stands aside, its place is empty."""
+    model = trained()
+    folder = tmp_path / "model"
+    model.save(folder)
+    os.rename(folder, saving._aside(folder))
+    assert bits(load_model(folder)) == bits(model)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    # Cut off after both moves: the old one is still there, and the next save deletes it.
+    model.save(saving._aside(folder))
+    model.save(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_is_no_model_is_never_deleted(tmp_path: Path) -> None:
+    model = trained()
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    model.save(folder)  # an empty folder is taken
+    load_model(folder)
+    for unrelated in (tmp_path / "letters", saving._aside(folder)):
+        unrelated.mkdir()
+        (unrelated / "letter.txt").write_text("dear")
+    with pytest.raises(FileExistsError, match=r"letters: exists and is not a model folder \(no config.json\)"):
+        model.save(tmp_path / "letters")
+    with pytest.raises(FileExistsError, match="is in the way"):
+        model.save(folder)
+    for unrelated in (tmp_path / "letters", saving._aside(folder)):
+        assert contents(unrelated) == {"letter.txt": b"dear"}
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(FileExistsError, match="file: exists and is not a model folder"):
+        model.save(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "text"
+    load_model(folder)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_paths_of_all_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = trained()
+    for path in ("model", "model/", Path("deep/er/model"), str(tmp_path / "mödel")):
+        model.save(path)
+        model.save(path)
+        assert bits(load_model(path)) == bits(model)
+    umask = os.umask(0o022)
+    os.umask(umask)
+    assert (tmp_path / "model").stat().st_mode & 0o777 == 0o777 & ~umask
+    assert (tmp_path / "model" / "config.json").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_nothing_is_pickled() -> None:
+    package = Path(rnnext.__file__).parent
+    for path in package.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert not {name.split(".")[0] for name in imported} & {"pickle", "marshal", "shelve", "dill", "cloudpickle"}, path
+        calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+        assert not calls & {"eval", "exec", "compile"}, path
+        assert "allow_pickle" not in path.read_text(encoding="utf-8"), path

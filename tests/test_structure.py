@@ -1,4 +1,4 @@
-"""The rules of docs/design.md and CONTRIBUTING.md that a machine can hold: who may include and import whom, and the ISA wall."""
+"""The rules of docs/design.md and CONTRIBUTING.md that a machine can hold: who includes and imports whom, and the ISA wall."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,14 @@ def includes(path: Path) -> set[str]:
 
 
 def imports(path: Path) -> set[str]:
-    """First-level names of rnnext's modules that `path` imports anywhere."""
+    """First-level names of rnnext's modules that `path` imports anywhere, but for types alone."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_types = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    passed_over = {inner for block in for_types for inner in ast.walk(block)}
+    for node in ast.walk(tree):
+        if node in passed_over:
+            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -83,27 +89,81 @@ def test_equations_and_tiles_know_no_threads_and_no_intrinsics() -> None:
         assert not re.search(r"\b_mm\d*_|\bv[a-z]+q_f32|std::|thread", code), path
 
 
-LAYERS_OF_THE_API = {
+# What each module and folder of the package may import of the package, from what knows least to what knows most.
+_TRAINED = {"losses", "metrics", "optimizers"}
+MODULES: dict[str, set[str]] = {
     "reference": set(),
     "parameters": set(),
+    "_version": set(),
+    "_random": set(),
+    "_inputs": set(),
+    "_progress": set(),
+    "_config": {"_core", "_version"},
+    "preprocessing": set(),
+    "text": {"preprocessing"},
+    "datasets": set(),
+    "saving": {"_version"},
+    "activations": {"parameters"},
     "initializers": {"parameters", "_random"},
+    "layers": {"parameters", "activations", "initializers", "_random", "_core"},
     "losses": {"parameters"},
     "metrics": {"parameters", "losses"},
     "optimizers": {"parameters", "_core"},
+    "callbacks": {"parameters", "metrics"},
+    "_stack": {"parameters", "layers", "_inputs"},
+    "_training": {"_stack", "layers", *_TRAINED, "callbacks", "_inputs", "_progress"},
+    "_persistence": {"_stack", "_training", "layers", *_TRAINED, "parameters", "saving"},
+    "models": {"_persistence", "_training", "_stack", "layers", *_TRAINED, "callbacks", "saving", "parameters"}
+    | {"_inputs", "_progress", "_random"},
+    "utils": {"_random", "preprocessing"},
 }
+ABOVE_ALL = {"__init__", "__main__", "cli", "bench"}  # what people call; nobody imports it
 
 
-@pytest.mark.parametrize("module", sorted(LAYERS_OF_THE_API))
+def files_of(module: str) -> list[Path]:
+    folder = PACKAGE / module
+    return sorted(folder.rglob("*.py")) if folder.is_dir() else [PACKAGE / f"{module}.py"]
+
+
+def test_every_module_has_its_place() -> None:
+    modules = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
+    assert modules == MODULES.keys() | ABOVE_ALL
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
 def test_modules_point_one_way(module: str) -> None:
-    path = PACKAGE / f"{module}.py"
-    if not path.exists():
-        path = PACKAGE / module / "__init__.py"
-    assert imports(path) <= LAYERS_OF_THE_API[module]
+    for path in files_of(module):
+        assert imports(path) - {module} <= MODULES[module], path
 
 
-def test_layers_do_not_know_models() -> None:
-    for path in (PACKAGE / "layers").glob("*.py"):
-        assert not imports(path) & {"models", "losses", "metrics", "optimizers", "saving", "cli", "text", "datasets"}, path
+def test_modules_make_no_circle() -> None:
+    placed: set[str] = {"_core"}
+    while rest := MODULES.keys() - placed:
+        ready = {module for module in rest if MODULES[module] <= placed}
+        assert ready, f"a circle among {sorted(rest)}"
+        placed |= ready
+
+
+def test_nobody_imports_the_command_line() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        if path.name != "__main__.py":
+            assert "cli" not in imports(path), path
+
+
+CORE_DEPENDENCIES = {"numpy", "safetensors", "tqdm", "rnnext"}
+
+
+def test_a_plain_import_needs_the_core_dependencies_only() -> None:
+    """What else a module wants is imported where it is used."""
+    for module in sorted([*MODULES, "__init__", "__main__", "cli"]):
+        for path in files_of(module):
+            names = set()
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.Import):
+                    names |= {alias.name.split(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom):
+                    names.add((node.module or "").split(".")[0])
+            assert names <= CORE_DEPENDENCIES | set(sys.stdlib_module_names), path
 
 
 def test_reference_needs_numpy_only() -> None:

@@ -202,7 +202,7 @@ def train_epoch(
         so_far = compiled.results() if watchers.at_batch_end or progress.showing else None
         watchers.on_train_batch_end(step, so_far)
         progress.step(so_far)
-        if getattr(stack, "stop_training", False):
+        if watchers.model.stop_training:
             break
     return compiled.results()
 

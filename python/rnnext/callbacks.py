@@ -78,6 +78,7 @@ class CallbackList(Callback):
         self.at_batch_end = [c for c in callbacks if type(c).on_train_batch_end is not Callback.on_train_batch_end]
 
     def set_model(self, model: Sequential) -> None:
+        self.model = model
         for callback in self.callbacks:
             callback.set_model(model)
 

@@ -25,7 +25,7 @@ inline V sigmoid(V x) {
   const V one = V::set1(1.0f);
   const V clamped = min(V::set1(87.0f), max(V::set1(-87.0f), V::set1(0.0f) - x));
   const ExpParts e = exp_parts(clamped);
-  return one / (one + fma(e.scale, e.p, e.scale));
+  return reciprocal(one + fma(e.scale, e.p, e.scale));
 }
 
 // (e^2x - 1) / (e^2x + 1), with e^2x - 1 = 2^n p + (2^n - 1)
@@ -33,5 +33,5 @@ inline V tanh(V x) {
   const V clamped = min(V::set1(18.5f), max(V::set1(-18.5f), x + x));
   const ExpParts e = exp_parts(clamped);
   const V expm1 = fma(e.scale, e.p, e.scale - V::set1(1.0f));
-  return expm1 / (expm1 + V::set1(2.0f));
+  return expm1 * reciprocal(expm1 + V::set1(2.0f));
 }

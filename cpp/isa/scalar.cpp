@@ -27,6 +27,7 @@ inline V operator-(V a, V b) { return {a.v - b.v}; }
 inline V operator*(V a, V b) { return {a.v * b.v}; }
 inline V operator/(V a, V b) { return {a.v / b.v}; }
 inline V fma(V a, V b, V c) { return {a.v * b.v + c.v}; }
+inline V reciprocal(V a) { return V::set1(1.0f) / a; }
 inline V min(V a, V b) { return {a.v < b.v ? a.v : b.v}; }
 inline V max(V a, V b) { return {a.v > b.v ? a.v : b.v}; }
 inline V sqrt(V a) { return {__builtin_sqrtf(a.v)}; }

@@ -49,6 +49,7 @@ inline V fma(V a, V b, V c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
 #else
 inline V fma(V a, V b, V c) { return {a.v * b.v + c.v}; }
 #endif
+inline V reciprocal(V a) { return V::set1(1.0f) / a; }
 inline V min(V a, V b) { return {a.v < b.v ? a.v : b.v}; }
 inline V max(V a, V b) { return {a.v > b.v ? a.v : b.v}; }
 #if defined(__aarch64__)

@@ -66,33 +66,66 @@ struct RowSums {
   float* sums;
 };
 
-// Adam with decoupled weight decay on n parameters (Kingma & Ba 2015; Loshchilov & Hutter 2019):
-// p ← keep p,  m ← m + (1 - β₁)(g - m),  v ← v + (1 - β₂)(g² - v),  p ← p - α m / (√v + ε), g being the gradient times g_scale.
-struct AdamUpdate {
-  index_t n;
-  float* p;
-  float* m;
-  float* v;
-  const float* g;
-  float g_scale;
-  float one_minus_beta1, one_minus_beta2;
+enum class Optimizer : int { sgd = 0, rmsprop = 1, adam = 2 };
+inline constexpr int optimizer_count = 3;
+
+// What an optimizer remembers of each parameter, in this order:
+//   SGD      momentum
+//   RMSprop  velocity, momentum, average gradient
+//   Adam     momentum, velocity, largest velocity
+// Where it has no such memory (no momentum, not centered, no AMSGrad) the address is null.
+inline constexpr int slot_count = 3;
+
+struct OptimizerConstants {
+  float momentum;  // SGD, RMSprop
+  bool nesterov;   // SGD
+  float one_minus_rho;                      // RMSprop
+  float one_minus_beta1, one_minus_beta2;   // Adam
   float epsilon;
-  float alpha;  // learning rate with both bias corrections
-  float keep;   // 1 - learning rate times weight decay
 };
 
-// The same for `steps` steps in a row whose gradient was zero, the last `tail_steps` of them too late for m to matter.
+// One step of n parameters with a gradient.
+struct OptimizerStep {
+  const OptimizerConstants* constants;
+  index_t n;
+  float* p;
+  float* anchor;  // where the new p goes as well, or null
+  float* slots[slot_count];
+  float fade[slot_count];  // what a slot is multiplied by before the step, for the steps that it missed
+  const float* g;
+  float g_scale;  // the gradient is g times this,
+  float g_limit;  // held within plus and minus this
+  float rate;     // the learning rate; Adam: with both bias corrections
+  float decay;    // learning rate times weight decay
+};
+
+// Steps without a gradient, from the anchor: p = (1 - decay) anchor + push m.
+struct MomentumIdle {
+  index_t n;
+  float* p;
+  const float* anchor;
+  const float* m;  // or null
+  float decay;
+  float push;
+};
+
+// The same for Adam, whose steps k without a gradient sum up to m Σ a_k / (r^k √v + ε), with scalars a_k. For a run of steps, r^k
+// being near a centre c, 1 / (r^k s + ε) is a short power series in x = s / (c s + ε): the run's sum is Σ terms_j x^j / (c s + ε).
+inline constexpr int idle_terms = 6;
+struct AdamRun {
+  float centre;
+  float terms[idle_terms];
+};
 struct AdamIdle {
   index_t n;
   float* p;
-  float* m;
-  float* v;
-  float one_minus_beta1, one_minus_beta2;
+  const float* anchor;
+  const float* m;
+  const float* v;
+  float decay;
   float epsilon;
-  index_t steps;
-  const float* alpha;  // [steps]
-  const float* keep;   // [steps]
-  float tail_m, tail_v, tail_keep;  // what the steps after them multiply m, v and p by
+  const AdamRun* runs;
+  index_t run_count;
 };
 
 // One step of a cell for some rows and the unit panels [panel_begin, panel_end); a panel is `lanes` units, the last may be
@@ -150,8 +183,10 @@ struct KernelTable {
   void (*column_sums)(const ColumnSums&);
   void (*row_sums)(const RowSums&);
   CellKernels cells[cell_count];
-  void (*adam)(const AdamUpdate&);
+  void (*optimizers[optimizer_count])(const OptimizerStep&);
+  void (*momentum_idle)(const MomentumIdle&);
   void (*adam_idle)(const AdamIdle&);
+  double (*sum_squares)(const float* x, index_t n);
   void (*sigmoid)(const float* x, float* y, index_t n);
   void (*tanh)(const float* x, float* y, index_t n);
   // The yardsticks of the benchmarks: both return something that depends on all they did.

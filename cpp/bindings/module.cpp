@@ -96,7 +96,7 @@ PYBIND11_MODULE(_core, m) {
   using namespace rnnext;
   kernels();  // a bad RNNEXT_ISA is said at import, not in the middle of a training run
   bind_recurrent(m);
-  bind_adam(m);
+  bind_optimizers(m);
   bind_rows(m);
   m.def("sigmoid", [](const py::object& x) { return elementwise(kernels().sigmoid, "sigmoid", x); }, py::arg("x"));
   m.def("tanh", [](const py::object& x) { return elementwise(kernels().tanh, "tanh", x); }, py::arg("x"));

@@ -6,7 +6,7 @@
 namespace rnnext {
 
 void bind_recurrent(pybind11::module_& m);
-void bind_adam(pybind11::module_& m);
+void bind_optimizers(pybind11::module_& m);
 void bind_rows(pybind11::module_& m);
 
 }  // namespace rnnext

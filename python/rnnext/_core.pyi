@@ -1,6 +1,6 @@
 """The C++ engine. Everything here checks its arguments and releases the GIL."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -55,41 +55,61 @@ def recurrent_backward(
 def sum_rows(ids: _I32, d: _F32, table_rows: int) -> tuple[_I64, _F32]:
     """The rows of a table that ids [B, T] name, ascending, and for each the sum of d [B, T, D] over its places."""
 
-class AdamRule:
-    """Adam's constants."""
+class OptimizerRule:
+    """An optimizer's constants, and the lock of whoever changes its parameters. Those of other optimizers are ignored."""
 
-    def __init__(self, *, beta1: float, beta2: float, epsilon: float) -> None: ...
+    def __init__(
+        self,
+        optimizer: Literal["sgd", "rmsprop", "adam"],
+        *,
+        momentum: float = 0.0,  # SGD, RMSprop
+        nesterov: bool = False,  # SGD
+        rho: float = 0.0,  # RMSprop
+        centered: bool = False,
+        beta_1: float = 0.0,  # Adam
+        beta_2: float = 0.0,
+        amsgrad: bool = False,
+        epsilon: float = 0.0,  # RMSprop, Adam
+    ) -> None: ...
 
-def adam_dense(
-    p: _F32,
-    m: _F32,
-    v: _F32,
-    g: _F32,
-    g_scale: float,
-    rule: AdamRule,
-    alpha: _F32,  # [step + 1], each step's rate with both bias corrections; entry 0 is unused
-    keep: _F32,  # [step + 1], 1 - learning rate times weight decay
+class OptimizedParameter:
+    """A parameter with what an optimizer remembers of it, and the steps that rows without a gradient have still to make.
+
+    The arrays are changed in place. Slots: SGD momentum; RMSprop velocity, momentum, average gradient; Adam momentum, velocity,
+    largest velocity; None for those that the rule does without.
+    """
+
+    def __init__(self, rule: OptimizerRule, name: str, p: _F32, slots: tuple[_F32 | None, ...], *, decays: bool) -> None: ...
+    def settle(self) -> None:
+        """Bring all rows up to the last step."""
+
+    def settle_rows(self, rows: _I32 | _I64) -> None:
+        """Bring some rows up to the last step: any shape and order, with repetitions; ids outside the table are passed over."""
+
+    def accept(self) -> None:
+        """Take the value as it is for the outcome of the last step: somebody else has changed it."""
+
+    def pending(self) -> dict[str, npt.NDArray[Any]] | None:
+        """After settling, what is needed besides value and slots to go on; None if the last gradient was a whole array."""
+
+    def check(self, pending: dict[str, npt.NDArray[Any]] | None) -> None:
+        """Refuse what `restore` could not use."""
+
+    def restore(self, pending: dict[str, npt.NDArray[Any]] | None) -> None:
+        """Go on from what `pending` returned."""
+
+def optimizer_step(
+    rule: OptimizerRule,
+    parameters: list[OptimizedParameter],  # different ones
+    gradients: list[_F32 | tuple[_I64, _F32]],  # of the parameter's shape, or (rows [N] ascending, values [N, ...])
+    *,
+    rate: float,  # the learning rate; Adam: with both bias corrections
+    decay: float,  # learning rate times weight decay
+    clipnorm: float,  # 0 is no clipping
+    global_clipnorm: float,
+    clipvalue: float,
 ) -> None:
-    """One step in place for arrays of one shape, with gradient g times g_scale."""
-
-def adam_rows(
-    p: _F32,  # [V, D]
-    m: _F32,
-    v: _F32,
-    last_step: _I64,  # [V], the step up to which each row is current; changed in place
-    rows: _I64,  # [N], ascending
-    g: _F32,  # [N, D]
-    g_scale: float,
-    rule: AdamRule,
-    alpha: _F32,
-    keep: _F32,
-) -> None:
-    """One step in place for some rows of a table; what they missed since their last step is made up first."""
-
-def adam_catch_up(
-    p: _F32, m: _F32, v: _F32, last_step: _I64, rows: _I64 | None, rule: AdamRule, alpha: _F32, keep: _F32
-) -> None:
-    """Make up what some rows (None: all) missed, through the current step."""
+    """One step of these parameters."""
 
 def sigmoid(x: _F32) -> _F32:
     """The engine's logistic function, elementwise (for tests)."""

@@ -48,7 +48,7 @@ def _finished(values: npt.NDArray[Any], dtype: npt.DTypeLike | None) -> Array:
     item = np.dtype(np.float32 if dtype is None else dtype)
     if item.kind != "f":
         raise TypeError(f"initializer: dtype is {item}, expected a float type")
-    return np.ascontiguousarray(values, item).reshape(np.shape(values))
+    return np.asarray(values, item, order="C")
 
 
 def _checked_shape(owner: object, shape: Sequence[int]) -> tuple[int, ...]:

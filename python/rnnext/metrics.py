@@ -532,7 +532,7 @@ class AUC(Metric):
         if not self._even:
             return np.asarray(np.searchsorted(self._thresholds, p, side="left"), np.intp)
         steps = np.ceil(np.minimum(np.maximum(p, 0), 1) * np.float32(self.num_thresholds - 1))
-        return np.maximum(steps, 1).astype(np.intp)
+        return np.asarray(np.maximum(steps, 1), np.intp)
 
     def update_state(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> None:
         labels, p = _pair("AUC", y_true, y_pred)

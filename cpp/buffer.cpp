@@ -5,6 +5,10 @@
 #include <mutex>
 #include <new>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace rnnext {
 namespace {
 
@@ -19,8 +23,18 @@ std::size_t rounded_bytes(std::size_t floats) {
   return (bytes + step - 1) / step * step;
 }
 
-void* system_allocate(std::size_t bytes) { return ::operator new(bytes, std::align_val_t{alignment}); }
-void system_free(void* block) noexcept { ::operator delete(block, std::align_val_t{alignment}); }
+// Large blocks ask for huge pages where there are any: the passes walk through tens of megabytes with long strides.
+constexpr std::size_t huge_page = std::size_t{2} << 20;
+std::align_val_t alignment_of(std::size_t bytes) { return std::align_val_t{bytes >= huge_page ? huge_page : alignment}; }
+
+void* system_allocate(std::size_t bytes) {
+  void* block = ::operator new(bytes, alignment_of(bytes));
+#if defined(__linux__)
+  if (bytes >= huge_page) madvise(block, bytes, MADV_HUGEPAGE);
+#endif
+  return block;
+}
+void system_free(void* block, std::size_t bytes) noexcept { ::operator delete(block, alignment_of(bytes)); }
 
 struct Kept {
   std::mutex mutex;
@@ -63,12 +77,12 @@ void release_block(float* block, std::size_t floats) noexcept {
       }
     }
   }
-  system_free(block);
+  system_free(block, bytes);
 }
 
 void trim_blocks() noexcept {
   const std::lock_guard lock(kept().mutex);
-  for (const auto& [bytes, block] : kept().blocks) system_free(block);
+  for (const auto& [bytes, block] : kept().blocks) system_free(block, bytes);
   kept().blocks.clear();
   kept().bytes = 0;
 }

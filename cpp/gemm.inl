@@ -53,29 +53,29 @@ struct StridedRows {
 template <int MR, int NV>
 RNNEXT_INLINE void multiply(V (&acc)[MR][NV], const float* const (&a)[MR], index_t offset, index_t count, const float*& b) {
   V sum[MR][NV];  // locals: the compiler need not prove that nobody else sees them
-  unroll<MR>([&](auto r) { unroll<NV>([&](auto j) { sum[r][j] = acc[r][j]; }); });
+  unroll<MR>([&](auto r) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { sum[r][j] = acc[r][j]; }); });
   const float* row[MR];
-  unroll<MR>([&](auto r) { row[r] = a[r] + offset; });
+  unroll<MR>([&](auto r) RNNEXT_LAMBDA { row[r] = a[r] + offset; });
   const float* panel = b;
   for (index_t k = 0; k < count; ++k, panel += NV * V::lanes) {
     if constexpr (MR <= NV) {
       V left[MR];
-      unroll<MR>([&](auto r) { left[r] = V::set1(row[r][k]); });
-      unroll<NV>([&](auto j) {
+      unroll<MR>([&](auto r) RNNEXT_LAMBDA { left[r] = V::set1(row[r][k]); });
+      unroll<NV>([&](auto j) RNNEXT_LAMBDA {
         const V right = V::load(panel + j * V::lanes);
-        unroll<MR>([&](auto r) { sum[r][j] = fma(left[r], right, sum[r][j]); });
+        unroll<MR>([&](auto r) RNNEXT_LAMBDA { sum[r][j] = fma(left[r], right, sum[r][j]); });
       });
     } else {
       V right[NV];
-      unroll<NV>([&](auto j) { right[j] = V::load(panel + j * V::lanes); });
-      unroll<MR>([&](auto r) {
+      unroll<NV>([&](auto j) RNNEXT_LAMBDA { right[j] = V::load(panel + j * V::lanes); });
+      unroll<MR>([&](auto r) RNNEXT_LAMBDA {
         const V left = V::set1(row[r][k]);
-        unroll<NV>([&](auto j) { sum[r][j] = fma(left, right[j], sum[r][j]); });
+        unroll<NV>([&](auto j) RNNEXT_LAMBDA { sum[r][j] = fma(left, right[j], sum[r][j]); });
       });
     }
   }
   b = panel;
-  unroll<MR>([&](auto r) { unroll<NV>([&](auto j) { acc[r][j] = sum[r][j]; }); });
+  unroll<MR>([&](auto r) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[r][j] = sum[r][j]; }); });
 }
 
 // Runs [run_begin, run_end) of A's columns; run number k.runs is the tail.
@@ -120,12 +120,12 @@ void panel_product(index_t rows, const RowsA& a, const KRange& k, const float* b
     constexpr int MR = mr;
     V acc[MR][NV];
     const float* left[MR];
-    unroll<MR>([&](auto r) {
+    unroll<MR>([&](auto r) RNNEXT_LAMBDA {
       left[r] = a[row + r];
       start(acc[r], row + r);
     });
     multiply(acc, left, k, b);
-    unroll<MR>([&](auto r) { finish(acc[r], row + r); });
+    unroll<MR>([&](auto r) RNNEXT_LAMBDA { finish(acc[r], row + r); });
   });
 }
 
@@ -140,14 +140,14 @@ RNNEXT_INLINE void dispatch_vectors(index_t n, F&& f) {
 
 template <int NV>
 RNNEXT_INLINE void load_vectors(V (&acc)[NV], const float* p, index_t width) {
-  unroll<NV>([&](auto j) {
+  unroll<NV>([&](auto j) RNNEXT_LAMBDA {
     const index_t left = width - j * V::lanes;
     acc[j] = left >= V::lanes ? V::load(p + j * V::lanes) : V::load_n(p + j * V::lanes, left);
   });
 }
 template <int NV>
 RNNEXT_INLINE void store_vectors(const V (&acc)[NV], float* p, index_t width) {
-  unroll<NV>([&](auto j) {
+  unroll<NV>([&](auto j) RNNEXT_LAMBDA {
     const index_t left = width - j * V::lanes;
     if (left >= V::lanes) {
       acc[j].store(p + j * V::lanes);
@@ -159,7 +159,7 @@ RNNEXT_INLINE void store_vectors(const V (&acc)[NV], float* p, index_t width) {
 
 // How many runs of k make a slice of a packed panel that stays in L1 while rows pass by.
 inline index_t runs_per_slice(index_t run_width, index_t panel_width) {
-  constexpr index_t slice_floats = 4096;
+  constexpr index_t slice_floats = 8192;
   const index_t runs = slice_floats / (run_width * panel_width);
   return runs > 0 ? runs : 1;
 }
@@ -197,14 +197,14 @@ inline void product(const Product& p) {
       constexpr int NV = nv;
       for_each_slice(p.k, NV * V::lanes, [&](const KRange& k, index_t offset, bool first, bool) {
         const RowTable<float> c{p.c};
-        const auto start = [&](V(&acc)[NV], index_t row) {
+        const auto start = [&](V(&acc)[NV], index_t row) RNNEXT_LAMBDA {
           if (p.accumulate || !first) {
             load_vectors<NV>(acc, c[row] + column, width);
           } else {
-            unroll<NV>([&](auto j) { acc[j] = bias != nullptr ? V::load(bias + j * V::lanes) : V::set1(0.0f); });
+            unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j] = bias != nullptr ? V::load(bias + j * V::lanes) : V::set1(0.0f); });
           }
         };
-        const auto finish = [&](const V(&acc)[NV], index_t row) { store_vectors<NV>(acc, c[row] + column, width); };
+        const auto finish = [&](const V(&acc)[NV], index_t row) RNNEXT_LAMBDA { store_vectors<NV>(acc, c[row] + column, width); };
         panel_product<NV>(p.rows, RowTable<const float>{p.a}, k, panel + offset, start, finish);
       });
     });
@@ -215,27 +215,27 @@ template <int MR, int NV>
 RNNEXT_INLINE void outer_tile(const OuterProduct& p, index_t m, index_t k_begin, index_t k_end) {
   constexpr index_t c_width = NV * V::lanes;
   V acc[MR][NV];
-  unroll<MR>([&](auto r) { unroll<NV>([&](auto j) { acc[r][j] = V::load(p.c + (m + r) * c_width + j * V::lanes); }); });
+  unroll<MR>([&](auto r) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[r][j] = V::load(p.c + (m + r) * c_width + j * V::lanes); }); });
   const float* d = p.d + k_begin * p.d_stride;
   for (index_t k = k_begin; k < k_end; ++k, d += p.d_stride) {
     const float* a = p.a[k] + m;
     if constexpr (MR <= NV) {
       V left[MR];
-      unroll<MR>([&](auto r) { left[r] = V::set1(a[r]); });
-      unroll<NV>([&](auto j) {
+      unroll<MR>([&](auto r) RNNEXT_LAMBDA { left[r] = V::set1(a[r]); });
+      unroll<NV>([&](auto j) RNNEXT_LAMBDA {
         const V right = V::load(d + j * V::lanes);
-        unroll<MR>([&](auto r) { acc[r][j] = fma(left[r], right, acc[r][j]); });
+        unroll<MR>([&](auto r) RNNEXT_LAMBDA { acc[r][j] = fma(left[r], right, acc[r][j]); });
       });
     } else {
       V right[NV];
-      unroll<NV>([&](auto j) { right[j] = V::load(d + j * V::lanes); });
-      unroll<MR>([&](auto r) {
+      unroll<NV>([&](auto j) RNNEXT_LAMBDA { right[j] = V::load(d + j * V::lanes); });
+      unroll<MR>([&](auto r) RNNEXT_LAMBDA {
         const V left = V::set1(a[r]);
-        unroll<NV>([&](auto j) { acc[r][j] = fma(left, right[j], acc[r][j]); });
+        unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[r][j] = fma(left, right[j], acc[r][j]); });
       });
     }
   }
-  unroll<MR>([&](auto r) { unroll<NV>([&](auto j) { acc[r][j].store(p.c + (m + r) * c_width + j * V::lanes); }); });
+  unroll<MR>([&](auto r) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[r][j].store(p.c + (m + r) * c_width + j * V::lanes); }); });
 }
 
 inline void outer_product(const OuterProduct& p) {

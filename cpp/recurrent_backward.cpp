@@ -130,7 +130,7 @@ BackwardPass::BackwardPass(const Tape& tape, const Backward& args)
 // Enough tokens for the weight gradients to be worth loading, few enough for theirs to stay near. The same for any number of
 // threads.
 void BackwardPass::plan_segments() {
-  constexpr index_t tokens_wanted = 384;
+  constexpr index_t tokens_wanted = 128;
   index_t tokens = 0;
   for (index_t t = 0; t < s_.steps; ++t) {
     tokens += s_.alive(t);

@@ -20,18 +20,18 @@ RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t uni
   const StridedRows<float> partial{record, s.gates_stride};
   if constexpr (Access::whole) {
     for_each_slice(k, SLOTS * V::lanes, [&](const KRange& range, index_t offset, bool first, bool last) {
-      const auto begin = [&](V(&acc)[SLOTS], index_t row) {
+      const auto begin = [&](V(&acc)[SLOTS], index_t row) RNNEXT_LAMBDA {
         if (first) {
-          unroll<SLOTS>([&](auto j) { acc[j] = start(j, at, row); });
+          unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { acc[j] = start(j, at, row); });
         } else {
-          unroll<SLOTS>([&](auto j) { acc[j] = V::load(partial[row] + j * V::lanes); });
+          unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { acc[j] = V::load(partial[row] + j * V::lanes); });
         }
       };
       if (last) {
         panel_product<SLOTS>(s.rows, left, range, panel + offset, begin, finish);
       } else {
-        panel_product<SLOTS>(s.rows, left, range, panel + offset, begin, [&](const V(&acc)[SLOTS], index_t row) {
-          unroll<SLOTS>([&](auto j) { acc[j].store(partial[row] + j * V::lanes); });
+        panel_product<SLOTS>(s.rows, left, range, panel + offset, begin, [&](const V(&acc)[SLOTS], index_t row) RNNEXT_LAMBDA {
+          unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { acc[j].store(partial[row] + j * V::lanes); });
         });
       }
     });
@@ -41,12 +41,12 @@ RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t uni
       constexpr int NV = nv;
       const KRange range{k, 0, k.runs + (k.tail_width > 0 ? 1 : 0)};
       panel_product<NV>(
-          s.rows, left, range, panel, [&](V(&acc)[NV], index_t) { unroll<NV>([&](auto j) { acc[j] = V::set1(0.0f); }); },
-          [&](const V(&acc)[NV], index_t row) {
+          s.rows, left, range, panel, [&](V(&acc)[NV], index_t) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j] = V::set1(0.0f); }); },
+          [&](const V(&acc)[NV], index_t row) RNNEXT_LAMBDA {
             float packed[(SLOTS + 1) * V::lanes];
-            unroll<NV>([&](auto j) { acc[j].store(packed + j * V::lanes); });
+            unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j].store(packed + j * V::lanes); });
             V gates[SLOTS];
-            unroll<SLOTS>([&](auto j) { gates[j] = start(j, at, row) + at.load(packed + j * at.slot); });
+            unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { gates[j] = start(j, at, row) + at.load(packed + j * at.slot); });
             finish(gates, row);
           });
     });
@@ -69,14 +69,14 @@ RNNEXT_INLINE void hidden_product(const CellStep& s, index_t first_slot, index_t
       for_each_slice(k, NV * V::lanes, [&](const KRange& range, index_t offset, bool first, bool) {
         panel_product<NV>(
             s.rows, StridedRows<const float>{s.d, s.d_stride}, range, weights_t + r * run * k_count + offset,
-            [&](V(&acc)[NV], index_t row) {
+            [&](V(&acc)[NV], index_t row) RNNEXT_LAMBDA {
               if (accumulate || !first) {
                 load_vectors<NV>(acc, c[row] + r * run, width);
               } else {
-                unroll<NV>([&](auto j) { acc[j] = V::set1(0.0f); });
+                unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j] = V::set1(0.0f); });
               }
             },
-            [&](const V(&acc)[NV], index_t row) { store_vectors<NV>(acc, c[row] + r * run, width); });
+            [&](const V(&acc)[NV], index_t row) RNNEXT_LAMBDA { store_vectors<NV>(acc, c[row] + r * run, width); });
       });
     });
   }

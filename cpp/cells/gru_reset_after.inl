@@ -41,11 +41,11 @@ struct GruResetAfter {
       const StridedRows<const float> h_prev{s.h_prev, s.h_prev_stride};
       gate_product<3>(
           s, at, unit, h_prev, s.weights[0], 1, slots,
-          [&](int slot, const auto& access, index_t r) {
+          [&](int slot, const auto& access, index_t r) RNNEXT_LAMBDA {
             if (slot == 2) return access.load(s.bias + unit);
             return access.load(s.gates + r * s.gates_stride + unit * slots + (slot + 1) * access.slot);
           },
-          [&](const V(&pre)[3], index_t r) {
+          [&](const V(&pre)[3], index_t r) RNNEXT_LAMBDA {
             unit_forward(at, pre, h_prev[r] + unit, s.gates + r * s.gates_stride + unit * slots, s.h + r * s.h_stride + unit);
           });
     });

@@ -34,10 +34,13 @@ inline V fma(V a, V b, V c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 inline V min(V a, V b) { return {_mm512_min_ps(a.v, b.v)}; }
 inline V max(V a, V b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline V sqrt(V a) { return {_mm512_sqrt_ps(a.v)}; }
-inline V round(V a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
-inline V exp2_integral(V n) {
-  const __m512i exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127));
-  return {_mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23))};
+// 2^n, for a value whose low bits hold n + 127.
+inline V exp2_of_low_bits(V a) { return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a.v), 23))}; }
+// An estimate of 14 bits and one step of Newton's: within 1 ulp, and the divider is left alone.
+inline V reciprocal(V a) {
+  const V y{_mm512_rcp14_ps(a.v)};
+  const V error{_mm512_fnmadd_ps(a.v, y.v, _mm512_set1_ps(1.0f))};
+  return fma(y, error, y);
 }
 
 #include "kernels.inl"

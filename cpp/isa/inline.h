@@ -4,6 +4,8 @@
 
 #if defined(_MSC_VER) && !defined(__clang__)
 #define RNNEXT_INLINE __forceinline
+#define RNNEXT_LAMBDA
 #else
 #define RNNEXT_INLINE __attribute__((always_inline)) inline
+#define RNNEXT_LAMBDA __attribute__((always_inline))  // after a lambda's parameters
 #endif

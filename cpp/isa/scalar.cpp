@@ -27,18 +27,13 @@ inline V operator-(V a, V b) { return {a.v - b.v}; }
 inline V operator*(V a, V b) { return {a.v * b.v}; }
 inline V operator/(V a, V b) { return {a.v / b.v}; }
 inline V fma(V a, V b, V c) { return {a.v * b.v + c.v}; }
+inline V reciprocal(V a) { return V::set1(1.0f) / a; }
 inline V min(V a, V b) { return {a.v < b.v ? a.v : b.v}; }
 inline V max(V a, V b) { return {a.v > b.v ? a.v : b.v}; }
 inline V sqrt(V a) { return {__builtin_sqrtf(a.v)}; }
-// Adding and taking away 1.5 * 2^23 leaves the nearest integer; arguments here are far smaller.
-inline V round(V a) {
-  const V shift = V::set1(12582912.0f);
-  return (a + shift) - shift;
-}
-inline V exp2_integral(V n) {
-  const bool number = n.v == n.v;  // a NaN has no integer; what is returned for it meets a NaN again
-  const std::int32_t exponent = number ? static_cast<std::int32_t>(n.v) : 0;
-  return {__builtin_bit_cast(float, static_cast<std::uint32_t>(exponent + 127) << 23)};
+// 2^n, for a value whose low bits hold n + 127.
+inline V exp2_of_low_bits(V a) {
+  return {__builtin_bit_cast(float, __builtin_bit_cast(std::uint32_t, a.v) << 23)};
 }
 
 #include "kernels.inl"

@@ -20,12 +20,12 @@ constexpr int fma_chain_count = 10;
 
 inline float fma_chains(index_t n) {
   V chain[fma_chain_count];
-  unroll<fma_chain_count>([&](auto i) { chain[i] = V::set1(static_cast<float>(i)); });
+  unroll<fma_chain_count>([&](auto i) RNNEXT_LAMBDA { chain[i] = V::set1(static_cast<float>(i)); });
   const V scale = V::set1(0.999f);
   const V shift = V::set1(0.001f);
-  for (index_t k = 0; k < n; ++k) unroll<fma_chain_count>([&](auto i) { chain[i] = fma(chain[i], scale, shift); });
+  for (index_t k = 0; k < n; ++k) unroll<fma_chain_count>([&](auto i) RNNEXT_LAMBDA { chain[i] = fma(chain[i], scale, shift); });
   V sum = V::set1(0.0f);
-  unroll<fma_chain_count>([&](auto i) { sum = sum + chain[i]; });
+  unroll<fma_chain_count>([&](auto i) RNNEXT_LAMBDA { sum = sum + chain[i]; });
   float lanes[V::lanes];
   sum.store(lanes);
   return lanes[0];
@@ -34,11 +34,11 @@ inline float fma_chains(index_t n) {
 inline float read_all(const float* x, index_t n) {
   constexpr int streams = 8;
   V sum[streams];
-  unroll<streams>([&](auto i) { sum[i] = V::set1(0.0f); });
+  unroll<streams>([&](auto i) RNNEXT_LAMBDA { sum[i] = V::set1(0.0f); });
   for (index_t k = 0; k + streams * V::lanes <= n; k += streams * V::lanes) {
-    unroll<streams>([&](auto i) { sum[i] = sum[i] + V::load(x + k + i * V::lanes); });
+    unroll<streams>([&](auto i) RNNEXT_LAMBDA { sum[i] = sum[i] + V::load(x + k + i * V::lanes); });
   }
-  unroll<streams>([&](auto i) { sum[0] = i == 0 ? sum[0] : sum[0] + sum[i]; });
+  unroll<streams>([&](auto i) RNNEXT_LAMBDA { sum[0] = i == 0 ? sum[0] : sum[0] + sum[i]; });
   float lanes[V::lanes];
   sum[0].store(lanes);
   return lanes[0];

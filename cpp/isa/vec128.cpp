@@ -12,7 +12,7 @@ namespace rnnext {
 namespace {
 
 using f32x4 = float __attribute__((vector_size(16)));
-using i32x4 = std::int32_t __attribute__((vector_size(16)));
+using u32x4 = std::uint32_t __attribute__((vector_size(16)));
 using f32x4_unaligned = float __attribute__((vector_size(16), aligned(4), may_alias));
 
 struct V {
@@ -49,6 +49,7 @@ inline V fma(V a, V b, V c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
 #else
 inline V fma(V a, V b, V c) { return {a.v * b.v + c.v}; }
 #endif
+inline V reciprocal(V a) { return V::set1(1.0f) / a; }
 inline V min(V a, V b) { return {a.v < b.v ? a.v : b.v}; }
 inline V max(V a, V b) { return {a.v > b.v ? a.v : b.v}; }
 #if defined(__aarch64__)
@@ -58,15 +59,8 @@ inline V sqrt(V a) {
   return {f32x4{__builtin_sqrtf(a.v[0]), __builtin_sqrtf(a.v[1]), __builtin_sqrtf(a.v[2]), __builtin_sqrtf(a.v[3])}};
 }
 #endif
-// Adding and taking away 1.5 * 2^23 leaves the nearest integer; arguments here are far smaller.
-inline V round(V a) {
-  const V shift = V::set1(12582912.0f);
-  return (a + shift) - shift;
-}
-inline V exp2_integral(V n) {
-  const i32x4 exponent = (__builtin_convertvector(n.v, i32x4) + 127) << 23;
-  return {reinterpret_cast<f32x4>(exponent)};
-}
+// 2^n, for a value whose low bits hold n + 127.
+inline V exp2_of_low_bits(V a) { return {reinterpret_cast<f32x4>(reinterpret_cast<u32x4>(a.v) << 23)}; }
 
 #include "kernels.inl"
 

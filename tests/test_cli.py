@@ -1,0 +1,340 @@
+"""The command line from training to prediction, in-process; pipes and signals in a process of their own."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rnnext import cli
+from rnnext.datasets import _fetch
+
+SMALL = ["--units", "8", "--embedding", "8", "--dropout", "0.1", "--batch-size", "8"]
+WORDS = {"bad": ["dull", "poor", "worst"], "fine": ["decent", "usual", "plain"], "good": ["great", "moving", "superb"]}
+Run = Callable[..., tuple[int, str, str]]
+
+
+def reviews(path: Path, labels: list[str], rows: int = 240) -> Path:
+    """Reviews that a word gives away, with columns `stars,id,review`."""
+    lines = ["stars,id,review"]
+    for n in range(rows):
+        label = labels[n % len(labels)]
+        lines.append(f'{label},{n},"A {WORDS[label][n // len(labels) % 3]} film, number {n}"')
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models, of two labels and of three, and the files that they learned from."""
+    root = tmp_path_factory.mktemp("cli")
+    for name, labels, cell in (("two", ["good", "bad"], "lstm"), ("three", ["good", "bad", "fine"], "gru")):
+        file = reviews(root / f"{name}.csv", labels)
+        columns = ["--text", "review", "--label", "stars"]
+        assert (
+            cli.main(["train", str(file), *columns, "--cell", cell, "--epochs", "40", *SMALL, "--out", str(root / name)]) == 0
+        )
+    return root
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """run(arguments..., stdin=bytes): exit code, standard output, standard error."""
+
+    def call(*arguments: object, stdin: bytes = b"") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
+        capsys.readouterr()
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def failed(result: tuple[int, str, str]) -> str:
+    """The one line that bad input gets."""
+    code, _, err = result
+    assert code == 2
+    assert err.count("\n") == 1
+    assert err.startswith("rnnext")
+    return err
+
+
+# ---------------------------------------------------------------- train
+
+
+@pytest.mark.parametrize(("labels", "cell"), [(["good", "bad"], "gru"), (["good", "bad", "fine"], "lstm")])
+def test_train_says_how_good_it_is_and_where_it_is(run: Run, tmp_path: Path, labels: list[str], cell: str) -> None:
+    file, out = reviews(tmp_path / "a.csv", labels), tmp_path / "model"
+    code, printed, err = run(
+        "train", file, "--text", "review", "--label", "stars", "--cell", cell, "--epochs", 20, *SMALL, "--out", out
+    )
+    assert (code, err) == (0, "")
+    counts = [int(n) for n in re.findall(r"(\d+) (?:texts|to choose|held out)", printed)]
+    assert sum(counts) == 240
+    assert all(counts)
+    assert f"labels {', '.join(sorted(labels))};" in printed
+    assert printed.count("Epoch ") == 20
+    assert re.search(r"kept epoch [0-9]+, of least validation loss: accuracy [0-9.]+%", printed)
+    found = re.search(r"held-out accuracy ([\d.]+)%", printed)
+    assert found
+    assert float(found[1]) > 95  # a word gives the label away
+    assert f"saved in {out}" in printed
+    assert {path.name for path in out.iterdir()} == {"config.json", "model.safetensors", "vocabulary.json", "labels.json"}
+
+
+def test_the_same_seed_gives_the_same_model(run: Run, tmp_path: Path) -> None:
+    file = reviews(tmp_path / "a.csv", ["good", "bad"], 60)
+    weights = []
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        columns = ("--text", "review", "--label", "stars", "--epochs", 1)
+        assert run("train", file, *columns, *SMALL, "--seed", seed, "--out", tmp_path / name)[0] == 0
+        weights.append((tmp_path / name / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_default_folder_and_columns(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = reviews(tmp_path / "a.csv", ["good", "bad"], 60).read_text(encoding="utf-8")
+    Path("my.reviews.csv").write_text(text.replace("stars,id,review", "label,id,text"), encoding="utf-8")
+    assert run("train", "my.reviews.csv", "--epochs", 1, *SMALL, "--cell", "gru")[0] == 0
+    assert Path("my-gru", "config.json").is_file()
+    assert run("evaluate", "my-gru", "my.reviews.csv")[0] == 0
+    assert run("train", "my.reviews.csv", "--epochs", 1, *SMALL, "--cell", "gru")[0] == 0  # in place of the first
+
+
+def test_a_test_file(run: Run, tmp_path: Path) -> None:
+    train, test = reviews(tmp_path / "a.csv", ["good", "bad"], 60), reviews(tmp_path / "b.csv", ["bad", "good"], 30)
+    columns = ("--text", "review", "--label", "stars")
+    code, printed, _ = run("train", train, *columns, "--test", test, "--epochs", 1, *SMALL, "--out", tmp_path / "m")
+    assert code == 0
+    assert "30 held out" in printed
+
+
+def test_characters(run: Run, tmp_path: Path) -> None:
+    file = reviews(tmp_path / "a.csv", ["good", "bad"], 60)
+    columns = ("--text", "review", "--label", "stars", "--unit", "char")
+    assert run("train", file, *columns, "--epochs", 1, *SMALL, "--out", tmp_path / "m")[0] == 0
+    vocabulary = json.loads((tmp_path / "m" / "vocabulary.json").read_text(encoding="utf-8"))["vocabulary"]
+    assert all(len(word) == 1 for word in vocabulary[2:])
+
+
+def test_what_cannot_be_trained_is_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = reviews(tmp_path / "a.csv", ["good", "bad"], 60)
+    assert "no column 'text'; found 'stars', 'id', 'review'" in failed(run("train", file))
+    assert "none.csv: neither a file nor one of movies, products, chinese" in failed(run("train", "none.csv"))
+    for option in (("--text", "review"), ("--label", "stars"), ("--test", file)):
+        assert f"{option[0]} is for a file" in failed(run("train", "movies", *option))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").touch()
+    assert "exists and is not a saved model" in failed(run("train", file, "--out", "other"))
+    assert os.listdir(tmp_path / "other") == ["thesis.txt"]
+
+
+def test_without_a_network_it_says_so(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(archive: object, folder: object) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setenv("RNNEXT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(_fetch, "pip_download", refuse)
+    code, _, err = run("train", "--out", tmp_path / "m")
+    assert code == 2
+    lines = err.splitlines()
+    assert lines[0].startswith("fetching vaderSentiment-0.5.zip")
+    assert len(lines) == 2
+    assert lines[1].startswith("rnnext: error: pip could not fetch vaderSentiment-0.5.zip: no route")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: COMMAND"),
+        (["sing"], "invalid choice: 'sing'"),
+        (["train", "--epochs", "0"], "0 is out of range, expected at least 1"),
+        (["train", "--epochs", "many"], "invalid whole number value: 'many'"),
+        (["train", "--dropout", "1"], "1 is out of range, expected at least 0 and less than 1"),
+        (["train", "--dropout", "nan"], "nan is out of range"),
+        (["train", "--vocabulary", "2"], "2 is out of range, expected at least 3"),
+        (["train", "--cell", "rnn"], "invalid choice: 'rnn'"),
+        (["train", "--seed", "-1"], "-1 is out of range"),
+        (["predict"], "required: DIR"),
+        (["evaluate", "m"], "required: FILE"),
+        (["info", "more"], "unrecognized arguments: more"),
+        (["predict", "m", "--loud", "text"], "unrecognized arguments: --loud"),
+    ],
+)
+def test_wrong_arguments_are_one_line(run: Run, arguments: list[str], message: str) -> None:
+    assert message in failed(run(*arguments))
+
+
+# ---------------------------------------------------------------- predict, evaluate, info
+
+TEXTS = ["A great  film\nindeed", "a dull film", "", "👍 nothing known"]
+
+
+def test_predict(run: Run, folder: Path) -> None:
+    code, out, err = run("predict", folder / "two", *TEXTS)
+    assert (code, err) == (0, "")
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert [row[0] for row in rows[:2]] == ["good", "bad"]
+    assert [row[2] for row in rows] == ["A great film indeed", "a dull film", "", "👍 nothing known"]
+    assert all(0.5 <= float(row[1]) <= 1 for row in rows)
+
+
+def test_predict_as_json_and_from_standard_input(run: Run, folder: Path) -> None:
+    code, out, _ = run("predict", folder / "three", "--json", *TEXTS)
+    assert code == 0
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert [answer["text"] for answer in answers] == TEXTS
+    assert [answer["label"] for answer in answers[:2]] == ["good", "bad"]
+    for answer in answers:
+        assert list(answer["probabilities"]) == ["bad", "fine", "good"]
+        assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert answer["label"] == max(answer["probabilities"], key=answer["probabilities"].get)
+    lines = "\ufeff" + "\r\n".join([*TEXTS[1:]])
+    code, piped, _ = run("predict", folder / "three", "--json", stdin=lines.encode())
+    assert code == 0
+    for line, answer in zip(piped.splitlines(), answers[1:], strict=True):
+        found = json.loads(line)
+        assert (found["text"], found["label"]) == (answer["text"], answer["label"])
+        assert found["probabilities"] == pytest.approx(answer["probabilities"], abs=1e-5)
+
+
+def test_predict_nothing(run: Run, folder: Path) -> None:
+    assert run("predict", folder / "two") == (0, "", "")
+    code, out, _ = run("predict", folder / "two", stdin=b"\n\n")
+    assert code == 0
+    assert out.count("\n") == 2
+
+
+def test_predict_names_the_line_of_a_bad_byte(run: Run, folder: Path) -> None:
+    assert "standard input:2: byte 0xff" in failed(run("predict", folder / "two", stdin=b"good\n\xff\n"))
+
+
+@pytest.mark.parametrize(("name", "labels"), [("two", ["good", "bad"]), ("three", ["good", "bad", "fine"])])
+def test_evaluate(run: Run, folder: Path, tmp_path: Path, name: str, labels: list[str]) -> None:
+    file = reviews(tmp_path / "b.csv", labels, 30)
+    code, out, err = run("evaluate", folder / name, file, "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert report["rows"] == 30
+    assert report["majority"] == pytest.approx(1 / len(labels))
+    assert report["accuracy"] == 1
+    assert 0 < report["loss"] < 0.7
+    assert report["labels"] == {label: {"rows": 30 // len(labels), "precision": 1, "recall": 1} for label in sorted(labels)}
+    code, out, _ = run("evaluate", folder / name, file)
+    assert out.startswith("30 rows: accuracy 100.0%, loss 0.")
+
+
+def test_evaluate_counts_mistakes(run: Run, folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "b.csv"
+    file.write_text("stars,review\ngood,great film\ngood,great moving film\ngood,dull film\n", encoding="utf-8")
+    report = json.loads(run("evaluate", folder / "two", file, "--json")[1])
+    assert report["accuracy"] == pytest.approx(2 / 3)
+    assert report["majority"] == 1
+    assert report["labels"]["good"] == {"rows": 3, "precision": 1, "recall": pytest.approx(2 / 3)}
+    assert report["labels"]["bad"] == {"rows": 0, "precision": 0, "recall": None}
+    assert "bad: 0 rows, precision 0.0%, recall -" in run("evaluate", folder / "two", file)[1]
+
+
+def test_evaluate_with_other_columns(run: Run, folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "b.tsv"
+    file.write_text("what\twhich\ngreat film\tgood\n", encoding="utf-8")
+    assert "no column 'review'" in failed(run("evaluate", folder / "two", file))
+    assert run("evaluate", folder / "two", file, "--text", "what", "--label", "which")[0] == 0
+    file.write_text("what\twhich\ngreat film\tgood\nplain\tfine\n", encoding="utf-8")
+    message = failed(run("evaluate", folder / "two", file, "--text", "what", "--label", "which"))
+    assert "row 2 has the label 'fine', expected one of bad, good" in message
+
+
+def test_a_folder_that_is_no_classifier(run: Run, folder: Path, tmp_path: Path) -> None:
+    assert "no model here" in failed(run("predict", tmp_path, "text"))
+    copy = tmp_path / "copy"
+    for name, content in (
+        ("labels.json", b"{"),
+        ("labels.json", b"[]"),
+        ("labels.json", b'{"format": 9, "labels": ["a", "b"], "text_column": "t", "label_column": "l"}'),
+        ("labels.json", b'{"format": 1, "labels": ["a"], "text_column": "t", "label_column": "l"}'),
+        ("labels.json", b'{"format": 1, "labels": ["a", "b", "c"], "text_column": "t", "label_column": "l"}'),
+        ("labels.json", None),
+        ("vocabulary.json", b"{}"),
+        ("vocabulary.json", None),
+        ("config.json", b"{}"),
+        ("model.safetensors", b"cut"),
+    ):
+        shutil.copytree(folder / "two", copy)
+        if content is None:
+            (copy / name).unlink()
+        else:
+            (copy / name).write_bytes(content)
+        failed(run("predict", copy, "text"))
+        shutil.rmtree(copy)
+
+
+def test_info_and_version(run: Run) -> None:
+    code, out, _ = run("info")
+    assert code == 0
+    assert "ISA selected" in out
+    assert run("--version")[1].startswith("rnnext 0.")
+
+
+# ---------------------------------------------------------------- a process of its own
+
+
+def start(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-m", "rnnext", *map(str, arguments)]
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def test_a_closed_pipe_is_quiet(folder: Path) -> None:
+    with start("predict", folder / "two", *["a text that fills the pipe's buffer"] * 5000) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 141
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_an_interrupt_is_quiet(folder: Path, tmp_path: Path) -> None:
+    columns = ("--text", "review", "--label", "stars")
+    out = tmp_path / "m"
+    with start("train", folder / "two.csv", *columns, "--epochs", 100_000, *SMALL, "--out", out, env=UNBUFFERED) as process:
+        assert process.stdout
+        assert process.stderr
+        while not process.stdout.readline().startswith(b"Epoch"):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 130
+    assert not out.exists()
+
+
+UNBUFFERED = {**os.environ, "PYTHONUNBUFFERED": "1"}
+
+
+def test_heavy_imports_wait_until_they_are_needed() -> None:
+    """What the module itself imports is the standard library and the version."""
+    tree = ast.parse(Path(cli.__file__).read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            assert all(alias.name in sys.stdlib_module_names for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module == "rnnext._version" or str(node.module).split(".")[0] in sys.stdlib_module_names

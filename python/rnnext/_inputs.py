@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 Values: TypeAlias = npt.NDArray[Any]
+Weights: TypeAlias = npt.NDArray[np.float32]
 _Index: TypeAlias = npt.NDArray[np.int64] | slice
 
 
 class Batch(NamedTuple):
-    """Some rows of x, and where their tokens are (None: everywhere)."""
+    """Some rows, and where their tokens are (None: everywhere)."""
 
     x: Values  # [B, ...]
     mask: npt.NDArray[np.bool_] | None  # [B, T]
@@ -30,101 +31,184 @@ class Rows:
     def __len__(self) -> int:
         return len(self.flat) if self.offsets is None else len(self.offsets) - 1
 
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """Steps of each row, [N]; 1 where rows have no steps."""
-        if self.offsets is None:
-            return np.full(len(self.flat), self.flat.shape[1] if self.flat.ndim > 1 else 1)
-        return np.diff(self.offsets)
-
     @property
     def row_shape(self) -> tuple[int | None, ...]:
         """Of one row, None where it varies."""
         return self.flat.shape[1:] if self.offsets is None else (None, *self.flat.shape[1:])
 
     def batch(self, index: _Index) -> Batch:
-        """The named rows; sequences are filled up at the end, with a mask."""
+        """The named rows; sequences are filled up with 0 at the end, with a mask."""
         if self.offsets is None:
             return Batch(self.flat[index], None)
         begin, end = self.offsets[:-1][index], self.offsets[1:][index]
         lengths = end - begin
         steps = np.arange(lengths.max(initial=0))
         mask = steps < lengths[:, None]
-        at = np.where(mask, begin[:, None] + steps, 0)
-        if not len(self.flat):
-            return Batch(np.zeros((*mask.shape, *self.flat.shape[1:]), self.flat.dtype), mask)
-        x = self.flat[at]
-        x[~mask] = 0
+        x = np.zeros((*mask.shape, *self.flat.shape[1:]), self.flat.dtype)
+        x[mask] = self.flat[(begin[:, None] + steps)[mask]]
         return Batch(x, mask)
+
+    def part(self, begin: int, end: int) -> Rows:
+        """The rows from `begin` to before `end`, not copied."""
+        if self.offsets is None:
+            return Rows(self.flat[begin:end])
+        return Rows(self.flat, self.offsets[begin : end + 1])
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Row and position of an entry of `flat` [N, T], or [T of all rows]."""
+        if self.offsets is None:
+            return index // self.flat.shape[1], index % self.flat.shape[1]
+        row = int(np.searchsorted(self.offsets, index, side="right")) - 1
+        return row, index - int(self.offsets[row])
+
+
+class Examples(NamedTuple):
+    """Rows, their labels, and how much each counts (None: all the same)."""
+
+    x: Rows
+    y: Rows
+    weights: Weights | None  # [N], or [N, T] for labels of steps
+
+    def part(self, begin: int, end: int) -> Examples:
+        """The examples from `begin` to before `end`."""
+        return Examples(
+            self.x.part(begin, end), self.y.part(begin, end), None if self.weights is None else self.weights[begin:end]
+        )
 
 
 def rows_of(x: object, *, who: str, name: str = "x") -> Rows:
     """x as rows: an array of numbers [N, ...], or a list of arrays or lists of different length.
 
-    TypeError or ValueError says what came where it is neither, or where an array of floats is not finite.
+    TypeError or ValueError says what came where it is neither, where there is no row, or where a number is not finite.
     """
     if isinstance(x, np.ndarray) and x.dtype != np.object_:
         if x.ndim < 2:
             raise ValueError(f"{who}: {name} has shape {x.shape}, expected at least 2 dimensions, [N, T] or [N, T, I]")
-        return Rows(_numbers(x, who, name))
-    if not isinstance(x, Sequence | np.ndarray) or isinstance(x, str | bytes):
+        rows = Rows(x)
+    elif isinstance(x, Sequence | np.ndarray) and not isinstance(x, str | bytes):
+        rows = _sequences(x, who, name)
+    else:
         raise TypeError(f"{who}: {name} is a {type(x).__name__}, expected a NumPy array or a list of sequences")
-    rows = [np.asarray(row) for row in x]
-    if not rows:
+    if not len(rows):
         raise ValueError(f"{who}: {name} is empty, expected at least one row")
-    filled = [row for row in rows if row.size] or rows
+    return _of_numbers(rows, who, name)
+
+
+def _sequences(x: Sequence[Any] | Values, who: str, name: str) -> Rows:
+    """Sequences [T] or [T, I], end to end."""
+    rows = [_sequence(row, n, who, name) for n, row in enumerate(x)]
+    # An empty list says neither what is in it nor how large that would be.
+    first = next((row for row in rows if row.size), np.zeros(0, np.int32))
     for n, row in enumerate(rows):
-        if row.size and (row.ndim != filled[0].ndim or row.shape[1:] != filled[0].shape[1:]):
-            expected = ("T", *filled[0].shape[1:])
-            raise ValueError(f"{who}: {name}[{n}] has shape {row.shape}, expected ({', '.join(map(str, expected))})")
-        if row.size and row.dtype.kind != filled[0].dtype.kind:
-            raise TypeError(f"{who}: {name}[{n}] has dtype {row.dtype}, expected {filled[0].dtype} as the rows before it")
-    if filled[0].ndim < 1:
-        raise TypeError(f"{who}: {name}[0] is a {type(x[0]).__name__}, expected a sequence of ids or of vectors")
+        if row.size and row.shape[1:] != first.shape[1:]:
+            expected = ", ".join(["T", *map(str, first.shape[1:])])
+            raise ValueError(f"{who}: {name}[{n}] has shape {row.shape}, expected ({expected}) as the rows before it")
+        if row.size and row.dtype.kind != first.dtype.kind:
+            raise TypeError(f"{who}: {name}[{n}] has dtype {row.dtype}, expected {first.dtype} as the rows before it")
     offsets = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum([len(row) for row in rows], out=offsets[1:])
-    flat = np.concatenate([row for row in rows if row.size]) if any(row.size for row in rows) else np.zeros(0, np.int32)
-    return Rows(_numbers(flat, who, name), offsets)
+    np.cumsum([len(row) if row.size else 0 for row in rows], out=offsets[1:])
+    return Rows(np.concatenate([first[:0], *(row for row in rows if row.size)]), offsets)
 
 
-def _numbers(x: Values, who: str, name: str) -> Values:
-    if x.dtype.kind == "f":
-        if not np.isfinite(x).all():
-            at = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
-            raise ValueError(f"{who}: {name} has {x[at]} at {at}, expected finite numbers")
-        return x if x.dtype == np.float32 else x.astype(np.float32)
-    if x.dtype.kind not in "iu":
+def _sequence(row: Any, n: int, who: str, name: str) -> Values:
+    try:
+        array = np.asarray(row)
+    except ValueError as error:
+        raise ValueError(f"{who}: {name}[{n}] has entries of different shapes ({error})") from error
+    if array.ndim == 0 or array.dtype.kind not in "biuf":
+        what = f"is a {type(row).__name__}" if array.ndim == 0 else f"has dtype {array.dtype}"
+        raise TypeError(f"{who}: {name}[{n}] {what}, expected a sequence of ids or of vectors")
+    return array
+
+
+def _of_numbers(rows: Rows, who: str, name: str) -> Rows:
+    """The same with float32 in place of other floats, int32 in place of bool; all finite."""
+    x = rows.flat
+    if x.dtype.kind not in "biuf":
         raise TypeError(f"{who}: {name} has dtype {x.dtype}, expected numbers")
-    return x
+    if x.dtype.kind == "f":
+        finite = np.isfinite(x)
+        if not finite.all():
+            at = tuple(int(i) for i in np.argwhere(~finite)[0])
+            place = at if rows.offsets is None else (*rows.place(at[0]), *at[1:])
+            raise ValueError(f"{who}: {name} has {x[at]} at {', '.join(map(str, place))}, expected finite numbers")
+    wanted = {"f": np.dtype(np.float32), "b": np.dtype(np.int32)}.get(x.dtype.kind, x.dtype)
+    return rows if x.dtype == wanted else Rows(x.astype(wanted), rows.offsets)
 
 
-def labels_of(y: object, rows: int, *, who: str, name: str = "y") -> Values:
-    """y as an array with one entry for each row, [N] or [N, ...]; ValueError or TypeError says what came."""
-    array = np.asarray(y)
-    if array.dtype.kind == "b":
-        array = array.astype(np.int32)
-    if array.dtype.kind not in "fiu":
+def labels_of(y: object, rows: int, *, who: str, name: str = "y") -> Rows:
+    """y as an array with one entry for each row, [N] or [N, ...], or as sequences of different length.
+
+    ValueError or TypeError says what came.
+    """
+    lengths = {len(row) if hasattr(row, "__len__") else None for row in y} if isinstance(y, list | tuple) else set()
+    found = _sequences(y, who, name) if isinstance(y, list | tuple) and len(lengths) > 1 else Rows(np.asarray(y))
+    if found.flat.ndim == 0 or len(found) != rows:
+        what = f"{len(found)} sequences" if found.offsets is not None else f"shape {found.flat.shape}"
+        raise ValueError(f"{who}: {name} has {what}, expected {rows} labels, one for each row of x")
+    return _of_numbers(found, who, name)
+
+
+def weights_of(sample_weight: object, y: Rows, *, who: str, name: str = "sample_weight") -> Weights | None:
+    """What each row counts, [N], or each of its steps, [N, T]; None if nothing was said."""
+    if sample_weight is None:
+        return None
+    array = np.asarray(sample_weight)
+    if array.dtype.kind not in "biuf":
         raise TypeError(f"{who}: {name} has dtype {array.dtype}, expected numbers")
-    if array.ndim == 0 or len(array) != rows:
-        raise ValueError(f"{who}: {name} has shape {array.shape}, expected {rows} labels, one for each row of x")
-    return _numbers(array, who, name)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim not in (1, 2) or len(array) != len(y):
+        raise ValueError(f"{who}: {name} has shape {array.shape}, expected ({len(y)},), one for each row of x")
+    if not np.isfinite(array).all() or (array < 0).any():
+        raise ValueError(f"{who}: {name} has numbers that are negative or not finite")
+    return array.astype(np.float32)
 
 
-def weights_of(
-    sample_weight: object, class_weight: Mapping[int, float] | None, y: Values, *, who: str
-) -> npt.NDArray[np.float32] | None:
-    """The weight of each row [N], from one for each row and one for each class; None if there is neither."""
-    weights: npt.NDArray[np.float32] | None = None
-    if sample_weight is not None:
-        weights = np.asarray(sample_weight, dtype=np.float32)
-        if weights.shape != (len(y),):
-            raise ValueError(f"{who}: sample_weight has shape {weights.shape}, expected ({len(y)},), one for each row of x")
-        if not np.isfinite(weights).all() or (weights < 0).any():
-            raise ValueError(f"{who}: sample_weight has numbers that are negative or not finite")
-    if class_weight:
-        classes = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(len(y), -1)[:, 0].astype(np.int64)
-        unknown = [name for name in class_weight if not isinstance(name, int | np.integer)]
-        if unknown:
-            raise TypeError(f"{who}: class_weight has the key {unknown[0]!r}, expected class numbers")
-        each = np.array([class_weight.get(int(c), 1.0) for c in classes], np.float32)
-        weights = each if weights is None else weights * each
+def class_weights_of(class_weight: Mapping[int, float], y: Rows, *, who: str) -> Weights:
+    """What each row counts by its class, [N]; a class that is not named counts 1."""
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(f"{who}: class_weight is a {type(class_weight).__name__}, expected a dict from classes to weights")
+    for number, weight in class_weight.items():
+        if isinstance(number, bool) or not isinstance(number, int | np.integer):
+            raise TypeError(f"{who}: class_weight has the key {number!r}, expected class numbers")
+        if not isinstance(weight, int | float | np.number) or not 0 <= weight < np.inf:
+            raise ValueError(f"{who}: class_weight has {weight!r} for class {number}, expected a number from 0 on")
+    if y.offsets is not None or y.flat.ndim > 2:
+        raise ValueError(f"{who}: class_weight is for one label a row, but y has {y.row_shape} a row")
+    one_hot = y.flat.ndim == 2 and y.flat.shape[1] > 1
+    classes = y.flat.argmax(axis=1) if one_hot else np.rint(y.flat.reshape(-1)).astype(np.int64)
+    weights = np.ones(len(classes), np.float32)
+    for number, weight in class_weight.items():
+        weights[classes == number] = weight
     return weights
+
+
+def examples_of(data: tuple[Any, ...], *, who: str, names: tuple[str, str, str] = ("x", "y", "sample_weight")) -> Examples:
+    """(x, y, sample_weight) as examples; errors call them by those names."""
+    x, y, sample_weight = data
+    rows = rows_of(x, who=who, name=names[0])
+    labels = labels_of(y, len(rows), who=who, name=names[1])
+    return Examples(rows, labels, weights_of(sample_weight, labels, who=who, name=names[2]))
+
+
+def split_off(examples: Examples, share: float, *, who: str) -> tuple[Examples, Examples]:
+    """All but the last rows, and the last `share` of the rows."""
+    if isinstance(share, bool) or not isinstance(share, int | float | np.number):
+        raise TypeError(f"{who}: validation_split is {share!r}, expected a number")
+    if not 0 < share < 1:
+        raise ValueError(f"{who}: validation_split is {share}, expected more than 0 and less than 1")
+    rows = len(examples.x)
+    kept = int(rows * (1 - share))
+    if kept in (0, rows):
+        raise ValueError(f"{who}: validation_split is {share} of {rows} rows, which leaves one part empty")
+    return examples.part(0, kept), examples.part(kept, rows)
+
+
+def count_of(value: object, *, who: str, name: str, least: int = 1) -> int:
+    """A whole number; TypeError or ValueError names what came."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{who}: {name} is {value!r}, expected a whole number")
+    if value < least:
+        raise ValueError(f"{who}: {name} is {value}, expected at least {least}")
+    return int(value)

@@ -14,14 +14,19 @@ def _numbers(values: Mapping[str, float]) -> str:
     return " - ".join(f"{name}: {value:.4f}" for name, value in values.items())
 
 
+def check_verbose(verbose: object) -> None:
+    """ValueError unless it is 'auto' or 1 (a bar in a terminal, else lines), 2 (lines) or 0 (nothing)."""
+    if not isinstance(verbose, int | str) or verbose not in ("auto", 0, 1, 2):
+        raise ValueError(f"verbose is {verbose!r}, expected 'auto', 0, 1 or 2")
+
+
 class Progress:
     """Steps of an epoch, an evaluation or a prediction: `step` after each, `finish` for the last word. A context manager."""
 
     _interval = 0.1  # seconds between two looks at the bar
 
     def __init__(self, title: str, steps: int, verbose: Verbose) -> None:
-        if verbose not in ("auto", 0, 1, 2):
-            raise ValueError(f"verbose is {verbose!r}, expected 'auto', 0, 1 or 2")
+        check_verbose(verbose)
         self.title = title
         self.steps = steps
         self.lines = verbose != 0

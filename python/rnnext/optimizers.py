@@ -97,6 +97,11 @@ class Optimizer:
         self._last: list[_Tracked] = []  # those of the last call
 
     @property
+    def parameters(self) -> list[Parameter]:
+        """Those of the first step, in the order by which `state` names them; none before it."""
+        return [each.parameter for each in self._known]
+
+    @property
     def learning_rate(self) -> float:
         """Of the next step; may be set at any time."""
         return self._learning_rate

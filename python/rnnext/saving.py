@@ -64,7 +64,7 @@ def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> 
     The folder is made beside its place and moved there; one that stands in its place is moved aside first and comes back if the
     move fails. FileExistsError if there is something that is no model folder: it is not ours to delete.
     """
-    folder = Path(folder)
+    folder = Path(folder).absolute()
     for name in files:
         if Path(name).name != name or name.startswith("."):
             raise ValueError(f"save: {name!r} is not a plain file name")
@@ -76,24 +76,33 @@ def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> 
         for name, content in files.items():
             write_file(scratch / name, content)
         os.chmod(scratch, 0o777 & ~_umask())
-        aside = _aside(folder)
-        if folder.exists():
-            shutil.rmtree(aside, ignore_errors=True)
-            folder.rename(aside)
-        try:
-            scratch.rename(folder)
-        except OSError:
-            if aside.exists():
-                aside.rename(folder)
-            raise
-        shutil.rmtree(aside, ignore_errors=True)
+        _put_in_place(scratch, folder)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
 
 
+def _put_in_place(scratch: Path, folder: Path) -> None:
+    """Move a finished folder to its place; what stands there is deleted afterwards."""
+    if not folder.exists():
+        os.rename(scratch, folder)
+        return
+    aside = _aside(folder)
+    if aside.exists():  # of a write that was cut off before its last line
+        if not (aside / CONFIG).is_file():
+            raise FileExistsError(f"{aside}: exists and is not a model folder (no {CONFIG}); it is in the way of {folder}")
+        shutil.rmtree(aside)
+    os.rename(folder, aside)
+    try:
+        os.rename(scratch, folder)
+    except BaseException:
+        os.rename(aside, folder)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
 def _aside(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.old")
+    return folder.with_name(f".{folder.name}.rnnext-old")
 
 
 def _umask() -> int:
@@ -110,8 +119,8 @@ def config_to_bytes(config: Mapping[str, Any]) -> bytes:
 def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """The configuration of a model folder. FileNotFoundError if there is none, ValueError if it is damaged or from later on."""
     folder = Path(folder)
-    if not folder.exists() and _aside(folder).exists():
-        _aside(folder).rename(folder)  # a write was cut off between its two moves
+    if not folder.exists() and folder.name and (_aside(folder) / CONFIG).is_file():
+        os.rename(_aside(folder), folder)  # a write was cut off between its two moves
     path = folder / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: no model here, expected a folder with {CONFIG} and {WEIGHTS}")

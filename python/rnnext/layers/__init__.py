@@ -43,13 +43,15 @@ _CLASSES: dict[str, type[Layer]] = {
 
 
 def serialize(layer: Layer) -> dict[str, object]:
-    """The layer's class and constructor arguments, as JSON can hold them."""
+    """The layer's class and constructor arguments, as JSON can hold them. ValueError if it is none of this module's."""
+    if _CLASSES.get(type(layer).__name__) is not type(layer):
+        raise ValueError(f"{layer.name}: is a {type(layer).__name__}, expected one of this module's layers, to be read again")
     return {"class_name": type(layer).__name__, "config": layer.get_config()}
 
 
 def deserialize(description: dict[str, object]) -> Layer:
     """The layer, without weights, that `serialize` described; ValueError if it is none of this module's."""
-    name, config = description.get("class_name"), description.get("config")
+    name, config = description["class_name"], description["config"]
     if not isinstance(name, str) or name not in _CLASSES or not isinstance(config, dict):
         raise ValueError(f"layer class is {name!r}, expected one of {', '.join(sorted(_CLASSES))}")
     return _CLASSES[name].from_config(config)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rnnext import activations, initializers
-from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_units, float_input
+from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_features, check_units, float_input
 from rnnext.parameters import Array, Gradients, Parameter
 
 
@@ -50,22 +50,26 @@ class Dense(Layer):
         if x.shape[-1] != kernel.shape[0]:
             raise ValueError(f"{self.name}: x has shape {x.shape}, expected [B, ..., F] with F={kernel.shape[0]}")
         rows = x.reshape(-1, kernel.shape[0])
-        a = rows @ kernel
+        # What BLAS computes for a row depends on how many others come along; a prediction must not.
+        a = rows @ kernel if training else (rows[:, None] @ kernel)[:, 0]
         if self.use_bias:
             a += self.weights[1].value
         y = self.activation.forward(a).reshape(*x.shape[:-1], self.units)
 
-        def backprop(dy: Array) -> Gradients:
+        def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
             da = self.activation.backward(dy, y).reshape(-1, self.units)
-            dx = (da @ kernel.T).reshape(x.shape)
-            if not self.trainable_weights:
+            dx = (da @ kernel.T).reshape(x.shape) if need_dx else None
+            if not self.trainable:
                 return Gradients(dx, [])
             dkernel = rows.T @ da
-            return Gradients(dx, [dkernel, da.sum(axis=0)] if self.use_bias else [dkernel])
+            return Gradients(dx, self.of_trainable([dkernel, da.sum(axis=0)] if self.use_bias else [dkernel]))
 
         return y, backprop
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
+        if len(input_shape) < 2:
+            raise ValueError(f"{self.name}: input has shape {input_shape}, expected (B, ..., F)")
+        check_features(self, input_shape, "F")
         return (*input_shape[:-1], self.units)
 
     def get_config(self) -> dict[str, Any]:

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from rnnext import _random
-from rnnext.layers._layer import Backprop, Layer, Mask, float_input
+from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_rank, check_units, float_input
 from rnnext.parameters import Array, Gradients
 
 
 class Dropout(Layer):
-    """Drops single values of x, or whole slices: `noise_shape` is the shape of what is drawn (None: x's own size; 1: shared)."""
+    """Drops single values of x, or whole slices: `noise_shape` is the shape of what is drawn.
+
+    Its entries are None for x's own size and 1 where what is drawn holds for all.
+    """
 
     axes = "[B, ...]"
 
@@ -27,19 +30,21 @@ class Dropout(Layer):
         trainable: bool = True,
     ) -> None:
         super().__init__(name=name, trainable=trainable)
+        if isinstance(rate, bool) or not isinstance(rate, int | float | np.number):
+            raise TypeError(f"{self.name}: rate is {rate!r}, expected a number")
         if not 0 <= rate <= 1:
             raise ValueError(f"{self.name}: rate is {rate}, expected 0 to 1")
         self.rate = float(rate)
         self.noise_shape = None if noise_shape is None else tuple(noise_shape)
-        self.seed = seed
+        self.seed = None if seed is None else check_units(self, "seed", seed, least=0)
         self.generator = _random.generator(seed)
 
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
         x = float_input(self, x, self.axes)
         if not training or self.rate == 0:
-            return x, lambda dy: Gradients(dy, [])
+            return x, lambda dy, need_dx=True: Gradients(dy, [])
         scale = self._draw(self._drawn_shape(x.shape))
-        return x * scale, lambda dy: Gradients(dy * scale, [])
+        return x * scale, lambda dy, need_dx=True: Gradients(dy * scale, [])
 
     def _drawn_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if self.noise_shape is None:
@@ -64,6 +69,10 @@ class SpatialDropout1D(Dropout):
 
     def __init__(self, rate: float, seed: int | None = None, *, name: str | None = None, trainable: bool = True) -> None:
         super().__init__(rate, (None, 1, None), seed, name=name, trainable=trainable)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        check_rank(self, input_shape, "(B, T, D)")
+        return input_shape
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

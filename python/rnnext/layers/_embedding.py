@@ -8,15 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext import _core, initializers
-from rnnext.layers._layer import Backprop, Gather, Layer, Mask, Shape, check_units
+from rnnext.layers._layer import Backprop, Gather, Layer, Mask, Shape, check_rank, check_units
 from rnnext.parameters import Array, Gradients, Parameter, RowGradient
 
 
 class Embedding(Layer):
     """y[b, t] = embeddings[x[b, t]]: ids [B, T] -> vectors [B, T, output_dim].
 
-    `mask_zero` makes id 0 a padding that the layers behind it leave out. `input_length` is what Keras 2 wanted to know; it is
-    only checked. Weight: embeddings [input_dim, output_dim]; its gradient is a `RowGradient` of the ids in x.
+    `mask_zero` makes id 0 a padding that the layers behind it leave out. `input_length` is what Keras 2 wanted to know; as in
+    Keras 3 nothing depends on it. Weight: embeddings [input_dim, output_dim]; its gradient is a `RowGradient` of the ids in x.
     """
 
     def __init__(
@@ -52,8 +52,6 @@ class Embedding(Layer):
             raise TypeError(f"{self.name}: x has dtype {x.dtype}, expected integers, the ids of a vocabulary")
         if x.ndim != 2:
             raise ValueError(f"{self.name}: x has shape {x.shape}, expected [B, T] (2 dimensions)")
-        if self.input_length is not None and x.shape[1] != self.input_length:
-            raise ValueError(f"{self.name}: x has shape {x.shape}, expected (B, {self.input_length}) as input_length says")
         if x.size and not (x.min() >= 0 and x.max() < self.input_dim):
             row, position = np.argwhere((x < 0) | (x >= self.input_dim))[0]
             raise ValueError(
@@ -66,13 +64,13 @@ class Embedding(Layer):
         """The same as `forward`, with the vectors not yet copied together."""
         ids = self.check_ids(x)
         self.build(ids.shape)
-        return Gather(ids, self.weights[0], lambda gradient: Gradients(None, [gradient] if self.trainable_weights else []))
+        return Gather(ids, self.weights[0], lambda dy, need_dx=True: Gradients(None, self.of_trainable([dy])))
 
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
         gathered = self.gather(x)
         ids = gathered.ids
 
-        def backprop(dy: Array) -> Gradients:
+        def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
             if not self.trainable_weights:
                 return Gradients(None, [])
             rows, values = _core.sum_rows(ids, np.asarray(dy, dtype=np.float32), self.input_dim)
@@ -87,6 +85,7 @@ class Embedding(Layer):
         return tokens if mask is None else mask & tokens
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
+        check_rank(self, input_shape, "(B, T)")
         return (*input_shape, self.output_dim)
 
     def get_config(self) -> dict[str, Any]:

@@ -21,10 +21,14 @@ class InputLayer(Layer):
 
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Any, Backprop]:
         """x as it is. ValueError if a row of it has another shape."""
-        row = tuple(x.shape[1:])
-        if len(row) != len(self.shape) or any(want not in (None, got) for want, got in zip(self.shape, row, strict=True)):
-            raise ValueError(f"{self.name}: x has shape {tuple(x.shape)}, expected (B, {', '.join(map(str, self.shape))})")
-        return x, lambda dy: Gradients(dy, [])
+        self.compute_output_shape(x.shape)
+        return x, lambda dy, need_dx=True: Gradients(dy, [])
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        row = tuple(input_shape[1:])
+        if len(row) != len(self.shape) or any(None not in (a, b) and a != b for a, b in zip(self.shape, row, strict=True)):
+            raise ValueError(f"{self.name}: input has shape {tuple(input_shape)}, expected {(None, *self.shape)}")
+        return (input_shape[0], *(a if b is None else b for a, b in zip(self.shape, row, strict=True)))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "shape": list(self.shape), "dtype": self.dtype}

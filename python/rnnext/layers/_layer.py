@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from rnnext.parameters import Array, Gradients, Parameter, RowGradient
+from rnnext.parameters import Array, Gradient, Gradients, Parameter
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Shape: TypeAlias = tuple[int | None, ...]
-Backprop: TypeAlias = Callable[[Any], Gradients]
 _Layer = TypeVar("_Layer", bound="Layer")
+
+
+class Backprop(Protocol):
+    """The backward pass of one call."""
+
+    def __call__(self, dy: Any, *, need_dx: bool = True) -> Gradients:
+        """Gradients for dy, of y's form; those for the inputs may be None without `need_dx`."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class Gather:
 
     ids: npt.NDArray[np.int32]  # [B, T]
     table: Parameter  # [V, D]
-    backprop: Callable[[RowGradient], Gradients]
+    backprop: Backprop  # dy is the table's RowGradient
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -43,7 +49,7 @@ class Layer:
         if name is not None and (not isinstance(name, str) or not name):
             raise TypeError(f"{type(self).__name__}: name is {name!r}, expected a str that is not empty")
         self.given_name = name
-        self.name = name if name is not None else snake_case(type(self).__name__)
+        self.name = name if name is not None else _snake_case(type(self).__name__)
         self.trainable = trainable
         self.built = False
         self.weights: list[Parameter] = []
@@ -72,14 +78,26 @@ class Layer:
         return mask
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """The output's shape, batch axis included."""
+        """The output's shape, batch axis included. ValueError if the layer does not take that input."""
         return tuple(input_shape)
 
     # ------------------------------------------------------------ weights and configuration
 
+    def rename(self, name: str) -> None:
+        """Give the layer and its weights another name."""
+        for weight in self.weights:
+            weight.name = f"{name}/{weight.name.rpartition('/')[2]}"
+        self.name = name
+
     @property
     def trainable_weights(self) -> list[Parameter]:
         return [weight for weight in self.weights if weight.trainable] if self.trainable else []
+
+    def of_trainable(self, gradients: Sequence[Gradient]) -> list[Gradient]:
+        """Of the gradients of all weights those of the trainable ones."""
+        if not self.trainable:
+            return []
+        return [gradient for gradient, weight in zip(gradients, self.weights, strict=True) if weight.trainable]
 
     def count_params(self) -> int:
         """The number of floats in the weights."""
@@ -121,7 +139,7 @@ def assign_all(owner: str, parameters: Sequence[Parameter], values: Sequence[npt
         parameter.assign(array)
 
 
-def snake_case(name: str) -> str:
+def _snake_case(name: str) -> str:
     """Keras's way from a class to a layer's name: LSTM -> lstm, SpatialDropout1D -> spatial_dropout1d."""
     parts = []
     for i, letter in enumerate(name):
@@ -141,6 +159,19 @@ def float_input(layer: Layer, x: object, axes: str) -> Array:
     if x.ndim != expected and not (axes.startswith("[B, ...") and x.ndim >= 2):
         raise ValueError(f"{layer.name}: x has shape {x.shape}, expected {axes} ({expected} dimensions)")
     return x if x.dtype == np.float32 else x.astype(np.float32)
+
+
+def check_rank(layer: Layer, shape: Shape, axes: str) -> None:
+    """ValueError unless a model's input to the layer has those axes, as "(B, T, I)"."""
+    if len(shape) != axes.count(",") + 1:
+        raise ValueError(f"{layer.name}: input has shape {shape}, expected {axes}")
+
+
+def check_features(layer: Layer, shape: Shape, symbol: str) -> None:
+    """ValueError unless the last axis of a model's input is that of the layer's kernel."""
+    expected = layer.weights[0].shape[0] if layer.built else None
+    if expected is not None and shape[-1] != expected:
+        raise ValueError(f"{layer.name}: input has shape {shape}, expected {symbol}={expected} features as its weights have")
 
 
 def check_mask(layer: Layer, mask: object, rows: int, positions: int) -> Mask:

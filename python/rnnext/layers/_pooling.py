@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_mask, float_input
+from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_mask, check_rank, float_input
 from rnnext.parameters import Array, Gradients
 
 
@@ -19,6 +19,7 @@ class _Pooling1D(Layer):
         return None
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
+        check_rank(self, input_shape, "(B, T, D)")
         rows, _, features = input_shape
         return (rows, 1, features) if self.keepdims else (rows, features)
 
@@ -48,7 +49,7 @@ class GlobalMaxPooling1D(_Pooling1D):
         if empty is not None:
             y[empty] = 0
 
-        def backprop(dy: Array) -> Gradients:
+        def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
             dx = np.zeros_like(x)
             np.put_along_axis(dx, best, dy.reshape(y.shape)[:, None], axis=1)
             if empty is not None:
@@ -68,9 +69,10 @@ class GlobalAveragePooling1D(_Pooling1D):
         if mask is not None:
             counts = check_mask(self, mask, rows, steps).sum(axis=1, keepdims=True)
             weights = (mask / np.maximum(counts, 1)).astype(np.float32)
-        y = (weights[:, None, :] @ x)[:, 0]
+        # Step after step, so that padding behind the tokens changes no bit; NumPy does so along any axis but the last.
+        y: Array = np.add.reduce(x * weights[:, :, None], axis=1)
 
-        def backprop(dy: Array) -> Gradients:
+        def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
             return Gradients(weights[:, :, None] * dy.reshape(y.shape)[:, None, :], [])
 
         return self._finish(y), backprop

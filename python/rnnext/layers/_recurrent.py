@@ -8,7 +8,18 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import numpy as np
 
 from rnnext import _core, initializers
-from rnnext.layers._layer import Backprop, Gather, Layer, Mask, Shape, check_mask, check_units, float_input
+from rnnext.layers._layer import (
+    Backprop,
+    Gather,
+    Layer,
+    Mask,
+    Shape,
+    check_features,
+    check_mask,
+    check_rank,
+    check_units,
+    float_input,
+)
 from rnnext.layers._windows import Holes, Window, from_lengths, from_mask
 from rnnext.parameters import Array, Gradients, Parameter, RowGradient
 
@@ -104,33 +115,21 @@ class _Recurrent(Layer):
         self.build(shape)
         if shape[2] != self.weights[0].shape[0]:
             raise ValueError(f"{self.name}: x has shape {shape}, expected [B, T, I] with I={self.weights[0].shape[0]}")
-        window, holes, reverse = Window(), None, self.go_backwards
-        if lengths is not None:
-            if mask is not None:
-                raise ValueError(f"{self.name}: mask and lengths were both given, expected one of them")
-            window = from_lengths(self, lengths, *shape[:2])
-        elif mask is not None:
-            found = from_mask(check_mask(self, mask, *shape[:2]))
-            if found is None:
-                # The engine's window is then counted in tokens; walking backwards means to turn them round beforehand.
-                holes = Holes(mask[:, ::-1] if reverse else mask)
-                values, reverse = holes.together(values[:, ::-1] if reverse else values), False
-                window = holes.window
-            else:
-                window = found
+        window, holes = self._window(mask, lengths, *shape[:2])
+        if holes is not None:
+            values = holes.together(values[:, ::-1] if self.go_backwards else values)
         state = self._initial_state(initial_state, shape[0])
-        kernel, recurrent_kernel = (weight.value for weight in self.weights[:2])
         y, h_T, c_T, tape = _core.recurrent_forward(
             self.cell,
             values if gather is None else (values, gather.table.current_rows(values)),
-            kernel,
-            recurrent_kernel,
+            self.weights[0].value,
+            self.weights[1].value,
             self.weights[2].value if self.use_bias else None,
             state[0] if state else None,
             state[1] if len(state) > 1 else None,
             starts=window.starts,
             lengths=window.lengths,
-            reverse=reverse,
+            reverse=self.go_backwards and holes is None,
             update_gate_writes=self.update_gate_writes,
             return_sequences=self.return_sequences,
             keep_tape=keep,
@@ -139,10 +138,24 @@ class _Recurrent(Layer):
             y = holes.apart(y)
         last = (h_T,) if c_T is None else (h_T, c_T)
 
-        def backprop(dy: Any) -> Gradients:
-            return self._backward(tape, dy, gather, holes, len(state))
+        def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
+            return self._backward(tape, dy, gather, holes, len(state), need_dx)
 
         return (y, *last) if self.return_state else y, backprop
+
+    def _window(self, mask: Mask | None, lengths: Any, rows: int, positions: int) -> tuple[Window, Holes | None]:
+        """Where the engine finds the tokens; with holes, after they were moved together (and turned round, if need be)."""
+        if lengths is not None:
+            if mask is not None:
+                raise ValueError(f"{self.name}: mask and lengths were both given, expected one of them")
+            return from_lengths(self, lengths, rows, positions), None
+        if mask is None:
+            return Window(), None
+        window = from_mask(check_mask(self, mask, rows, positions))
+        if window is not None:
+            return window, None
+        holes = Holes(mask[:, ::-1] if self.go_backwards else mask)
+        return holes.window, holes
 
     def _initial_state(self, given: Sequence[Array] | Array | None, rows: int) -> tuple[Array, ...]:
         if given is None:
@@ -157,21 +170,24 @@ class _Recurrent(Layer):
                 )
         return tuple(np.asarray(state, dtype=np.float32) for state in states)
 
-    def _backward(self, tape: Any, dy: Any, gather: Gather | None, holes: Holes | None, states: int) -> Gradients:
+    def _backward(
+        self, tape: Any, dy: Any, gather: Gather | None, holes: Holes | None, states: int, need_dx: bool
+    ) -> Gradients:
         """Gradients for dy, of y's form; entries of a tuple may be None."""
         doutput, *dlast = dy if isinstance(dy, tuple) else (dy,)
         doutput, *dlast = (None if d is None else np.asarray(d, dtype=np.float32) for d in (doutput, *dlast))
         if not self.return_sequences and doutput is not None and dlast and dlast[0] is not None:
             doutput, dlast[0] = doutput + dlast[0], None  # the output is the last state
-        need_dx = gather is None or gather.table.trainable
         if holes is not None and self.return_sequences and doutput is not None:
             doutput = holes.apart_backward(doutput)
         dx, *dweights, dh0, dc0 = _core.recurrent_backward(tape, doutput, *dlast, need_dx=need_dx)
-        weights: list[Any] = dweights[: len(self.weights)] if self.trainable_weights else []
+        weights = self.of_trainable([d for d in dweights if d is not None])
         initial: tuple[Any, ...] = (dh0, dc0)[:states]
         inputs: Any = dx
-        if gather is not None:
-            inputs = None if dx is None else RowGradient(*inputs, gather.table.shape)
+        if dx is None:
+            pass
+        elif gather is not None:
+            inputs = RowGradient(dx[0], dx[1], gather.table.shape)
         elif holes is not None:
             inputs = holes.together_backward(inputs)
             inputs = inputs[:, ::-1] if self.go_backwards else inputs
@@ -186,6 +202,8 @@ class _Recurrent(Layer):
         return mask[:, ::-1] if self.go_backwards else mask
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
+        check_rank(self, input_shape, "(B, T, I)")
+        check_features(self, input_shape, "I")
         rows, steps, _ = input_shape
         return (rows, steps, self.units) if self.return_sequences else (rows, self.units)
 
@@ -269,8 +287,8 @@ class GRU(_Recurrent):
 
     z, r = σ(x W + h' U + b). With `reset_after` (Keras's default, PyTorch's only form) n = tanh(x W_n + b_n + r ⊙ (h' U_n +
     b'_n)), without it n = tanh(x W_n + (r ⊙ h') U_n + b_n). `update_gate="keep"`: h = z ⊙ h' + (1 - z) ⊙ n, as in Keras and
-    PyTorch; `"write"`: h = (1 - z) ⊙ h' + z ⊙ n, the textbook's. Weights: kernel [I, 3H], recurrent_kernel [H, 3H], bias [2, 3H] (row 0
-    of the input, row 1 of the state) or, without `reset_after`, [3H]; gates in the order z r n.
+    PyTorch; `"write"`: h = (1 - z) ⊙ h' + z ⊙ n, the textbook's. Weights: kernel [I, 3H], recurrent_kernel [H, 3H], bias
+    [2, 3H] (row 0 of the input, row 1 of the state) or, without `reset_after`, [3H]; gates in the order z r n.
     """
 
     gates, states = 3, 1

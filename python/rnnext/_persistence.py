@@ -1,0 +1,124 @@
+"""A model as the files of its folder, and back. Knows what of a model must be kept; `saving` knows how files are written."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rnnext import layers, losses, metrics, optimizers, saving
+from rnnext._stack import Stack
+from rnnext._training import Compiled
+from rnnext.parameters import Array
+
+# ---------------------------------------------------------------- from a model
+
+
+def files_of(
+    stack: Stack, compiled: Compiled | None, *, include_optimizer: bool, extras: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """The files of the model's folder, `extras` among them. ValueError for what could not be read again."""
+    if stack.input_shape is None:
+        raise ValueError(f"save: {stack.name} has no weights yet, call build or fit first")
+    for name in (saving.CONFIG, saving.WEIGHTS, saving.OPTIMIZER):
+        if name in extras:
+            raise ValueError(f"save: extras has {name!r}, which is the model's own")
+    config: dict[str, Any] = {
+        "model": stack.get_config(),
+        "input_shape": list(stack.input_shape),
+        "generators": {layer.name: layer.generator.bit_generator.state for layer in _drawing(stack)},
+        "compile": None if compiled is None else _described(compiled),
+        "optimized": None,  # the weights that the optimizer's state is about, in its order
+    }
+    files = {**extras, saving.WEIGHTS: saving.arrays_to_bytes(weights_of(stack))}
+    if compiled is not None and include_optimizer and compiled.optimizer.iterations:
+        config["optimized"] = _names_of_optimized(stack, compiled.optimizer)
+        files[saving.OPTIMIZER] = saving.arrays_to_bytes(compiled.optimizer.state())
+    files[saving.CONFIG] = saving.config_to_bytes(config)
+    return files
+
+
+def weights_of(stack: Stack) -> dict[str, Array]:
+    """All weights by their names."""
+    return {weight.name: weight.value for weight in stack.weights}
+
+
+def _drawing(stack: Stack) -> list[layers.Dropout]:
+    return [layer for layer in stack.layers if isinstance(layer, layers.Dropout)]
+
+
+def _described(compiled: Compiled) -> dict[str, Any]:
+    """What `compile` was told, as JSON can hold it."""
+    loss = compiled.given_loss
+    described = {
+        "optimizer": optimizers.serialize(compiled.optimizer),
+        "loss": loss if isinstance(loss, str) else losses.serialize(loss),
+        "metrics": [m if isinstance(m, str) else metrics.serialize(m) for m in compiled.given_metrics],
+        "weighted_metrics": [m if isinstance(m, str) else metrics.serialize(m) for m in compiled.given_weighted_metrics],
+    }
+    try:
+        compiled_from(described)
+    except ValueError as error:
+        raise ValueError(f"save: what compile was told could not be read again: {error}") from error
+    return described
+
+
+def _names_of_optimized(stack: Stack, optimizer: optimizers.Optimizer) -> list[str]:
+    names = {id(weight): weight.name for weight in stack.weights}
+    for parameter in optimizer.parameters:
+        if id(parameter) not in names:
+            raise ValueError(f"save: the optimizer has trained {parameter.name}, which is not a weight of {stack.name}")
+    return [names[id(parameter)] for parameter in optimizer.parameters]
+
+
+# ---------------------------------------------------------------- to a model
+
+
+@contextlib.contextmanager
+def damage_in(path: Path) -> Iterator[None]:
+    """Errors of a configuration that is not as it was written become a ValueError that names the file."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: damaged ({type(error).__name__}: {error})") from error
+
+
+def compiled_from(described: Mapping[str, Any]) -> Compiled:
+    """What `compile` was told, as it was saved."""
+    return Compiled(
+        optimizers.get(described["optimizer"]),
+        described["loss"],
+        [m if isinstance(m, str) else metrics.get(m) for m in described["metrics"]],
+        [m if isinstance(m, str) else metrics.get(m) for m in described["weighted_metrics"]],
+    )
+
+
+def load_weights(stack: Stack, path: Path) -> None:
+    """Set all weights from a file; nothing has changed if one is missing or does not fit."""
+    found = saving.arrays_from_file(path)
+    saving.check_arrays(path, found, {weight.name: weight.shape for weight in stack.weights})
+    for weight in stack.weights:
+        weight.assign(found[weight.name])
+
+
+def restore_generators(stack: Stack, path: Path, config: Mapping[str, Any]) -> None:
+    """Let the layers that draw go on drawing where they were."""
+    with damage_in(path):
+        for layer in _drawing(stack):
+            layer.generator.bit_generator.state = config["generators"][layer.name]
+
+
+def restore_optimizer(stack: Stack, compiled: Compiled, folder: Path, config: Mapping[str, Any]) -> None:
+    """Let the optimizer go on where it was, if that was saved."""
+    if config.get("optimized") is None:
+        return
+    path = folder / saving.OPTIMIZER
+    by_name = {weight.name: weight for weight in stack.weights}
+    with damage_in(folder / saving.CONFIG):
+        parameters = [by_name[name] for name in config["optimized"]]
+    state = saving.arrays_from_file(path)
+    try:
+        compiled.optimizer.load_state(state, parameters)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from error

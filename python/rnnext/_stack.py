@@ -1,0 +1,251 @@
+"""Layers one behind the other: their weights and shapes, and one batch through all of them, forward and backward.
+
+Knows no loss, no epoch and no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnext import layers
+from rnnext._inputs import Batch, Rows
+from rnnext.layers._layer import Backprop, Layer, Mask, Shape, assign_all
+from rnnext.parameters import Array, Gradient, Parameter
+
+Backward: TypeAlias = Callable[[Array], list[Gradient]]
+
+
+class Stack:
+    """What a Sequential is without its training: layers, each fed with the output of the one before it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.layers: list[Layer] = []
+        self.input_shape: Shape | None = None  # batch axis included; None until it is known
+        self.output_shape: Shape = ()
+
+    # ------------------------------------------------------------ layers
+
+    @property
+    def built(self) -> bool:
+        """Whether all weights are there."""
+        return self.input_shape is not None
+
+    def add(self, layer: Layer) -> None:
+        """Put a layer at the end. Its weights are made when those of the others are; one that has weights keeps them."""
+        if not isinstance(layer, Layer):
+            raise TypeError(f"{self.name}: add got a {type(layer).__name__}, expected a layer")
+        if any(layer is other for other in self.layers):
+            raise ValueError(f"{self.name}: {layer.name} is in the model already")
+        if getattr(layer, "return_state", False):
+            raise ValueError(f"{self.name}: {layer.name} has return_state=True, but a layer of a Sequential has one output")
+        taken = {other.name for other in self.layers}
+        if layer.given_name in taken:
+            raise ValueError(f"{self.name}: there is a layer named {layer.given_name!r} already")
+        shape = self.input_shape or _declared_shape([*self.layers, layer])
+        self.layers.append(layer)
+        try:
+            if shape is not None:
+                self.build(shape)
+        except Exception:
+            self.layers.pop()
+            raise
+        if layer.name in taken:
+            layer.rename(next(name for n in range(1, len(taken) + 2) if (name := f"{layer.name}_{n}") not in taken))
+
+    def pop(self) -> Layer:
+        """Take the last layer away. IndexError if there is none."""
+        layer = self.layers.pop()
+        if not self.layers:
+            self.input_shape = None
+        elif self.input_shape is not None:
+            self.build(self.input_shape)
+        return layer
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """The layer of that name or at that place; ValueError if there is none."""
+        if index is not None:
+            if not -len(self.layers) <= index < len(self.layers):
+                raise ValueError(f"{self.name}: index is {index}, expected less than {len(self.layers)}")
+            return self.layers[index]
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise ValueError(f"{self.name}: no layer {name!r}, expected one of {', '.join(layer.name for layer in self.layers)}")
+
+    # ------------------------------------------------------------ shapes
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """The output's shape, batch axis included (None: any size). ValueError names the layer that does not take its input."""
+        shape = tuple(input_shape)
+        if not self.layers:
+            raise ValueError(f"{self.name}: there are no layers yet")
+        for layer in self.layers:
+            shape = layer.compute_output_shape(shape)
+        return shape
+
+    def build(self, input_shape: Shape) -> None:
+        """Make all weights that are not there yet, for inputs of that shape; none if a layer does not take its input."""
+        shape = tuple(input_shape)
+        output_shape = self.compute_output_shape(shape)
+        fresh = [layer for layer in self.layers if not layer.built]
+        try:
+            self._build_layers(shape)
+        except Exception:
+            for layer in fresh:
+                layer.weights, layer.built = [], False
+            raise
+        self.input_shape, self.output_shape = tuple(input_shape), output_shape
+
+    def _build_layers(self, shape: Shape) -> None:
+        for layer in self.layers:
+            layer.build(shape)
+            shape = layer.compute_output_shape(shape)
+
+    # ------------------------------------------------------------ weights
+
+    @property
+    def weights(self) -> list[Parameter]:
+        """All weights, layer by layer, in Keras's order."""
+        return [weight for layer in self.layers for weight in layer.weights]
+
+    @property
+    def trainable_weights(self) -> list[Parameter]:
+        """Those that training changes."""
+        return [weight for layer in self.layers for weight in layer.trainable_weights]
+
+    @property
+    def non_trainable_weights(self) -> list[Parameter]:
+        """Those that training leaves as they are."""
+        trainable = {id(weight) for weight in self.trainable_weights}
+        return [weight for weight in self.weights if id(weight) not in trainable]
+
+    @property
+    def trainable(self) -> bool:
+        """Whether any layer is trained; setting it says so to all of them."""
+        return not self.layers or any(layer.trainable for layer in self.layers)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for layer in self.layers:
+            layer.trainable = value
+
+    def count_params(self) -> int:
+        """The number of floats in the weights."""
+        return sum(layer.count_params() for layer in self.layers)
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all weights, layer by layer, in Keras's order and layout."""
+        return [array for layer in self.layers for array in layer.get_weights()]
+
+    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
+        """Set all weights, layer by layer; if one does not fit, a ValueError says which and nothing has changed."""
+        assign_all(self.name, self.weights, weights)
+
+    def get_config(self) -> dict[str, Any]:
+        """Name and layers, as JSON can hold them. ValueError for a layer that is none of this package's."""
+        return {"name": self.name, "layers": [layers.serialize(layer) for layer in self.layers]}
+
+    def summary(self, print_fn: Callable[[str], None] = print) -> None:
+        """Print layers, output shapes and numbers of parameters."""
+        rows = [("Layer (type)", "Output shape", "Param #")]
+        shape = self.input_shape
+        for layer in self.layers:
+            shape = None if shape is None else layer.compute_output_shape(shape)
+            parameters = f"{layer.count_params():,}" if layer.built else "? (unbuilt)"
+            rows.append((f"{layer.name} ({type(layer).__name__})", "?" if shape is None else str(shape), parameters))
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        rule = "-" * (sum(widths) + 4)
+        lines = [f"{left:<{widths[0]}}  {middle:<{widths[1]}}  {right:>{widths[2]}}" for left, middle, right in rows]
+        total, trainable = self.count_params(), sum(weight.storage.size for weight in self.trainable_weights)
+        size = f"{total * 4 / 1e6:.1f} MB"
+        for line in (f'Model: "{self.name}"', lines[0], rule, *lines[1:], rule):
+            print_fn(line)
+        print_fn(f"Parameters: {total:,} ({size}), trainable {trainable:,}, not trainable {total - trainable:,}")
+
+    # ------------------------------------------------------------ data
+
+    def check_rows(self, rows: Rows, *, name: str) -> None:
+        """ValueError or TypeError if the model does not take them: their shape, or ids that are not in the vocabulary."""
+        self.compute_output_shape((None, *rows.row_shape))
+        first, ids = self._first(), rows.flat
+        if not isinstance(first, layers.Embedding) or not ids.size:
+            return
+        if ids.dtype.kind not in "iu":
+            raise TypeError(f"{first.name}: {name} has dtype {ids.dtype}, expected integers, the ids of a vocabulary")
+        if ids.min() < 0 or ids.max() >= first.input_dim:
+            at = int(np.argmax((ids < 0) | (ids >= first.input_dim)))
+            row, position = rows.place(at)
+            raise ValueError(
+                f"{first.name}: {name} has id {ids.flat[at]} at row {row}, position {position},"
+                f" expected 0 to {first.input_dim - 1} (input_dim={first.input_dim})"
+            )
+
+    def as_input(self, rows: Rows) -> Rows:
+        """The rows in the type that the first layer takes: whole numbers become floats where there is no vocabulary."""
+        if rows.flat.dtype.kind == "f" or isinstance(self._first(), layers.Embedding):
+            return rows
+        return Rows(rows.flat.astype(np.float32), rows.offsets)
+
+    def _first(self) -> Layer | None:
+        return next((layer for layer in self.layers if not isinstance(layer, layers.InputLayer)), None)
+
+    # ------------------------------------------------------------ one batch
+
+    def forward(self, batch: Batch, *, training: bool) -> tuple[Array, Mask | None, Backward]:
+        """(y, mask, backward): backward turns the gradient for y into those of the trainable weights, in their order.
+
+        mask says which of the steps in y count; None: all, or y has no steps.
+        """
+        x, mask = batch
+        undo: list[Backprop] = []
+        y: Any
+        for layer, gathers in self._steps():
+            if gathers:
+                y = layer.gather(x)
+                undo.append(y.backprop)
+            else:
+                y, backprop = layer.forward(x, training=training, mask=mask)
+                undo.append(backprop)
+            mask = layer.compute_mask(x, mask)
+            x = y
+        learners = [n for n, layer in enumerate(self.layers) if layer.trainable_weights]
+
+        def backward(dy: Any) -> list[Gradient]:
+            found: list[list[Gradient]] = []
+            first = learners[0] if learners else len(undo)  # nobody needs the gradients before it
+            for n in range(len(undo) - 1, first - 1, -1):
+                gradients = undo[n](dy, need_dx=n > first)
+                found.append(gradients.weights)
+                dy = gradients.inputs
+            return [gradient for weights in reversed(found) for gradient in weights]
+
+        return x, mask if x.ndim > 2 else None, backward
+
+    def infer(self, batch: Batch) -> tuple[Array, Mask | None]:
+        """(y, mask) with nothing kept for a backward pass. Each row's bits are its own, whatever rows come along."""
+        x, mask = batch
+        y: Any
+        for layer, gathers in self._steps():
+            y = layer.gather(x) if gathers else layer(x, mask=mask)
+            mask = layer.compute_mask(x, mask)
+            x = y
+        return x, mask if x.ndim > 2 else None
+
+    def _steps(self) -> Iterator[tuple[Any, bool]]:
+        """Each layer, and whether the one behind it takes its rows of a table without their being copied together."""
+        for n, layer in enumerate(self.layers):
+            takes_gather = n + 1 < len(self.layers) and self.layers[n + 1].takes_gather
+            yield layer, takes_gather and isinstance(layer, layers.Embedding)
+
+
+def _declared_shape(stack: Sequence[Layer]) -> Shape | None:
+    """The input's shape as the first layer says it."""
+    first = stack[0]
+    if isinstance(first, layers.InputLayer):
+        return (None, *first.shape)
+    return (None, first.input_length) if isinstance(first, layers.Embedding) else None

@@ -1,0 +1,320 @@
+"""The same weights, the same data: the same numbers as Keras 3. Skipped where Keras is not installed.
+
+Run under each backend: KERAS_BACKEND=torch, KERAS_BACKEND=tensorflow. Gradients are compared under torch.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of what Keras's own imports say
+    keras = pytest.importorskip("keras", reason="Keras is not installed")
+
+import rnnext
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Keras's, at its first calls
+
+T, B, D, H, V = 7, 5, 6, 9, 30
+TOLERANCE = 1e-5
+BACKEND = keras.backend.backend()
+# Under TensorFlow Keras adds up the squares of an id's gradients where it is in a batch more than once, instead of squaring
+# their sum as under torch and JAX: there only plain SGD is the same for all ids.
+OPTIMIZER = "sgd" if BACKEND == "tensorflow" else "adam"
+
+CELLS: dict[str, tuple[str, dict[str, Any]]] = {
+    "lstm": ("LSTM", {}),
+    "lstm_without_bias": ("LSTM", {"use_bias": False}),
+    "gru_reset_after": ("GRU", {}),
+    "gru_reset_before": ("GRU", {"reset_after": False}),
+    "gru_without_bias": ("GRU", {"use_bias": False}),
+}
+cells = pytest.mark.parametrize("cell", sorted(CELLS))
+
+
+def generator() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+def masks() -> dict[str, np.ndarray | None]:
+    lengths = np.array([T, 3, 1, 0, T - 1])
+    right = np.arange(T) < lengths[:, None]
+    holes = generator().random((B, T)) < 0.6
+    holes[2] = False
+    return {"no": None, "right": right, "left": right[:, ::-1].copy(), "holes": holes}
+
+
+def random_weights(layer: Any, scale: float = 0.4) -> list[np.ndarray]:
+    rng = generator()
+    return [(scale * rng.standard_normal(w.shape)).astype(np.float32) for w in layer.get_weights()]
+
+
+def pair_of_layers(cell: str, **options: Any) -> tuple[Any, Any]:
+    """Keras's layer and ours with the same random weights."""
+    name, more = CELLS[cell]
+    theirs = getattr(keras.layers, name)(H, **more, **options)
+    ours = getattr(rnnext.layers, name)(H, **more, **options)
+    theirs.build((None, T, D))
+    ours.build((None, T, D))
+    theirs.set_weights(random_weights(theirs))
+    ours.set_weights(theirs.get_weights())
+    return theirs, ours
+
+
+def as_numpy(tensor: Any) -> np.ndarray:
+    return np.asarray(keras.ops.convert_to_numpy(tensor))
+
+
+def assert_close(actual: Any, expected: Any, what: str = "") -> None:
+    expected = as_numpy(expected)
+    assert actual.shape == expected.shape, what
+    error, allowed = np.abs(actual - expected).max(initial=0), TOLERANCE * max(1.0, np.abs(expected).max(initial=0))
+    assert error <= allowed, f"{what}: error {error:.3g}, allowed {allowed:.3g}"
+
+
+@cells
+@pytest.mark.parametrize("mask", sorted(masks()))
+@pytest.mark.parametrize("go_backwards", [False, True])
+@pytest.mark.parametrize("return_sequences", [False, True])
+def test_recurrent_outputs(cell: str, mask: str, go_backwards: bool, return_sequences: bool) -> None:
+    theirs, ours = pair_of_layers(cell, go_backwards=go_backwards, return_sequences=return_sequences, return_state=True)
+    x = generator().standard_normal((B, T, D)).astype(np.float32)
+    expected = theirs(keras.ops.convert_to_tensor(x), mask=None if mask == "no" else keras.ops.convert_to_tensor(masks()[mask]))
+    for name, got, wanted in zip(("y", "h_T", "c_T"), ours(x, mask=masks()[mask]), expected, strict=False):
+        assert_close(got, wanted, name)
+
+
+@cells
+def test_recurrent_initial_state(cell: str) -> None:
+    theirs, ours = pair_of_layers(cell, return_sequences=True)
+    x = generator().standard_normal((B, T, D)).astype(np.float32)
+    states = [generator().standard_normal((B, H)).astype(np.float32) for _ in range(ours.states)]
+    given = [keras.ops.convert_to_tensor(state) for state in states]
+    expected = theirs(keras.ops.convert_to_tensor(x), initial_state=given if len(given) > 1 else given[0])
+    assert_close(ours(x, initial_state=states), expected)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="gradients are compared under torch")
+@cells
+@pytest.mark.parametrize("mask", sorted(masks()))
+@pytest.mark.parametrize("go_backwards", [False, True])
+@pytest.mark.parametrize("return_sequences", [False, True])
+def test_recurrent_gradients(cell: str, mask: str, go_backwards: bool, return_sequences: bool) -> None:
+    import torch
+
+    theirs, ours = pair_of_layers(cell, go_backwards=go_backwards, return_sequences=return_sequences)
+    x = generator().standard_normal((B, T, D)).astype(np.float32)
+    their_x = torch.tensor(x, requires_grad=True)
+    given = masks()[mask]
+    y = theirs(their_x, mask=None if given is None else torch.tensor(given))
+    dy = generator().standard_normal(tuple(y.shape)).astype(np.float32)
+    y.backward(torch.tensor(dy))
+
+    _, backprop = ours.forward(x, training=True, mask=given)
+    gradients = backprop(dy)
+    assert their_x.grad is not None
+    assert_close(gradients.inputs, their_x.grad, "x")
+    for variable, parameter, gradient in zip(theirs.trainable_variables, ours.weights, gradients.weights, strict=True):
+        assert_close(gradient, variable.value.grad, parameter.name)
+
+
+def test_embedding() -> None:
+    theirs = keras.layers.Embedding(V, D, mask_zero=True)
+    ours = rnnext.layers.Embedding(V, D, mask_zero=True)
+    ids = generator().integers(0, V, (B, T)).astype(np.int32)
+    ids[:, -2:] = 0
+    expected = theirs(keras.ops.convert_to_tensor(ids))
+    ours.build((None, None))
+    ours.set_weights(theirs.get_weights())
+    np.testing.assert_array_equal(ours(ids), as_numpy(expected))
+    np.testing.assert_array_equal(ours.compute_mask(ids), as_numpy(theirs.compute_mask(keras.ops.convert_to_tensor(ids))))
+
+
+@pytest.mark.parametrize("activation", [None, "relu", "sigmoid", "tanh", "softmax"])
+@pytest.mark.parametrize("shape", [(B, D), (B, T, D)])
+def test_dense(activation: str | None, shape: tuple[int, ...]) -> None:
+    theirs, ours = keras.layers.Dense(4, activation=activation), rnnext.layers.Dense(4, activation=activation)
+    theirs.build(shape)
+    ours.build(shape)
+    theirs.set_weights(random_weights(theirs))
+    ours.set_weights(theirs.get_weights())
+    x = generator().standard_normal(shape).astype(np.float32)
+    expected = theirs(keras.ops.convert_to_tensor(x))
+    for training in (False, True):
+        assert_close(ours.forward(x, training=training)[0], expected)
+
+
+@pytest.mark.parametrize("layer", ["GlobalMaxPooling1D", "GlobalAveragePooling1D"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_pooling(layer: str, masked: bool) -> None:
+    if masked and layer == "GlobalMaxPooling1D":
+        pytest.skip("Keras's layer does not look at the mask")
+    x = generator().standard_normal((B, T, D)).astype(np.float32)
+    mask = masks()["holes"] if masked else None
+    if mask is not None:
+        mask[2, 0] = True  # Keras divides by 0 where there is no token
+    options = {"mask": keras.ops.convert_to_tensor(mask)} if masked else {}
+    expected = getattr(keras.layers, layer)()(keras.ops.convert_to_tensor(x), **options)
+    assert_close(getattr(rnnext.layers, layer)()(x, mask=mask), expected)
+
+
+# ---------------------------------------------------------------- models
+
+
+def layers_of(module: Any, cell: str, **options: Any) -> list[Any]:
+    name, more = CELLS[cell]
+    return [
+        module.layers.Embedding(V, D, **options),
+        getattr(module.layers, name)(H, **more),
+        module.layers.Dense(1, activation="sigmoid"),
+    ]
+
+
+def pair_of_models(cell: str, **compile_options: Any) -> tuple[Any, Any]:
+    """The tutorial's program in Keras and here, with the same random weights."""
+    theirs, ours = keras.Sequential(layers_of(keras, cell)), rnnext.Sequential(layers_of(rnnext, cell))
+    theirs.build((None, T))
+    theirs.set_weights(random_weights(theirs))
+    ours.set_weights(theirs.get_weights())
+    for model in (theirs, ours):
+        model.compile(**{"loss": "binary_crossentropy", "optimizer": OPTIMIZER, "metrics": ["accuracy"], **compile_options})
+    return theirs, ours
+
+
+def data(rows: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    rng = generator()
+    return rng.integers(0, V, (rows, T)).astype(np.int32), rng.integers(0, 2, rows).astype(np.int32)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_after"])
+def test_tutorial_predictions(cell: str) -> None:
+    theirs, ours = pair_of_models(cell)
+    x, _ = data()
+    assert_close(ours.predict(x, verbose=0), theirs.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_after", "gru_reset_before"])
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
+def test_one_step(cell: str, optimizer: str) -> None:
+    theirs, ours = pair_of_models(cell, optimizer=optimizer)
+    x, y = data()
+    if BACKEND == "tensorflow":  # see OPTIMIZER
+        x, y = generator().permutation(V)[: 4 * T].reshape(4, T), y[:4]
+    theirs.fit(x, y, batch_size=32, verbose=0)
+    ours.fit(x, y, batch_size=32, verbose=0)
+    for parameter, expected in zip(ours.weights, theirs.get_weights(), strict=True):
+        assert_close(parameter.value, expected, parameter.name)
+
+
+def assert_same_history(ours: Any, theirs: Any) -> None:
+    assert set(ours.history) == set(theirs.history)
+    assert ours.epoch == theirs.epoch
+    for name, expected in theirs.history.items():
+        np.testing.assert_allclose(ours.history[name], expected, rtol=2e-4, atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"validation_split": 0.3},
+        {"sample_weight": np.linspace(0, 2, 40).astype(np.float32), "validation_split": 0.25},
+        {"class_weight": {0: 0.5, 1: 2.0}, "validation_split": 0.25},
+        {"initial_epoch": 2, "epochs": 4},
+    ],
+    ids=["validation_split", "sample_weight", "class_weight", "initial_epoch"],
+)
+def test_history(options: dict[str, Any]) -> None:
+    theirs, ours = pair_of_models("lstm", metrics=["accuracy", "mse"], weighted_metrics=["accuracy", "mae"])
+    x, y = data(40)
+    arguments = {"epochs": 3, "batch_size": 8, "shuffle": False, "verbose": 0, **options}
+    assert_same_history(ours.fit(x, y, **arguments), theirs.fit(x, y, **arguments))
+
+
+def test_names_of_equal_metrics() -> None:
+    x, y = data(16)
+    histories = []
+    for module, model in zip((keras, rnnext), pair_of_models("lstm"), strict=True):
+        two = [module.metrics.AUC(name="auc"), module.metrics.AUC(name="auc")]
+        model.compile(OPTIMIZER, "crossentropy" if module is rnnext else "binary_crossentropy", metrics=two)
+        histories.append(model.fit(x, y, shuffle=False, verbose=0))
+    assert_same_history(histories[1], histories[0])
+    assert set(histories[1].history) == {"loss", "auc", "auc_1"}
+
+
+def test_evaluate() -> None:
+    theirs, ours = pair_of_models("gru_reset_after", metrics=["accuracy", "mae"], weighted_metrics=["accuracy"])
+    x, y = data(40)
+    weights = np.linspace(0, 2, 40).astype(np.float32)
+    expected = theirs.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)
+    found = ours.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("classes", [1, 4])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_loss_of_masked_steps(classes: int, weighted: bool) -> None:
+    """An output for each step; steps without a token do not count."""
+    models = [
+        module.Sequential(
+            [
+                module.layers.Embedding(V, D, mask_zero=True),
+                module.layers.GRU(H, return_sequences=True),
+                module.layers.Dense(classes, activation="sigmoid" if classes == 1 else "softmax"),
+            ]
+        )
+        for module in (keras, rnnext)
+    ]
+    theirs, ours = models
+    x, _ = data(24)
+    x[:12, 4:] = 0
+    y = generator().integers(0, max(classes, 2), (24, T, 1) if classes == 1 else (24, T)).astype(np.int32)
+    theirs.build((None, T))
+    theirs.set_weights(random_weights(theirs))
+    ours.set_weights(theirs.get_weights())
+    weights = np.linspace(0, 2, 24 * T).reshape(24, T).astype(np.float32) if weighted else None
+    for model in models:
+        model.compile(OPTIMIZER, "binary_crossentropy" if classes == 1 else "sparse_categorical_crossentropy")
+    for _ in range(2):
+        arguments = {"sample_weight": weights, "batch_size": 8, "shuffle": False, "verbose": 0}
+        assert_same_history(ours.fit(x, y, **arguments), theirs.fit(x, y, **arguments))
+    for parameter, expected in zip(ours.weights, theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(parameter.value, expected, atol=2e-5, err_msg=parameter.name)
+
+
+@pytest.mark.parametrize("padding", ["pre", "post"])
+@pytest.mark.parametrize("truncating", ["pre", "post"])
+@pytest.mark.parametrize("maxlen", [None, 4, 20])
+def test_pad_sequences(padding: Any, truncating: Any, maxlen: int | None) -> None:
+    rows = [list(range(1, n + 1)) for n in (3, 0, 9, 4)]
+    options = {"maxlen": maxlen, "padding": padding, "truncating": truncating, "value": 7}
+    expected = keras.utils.pad_sequences(rows, **options)
+    np.testing.assert_array_equal(rnnext.preprocessing.sequence.pad_sequences(rows, **options), expected, strict=True)
+
+
+def test_early_stopping_waits_as_long() -> None:
+    """The same losses: the same epoch of stopping."""
+    for losses in ([5, 4, 4, 3, 3, 3, 3], [1, 2, 3], [3, 2, 1], [float("inf"), 3, 3, 3]):
+        for patience in (0, 1, 2):
+            for options in ({}, {"min_delta": 1}, {"baseline": 2}, {"start_from_epoch": 2}):
+                stopped = []
+                for module in (keras, rnnext):
+                    stop = module.callbacks.EarlyStopping("loss", patience=patience, mode="min", **options)
+                    model = module.Sequential([module.layers.Dense(1)])
+                    model.stop_training = False
+                    stop.set_model(model)
+                    stop.set_params({"validation": False})
+                    stop.on_train_begin()
+                    epochs = 0
+                    for epoch, loss in enumerate(losses):
+                        stop.on_epoch_end(epoch, {"loss": loss})
+                        epochs += 1
+                        if model.stop_training:
+                            break
+                    stopped.append(epochs)
+                assert stopped[0] == stopped[1], (losses, patience, options)

@@ -9,6 +9,13 @@ RNNEXT_INLINE void for_each_vector(index_t n, F&& f) {
   if (i < n) f(TailPanel{n - i}, i);
 }
 
+// (1 - share) average + share x: exactly x for a share of 1, whatever went before.
+struct MovingAverage {
+  V share, minus_share;
+  explicit MovingAverage(float s) : share(V::set1(s)), minus_share(V::set1(-s)) {}
+  V operator()(V average, V x) const { return fma(share, x, fma(minus_share, average, average)); }
+};
+
 // What the three rules have in common: the gradient and the memories as they enter a step, and where the results go.
 struct Stepping {
   const OptimizerStep& u;
@@ -58,18 +65,16 @@ inline void rmsprop(const OptimizerStep& u) {
   const Stepping s{u};
   const V zero = V::set1(0.0f);
   const V momentum = V::set1(u.constants->momentum);
-  const V one_minus_rho = V::set1(u.constants->one_minus_rho);
+  const MovingAverage average(u.constants->one_minus_rho);
   const V epsilon = V::set1(u.constants->epsilon);
   const V rate = V::set1(u.rate);
   for_each_vector(u.n, [&](const auto& at, index_t i) {
     const V g = s.gradient(at, i);
-    const V v_prev = s.slot(at, 0, i);
-    const V v = fma(one_minus_rho, g * g - v_prev, v_prev);
+    const V v = average(s.slot(at, 0, i), g * g);
     at.store(u.slots[0] + i, v);
     V variance = v;
     if (u.slots[2] != nullptr) {
-      const V a_prev = s.slot(at, 2, i);
-      const V a = fma(one_minus_rho, g - a_prev, a_prev);
+      const V a = average(s.slot(at, 2, i), g);
       at.store(u.slots[2] + i, a);
       variance = max(zero, v - a * a);  // below 0 by rounding only
     }
@@ -82,19 +87,17 @@ inline void rmsprop(const OptimizerStep& u) {
   });
 }
 
-// m ← m + (1 - β₁)(g - m),  v ← v + (1 - β₂)(g² - v),  p ← p - decay p - α m / (√v + ε); AMSGrad: with the largest v so far.
+// m ← β₁ m + (1 - β₁) g,  v ← β₂ v + (1 - β₂) g²,  p ← p - decay p - α m / (√v + ε); AMSGrad: with the largest v so far.
 inline void adam(const OptimizerStep& u) {
   const Stepping s{u};
-  const V one_minus_beta1 = V::set1(u.constants->one_minus_beta1);
-  const V one_minus_beta2 = V::set1(u.constants->one_minus_beta2);
+  const MovingAverage first(u.constants->one_minus_beta1);
+  const MovingAverage second(u.constants->one_minus_beta2);
   const V epsilon = V::set1(u.constants->epsilon);
   const V alpha = V::set1(u.rate);
   for_each_vector(u.n, [&](const auto& at, index_t i) {
     const V g = s.gradient(at, i);
-    const V m_prev = s.slot(at, 0, i);
-    const V v_prev = s.slot(at, 1, i);
-    const V m = fma(one_minus_beta1, g - m_prev, m_prev);
-    const V v = fma(one_minus_beta2, g * g - v_prev, v_prev);
+    const V m = first(s.slot(at, 0, i), g);
+    const V v = second(s.slot(at, 1, i), g * g);
     at.store(u.slots[0] + i, m);
     at.store(u.slots[1] + i, v);
     V largest = v;

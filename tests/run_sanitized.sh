@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The engine's tests on an extension built with AddressSanitizer and UndefinedBehaviorSanitizer (GCC's).
+# The engine's and the optimizers' tests on an extension built with AddressSanitizer and UndefinedBehaviorSanitizer (GCC's).
 #
 #   tests/run_sanitized.sh [FOLDER]
 #
@@ -36,4 +36,4 @@ if [[ $where != "$folder/site/rnnext" ]]; then
   echo "rnnext comes from $where, expected $folder/site/rnnext" >&2
   exit 1
 fi
-LD_PRELOAD=$preload python -m pytest -p no:cacheprovider tests/test_engine.py
+LD_PRELOAD=$preload python -m pytest -p no:cacheprovider tests/test_engine.py tests/test_optimizers.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import rnnext
-from rnnext import Sequential, metrics
+from rnnext import Sequential, _progress, metrics
 from rnnext._inputs import Batch
 from rnnext.callbacks import Callback
 from rnnext.layers import (
@@ -482,6 +483,27 @@ def test_one_line_an_epoch_where_there_is_no_terminal(verbose: Any, capsys: pyte
     assert capsys.readouterr().out == ""
     model.evaluate(x, y, verbose=verbose)
     assert len(capsys.readouterr().out.splitlines()) == (verbose != 0)
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = data()
+    model = tutorial()
+    monkeypatch.setattr(_progress.Progress, "_interval", 0.0)
+    monkeypatch.setattr(sys, "stdout", _Terminal())
+    model.fit(x, y, batch_size=10, epochs=2)
+    shown = sys.stdout.getvalue()  # type: ignore[attr-defined]
+    assert "5/5 [" in shown
+    assert "step/s" in shown
+    assert "accuracy: 0." in shown
+    assert "Epoch 2/2 - " in shown
+    monkeypatch.setattr(sys, "stdout", _Terminal())
+    model.fit(x, y, verbose=2)
+    assert "[" not in sys.stdout.getvalue()  # type: ignore[attr-defined]
 
 
 # ---------------------------------------------------------------- what is refused, and that nothing has changed

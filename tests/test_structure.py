@@ -111,10 +111,10 @@ MODULES: dict[str, set[str]] = {
     "optimizers": {"parameters", "_core"},
     "callbacks": {"parameters", "metrics"},
     "_stack": {"parameters", "layers", "_inputs"},
-    "_training": {"_stack", "layers", *_TRAINED, "callbacks", "_inputs", "_progress"},
+    "_training": {"_stack", "layers", *_TRAINED, "callbacks", "_inputs", "_progress", "_random"},
     "_persistence": {"_stack", "_training", "layers", *_TRAINED, "parameters", "saving"},
     "models": {"_persistence", "_training", "_stack", "layers", *_TRAINED, "callbacks", "saving", "parameters"}
-    | {"_inputs", "_progress", "_random"},
+    | {"_inputs", "_progress"},
     "utils": {"_random", "preprocessing"},
 }
 ABOVE_ALL = {"__init__", "__main__", "cli", "bench"}  # what people call; nobody imports it

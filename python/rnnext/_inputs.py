@@ -184,6 +184,16 @@ def class_weights_of(class_weight: Mapping[int, float], y: Rows, *, who: str) ->
     return weights
 
 
+def weighted_by_class(examples: Examples, class_weight: Mapping[int, float] | None, *, who: str) -> Examples:
+    """The examples with the weights of their classes, beside those that they have."""
+    if class_weight is None:
+        return examples
+    by_class = class_weights_of(class_weight, examples.y, who=who)
+    if examples.weights is not None:
+        by_class = examples.weights * by_class.reshape(-1, *(1,) * (examples.weights.ndim - 1))
+    return examples._replace(weights=by_class)
+
+
 def examples_of(data: tuple[Any, ...], *, who: str, names: tuple[str, str, str] = ("x", "y", "sample_weight")) -> Examples:
     """(x, y, sample_weight) as examples; errors call them by those names."""
     x, y, sample_weight = data

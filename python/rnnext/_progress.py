@@ -14,10 +14,11 @@ def _numbers(values: Mapping[str, float]) -> str:
     return " - ".join(f"{name}: {value:.4f}" for name, value in values.items())
 
 
-def check_verbose(verbose: object) -> None:
-    """ValueError unless it is 'auto' or 1 (a bar in a terminal, else lines), 2 (lines) or 0 (nothing)."""
+def check_verbose(verbose: Verbose) -> Verbose:
+    """The same; ValueError unless it is 'auto' or 1 (a bar in a terminal, else lines), 2 (lines) or 0 (nothing)."""
     if not isinstance(verbose, int | str) or verbose not in ("auto", 0, 1, 2):
         raise ValueError(f"verbose is {verbose!r}, expected 'auto', 0, 1 or 2")
+    return verbose
 
 
 class Progress:

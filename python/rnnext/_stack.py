@@ -204,7 +204,7 @@ class Stack:
         x, mask = batch
         undo: list[Backprop] = []
         y: Any
-        for layer, gathers in self._steps():
+        for layer, gathers in _steps(self.layers):
             if gathers:
                 y = layer.gather(x)
                 undo.append(y.backprop)
@@ -227,20 +227,23 @@ class Stack:
         return x, mask if x.ndim > 2 else None, backward
 
     def infer(self, batch: Batch) -> tuple[Array, Mask | None]:
-        """(y, mask) with nothing kept for a backward pass. Each row's bits are its own, whatever rows come along."""
+        """(y, mask) with nothing kept for a backward pass. Each row's bits are its own, whatever rows come along.
+
+        Dropout, which does nothing here, is left out, so that a Gather comes past it.
+        """
         x, mask = batch
         y: Any
-        for layer, gathers in self._steps():
+        for layer, gathers in _steps([layer for layer in self.layers if not isinstance(layer, layers.Dropout)]):
             y = layer.gather(x) if gathers else layer(x, mask=mask)
             mask = layer.compute_mask(x, mask)
             x = y
         return x, mask if x.ndim > 2 else None
 
-    def _steps(self) -> Iterator[tuple[Any, bool]]:
-        """Each layer, and whether the one behind it takes its rows of a table without their being copied together."""
-        for n, layer in enumerate(self.layers):
-            takes_gather = n + 1 < len(self.layers) and self.layers[n + 1].takes_gather
-            yield layer, takes_gather and isinstance(layer, layers.Embedding)
+
+def _steps(stack: Sequence[Layer]) -> Iterator[tuple[Any, bool]]:
+    """Each layer, and whether the one behind it takes its rows of a table without their being copied together."""
+    for layer, following in zip(stack, [*stack[1:], None], strict=True):
+        yield layer, isinstance(layer, layers.Embedding) and following is not None and following.takes_gather
 
 
 def _declared_shape(stack: Sequence[Layer]) -> Shape | None:

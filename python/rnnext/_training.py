@@ -6,14 +6,15 @@ Knows losses, metrics and optimizers; of the model, that it has a forward pass.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from rnnext import losses, metrics
+from rnnext import _random, losses, metrics
 from rnnext._inputs import Examples, Values, Weights
-from rnnext._progress import Progress
+from rnnext._progress import Progress, Verbose
 from rnnext._stack import Stack
 from rnnext.callbacks import CallbackList
 from rnnext.layers._layer import Mask, Shape
@@ -191,12 +192,54 @@ def train_step(
     return value, y, y_pred, mask, weights
 
 
-def train_epoch(
-    stack: Stack, compiled: Compiled, examples: Examples, order: Index, size: int, progress: Progress, watchers: CallbackList
+@dataclass(frozen=True)
+class Plan:
+    """Which epochs, and in what pieces."""
+
+    first: int
+    last: int  # not included
+    size: int  # of a training batch
+    validation_size: int
+    shuffle: bool
+    verbose: Verbose
+
+
+def train(
+    stack: Stack, compiled: Compiled, training: Examples, validation: Examples | None, plan: Plan, watchers: CallbackList
+) -> None:
+    """All epochs, each with its validation. A callback that sets the model's `stop_training` ends them."""
+    rows = len(training.x)
+    steps = steps_of(rows, plan.size)
+    watchers.set_params({"epochs": plan.last, "steps": steps, "verbose": plan.verbose, "validation": validation is not None})
+    watchers.on_train_begin()
+    generator = _random.generator()
+    logs: dict[str, float] = {}
+    for epoch in range(plan.first, plan.last):
+        watchers.on_epoch_begin(epoch)
+        with Progress(f"Epoch {epoch + 1}/{plan.last}", steps, plan.verbose) as progress:
+            order = generator.permutation(rows) if plan.shuffle else np.arange(rows)
+            logs = _train_epoch(stack, compiled, training, batches(order, plan.size), progress, watchers)
+            if validation is not None:
+                found = measure(stack, compiled, validation, plan.validation_size)
+                logs |= {f"val_{name}": value for name, value in found.items()}
+            watchers.on_epoch_end(epoch, logs)
+            progress.finish(logs)
+        if watchers.model.stop_training:
+            break
+    watchers.on_train_end(logs)
+
+
+def _train_epoch(
+    stack: Stack,
+    compiled: Compiled,
+    examples: Examples,
+    batches: Iterator[Index],
+    progress: Progress,
+    watchers: CallbackList,
 ) -> dict[str, float]:
-    """All examples in that order; loss and metrics on the way. A callback that sets `stop_training` ends it."""
+    """Loss and metrics over all batches, each measured before its step."""
     compiled.reset()
-    for step, chosen in enumerate(batches(order, size)):
+    for step, chosen in enumerate(batches):
         watchers.on_train_batch_begin(step)
         compiled.update(*train_step(stack, compiled, examples, chosen))
         so_far = compiled.results() if watchers.at_batch_end or progress.showing else None

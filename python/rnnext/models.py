@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from rnnext import _random, layers, losses, metrics, optimizers, saving
-from rnnext._inputs import Batch, Examples, Rows, class_weights_of, count_of, examples_of, rows_of, split_off
+from rnnext import layers, losses, metrics, optimizers, saving
+from rnnext._inputs import Batch, Examples, Rows, count_of, examples_of, rows_of, split_off, weighted_by_class
 from rnnext._persistence import (
     compiled_from,
     damage_in,
@@ -23,7 +23,7 @@ from rnnext._persistence import (
 )
 from rnnext._progress import Progress, Verbose, check_verbose
 from rnnext._stack import Stack
-from rnnext._training import Compiled, batches, check_examples, measure, steps_of, train_epoch, train_step
+from rnnext._training import Compiled, Plan, batches, check_examples, measure, steps_of, train, train_step
 from rnnext.callbacks import Callback, CallbackList, History
 from rnnext.layers._layer import Layer, Mask
 from rnnext.parameters import Array
@@ -137,50 +137,34 @@ class Sequential(Stack):
         otherwise. What does not fit is said before anything is changed.
         """
         compiled = self._expect_compiled("fit")
-        size = _batch_size(batch_size, 32, who="fit")
-        validation_size = _batch_size(validation_batch_size, size, who="fit")
-        first, last = (
-            count_of(n, who="fit", name=s, least=0) for s, n in (("initial_epoch", initial_epoch), ("epochs", epochs))
+        plan = Plan(
+            first=count_of(initial_epoch, who="fit", name="initial_epoch", least=0),
+            last=count_of(epochs, who="fit", name="epochs", least=0),
+            size=_batch_size(batch_size, 32, who="fit"),
+            validation_size=_batch_size(batch_size if validation_batch_size is None else validation_batch_size, 32, who="fit"),
+            shuffle=shuffle,
+            verbose=check_verbose(verbose),
         )
-        check_verbose(verbose)
         history = History()
         watchers = CallbackList([*([callbacks] if isinstance(callbacks, Callback) else callbacks or ()), history])
         training, validation = self._examples_for_fit(
-            (x, y, sample_weight), validation_data, validation_split, class_weight, compiled
+            compiled, (x, y, sample_weight), class_weight, validation_split, validation_data
         )
         self._build_for(training.x)
         if not self.trainable_weights:
             warnings.warn(f"fit: {self.name} has no weights that are trainable", stacklevel=2)
-
-        self.history, self.stop_training = history, False
-        steps = steps_of(len(training.x), size)
         watchers.set_model(self)
-        watchers.set_params({"epochs": last, "steps": steps, "verbose": verbose, "validation": validation is not None})
-        watchers.on_train_begin()
-        generator, index = _random.generator(), np.arange(len(training.x))
-        logs: dict[str, float] = {}
-        for epoch in range(first, last):
-            watchers.on_epoch_begin(epoch)
-            with Progress(f"Epoch {epoch + 1}/{last}", steps, verbose) as progress:
-                order = generator.permutation(index) if shuffle else index
-                logs = train_epoch(self, compiled, training, order, size, progress, watchers)
-                if validation is not None:
-                    found = measure(self, compiled, validation, validation_size)
-                    logs |= {f"val_{name}": value for name, value in found.items()}
-                watchers.on_epoch_end(epoch, logs)
-                progress.finish(logs)
-            if self.stop_training:
-                break
-        watchers.on_train_end(logs)
+        self.history, self.stop_training = history, False
+        train(self, compiled, training, validation, plan, watchers)
         return history
 
     def _examples_for_fit(
         self,
-        data: tuple[Any, Any, Any],
-        validation_data: tuple[Any, ...] | None,
-        validation_split: float,
-        class_weight: Mapping[int, float] | None,
         compiled: Compiled,
+        data: tuple[Any, Any, Any],
+        class_weight: Mapping[int, float] | None,
+        validation_split: float,
+        validation_data: tuple[Any, ...] | None,
     ) -> tuple[Examples, Examples | None]:
         """What is trained on and what is measured, checked. As in Keras class weights are for the former alone."""
         training = check_examples(self, compiled, examples_of(data, who="fit"), who="fit")
@@ -193,12 +177,7 @@ class Sequential(Stack):
             validation = check_examples(self, compiled, given, (x, y), who="fit")
         elif validation_split:
             training, validation = split_off(training, validation_split, who="fit")
-        if class_weight is not None:
-            by_class = class_weights_of(class_weight, training.y, who="fit")
-            if training.weights is not None:
-                by_class = training.weights * (by_class if training.weights.ndim == 1 else by_class[:, None])
-            training = training._replace(weights=by_class)
-        return training, validation
+        return weighted_by_class(training, class_weight, who="fit"), validation
 
     def evaluate(
         self,
@@ -263,9 +242,7 @@ class Sequential(Stack):
         """One step on one batch: its own loss and metrics, from before the step, as `evaluate` returns them."""
         compiled = self._expect_compiled("train_on_batch")
         batch = check_examples(self, compiled, examples_of((x, y, sample_weight), who="train_on_batch"), who="train_on_batch")
-        if class_weight is not None:
-            by_class = class_weights_of(class_weight, batch.y, who="train_on_batch")
-            batch = batch._replace(weights=by_class if batch.weights is None else batch.weights * by_class)
+        batch = weighted_by_class(batch, class_weight, who="train_on_batch")
         self._build_for(batch.x)
         compiled.reset()
         compiled.update(*train_step(self, compiled, batch, slice(None)))

@@ -27,7 +27,7 @@ from rnnext.layers import (
     Input,
     SpatialDropout1D,
 )
-from rnnext.losses import BinaryCrossentropy
+from rnnext.losses import BinaryCrossentropy, SparseCategoricalCrossentropy
 from rnnext.parameters import RowGradient
 from rnnext.utils import set_random_seed
 
@@ -348,6 +348,14 @@ def test_labels_of_steps_in_lists() -> None:
     np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-6)
     for got, wanted in zip(results[0][2], results[1][2], strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-6)
+    steps = np.concatenate(model.predict(x, verbose=0)), np.concatenate(y)
+    loss, accuracy = model.evaluate(x, y, verbose=0)  # of the steps that there are
+    assert loss == pytest.approx(SparseCategoricalCrossentropy()(steps[1], steps[0]), rel=1e-6)
+    assert accuracy == pytest.approx(float((steps[0].argmax(axis=1) == steps[1]).mean()))
+    weights = np.linspace(0.5, 2, 6)
+    each = np.repeat(weights, lengths)
+    loss, accuracy = model.evaluate(x, y, sample_weight=weights, verbose=0)
+    assert loss == pytest.approx(SparseCategoricalCrossentropy()(steps[1], steps[0], each), rel=1e-6)
     with pytest.raises(ValueError, match=r"y\[1\] has 6 labels, expected 7, one for each step of x\[1\]"):
         model.fit(x, [y[0], y[1][:-1], *y[2:]], verbose=0)
 
@@ -384,19 +392,20 @@ def test_validation_split_takes_the_last_rows_unshuffled() -> None:
 
 def test_weights_of_rows_and_classes() -> None:
     """A weight of 2 is the row twice; metrics do not see weights, weighted metrics do; validation knows no class weights."""
-    x, y = data(20)
+    x, y = data(23)
     once, twice, classes = tutorial(), tutorial(), tutorial()
     for model in (once, twice, classes):
         model.set_weights(once.get_weights())
         model.compile("sgd", "binary_crossentropy", metrics=["accuracy"], weighted_metrics=["accuracy", "auc"])
     weights = np.where(y == 1, 2.0, 1.0)
-    double = np.concatenate([np.arange(20), np.flatnonzero(y == 1)])
+    double = np.concatenate([np.arange(23), np.flatnonzero(y == 1)])
     found = once.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)
     wanted = twice.evaluate(x[double], y[double], verbose=0, return_dict=True)
     assert found["weighted_accuracy"] == pytest.approx(wanted["accuracy"])
     assert found["auc"] == pytest.approx(wanted["auc"])
-    assert found["loss"] * 20 == pytest.approx(wanted["loss"] * len(double), rel=1e-6)
+    assert found["loss"] * 23 == pytest.approx(wanted["loss"] * len(double), rel=1e-6)
     assert found["accuracy"] == once.evaluate(x, y, verbose=0, return_dict=True)["accuracy"]
+    assert found["accuracy"] != found["weighted_accuracy"]
     by_row = once.fit(x, y, sample_weight=weights, shuffle=False, verbose=0, validation_data=(x, y))
     by_class = classes.fit(x, y, class_weight={1: 2.0}, shuffle=False, verbose=0, validation_data=(x, y))
     assert_same(by_class.history, by_row.history)

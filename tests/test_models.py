@@ -356,6 +356,8 @@ def test_labels_of_steps_in_lists() -> None:
     each = np.repeat(weights, lengths)
     loss, accuracy = model.evaluate(x, y, sample_weight=weights, verbose=0)
     assert loss == pytest.approx(SparseCategoricalCrossentropy()(steps[1], steps[0], each), rel=1e-6)
+    expected = model.evaluate(x, y, verbose=0)
+    assert model.train_on_batch(x, y) == pytest.approx(expected, rel=1e-6)
     with pytest.raises(ValueError, match=r"y\[1\] has 6 labels, expected 7, one for each step of x\[1\]"):
         model.fit(x, [y[0], y[1][:-1], *y[2:]], verbose=0)
 

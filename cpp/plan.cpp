@@ -7,7 +7,7 @@ namespace rnnext {
 namespace {
 
 // A processor in rough figures; only the order of the alternatives depends on them.
-constexpr double flops_per_second = 60e9;       // of one core in the tiles
+constexpr double flops_per_lane = 12.5e9;       // a second, of one core in the tiles
 constexpr double near_bytes = 700e3;            // what L2 keeps of the recurrent weights
 constexpr double near_bytes_per_second = 60e9;  // from L2
 constexpr double far_bytes_per_second = 15e9;   // from behind it
@@ -15,11 +15,12 @@ constexpr double barrier_seconds = 1.5e-6;
 constexpr double worth_a_thread = 1e6;          // operations
 
 double step_seconds(const Work& work, int row_groups, int unit_groups) {
-  const double rows = std::ceil(static_cast<double>(work.tokens) / static_cast<double>(std::max<index_t>(work.steps, 1)) / row_groups);
+  const double rows_alive = static_cast<double>(work.tokens) / static_cast<double>(std::max<index_t>(work.steps, 1));
+  const double rows = std::ceil(rows_alive / row_groups);
   const double units = static_cast<double>(work.units);
   const double weights = units * units * static_cast<double>(work.gates) / unit_groups;
   const double tile_rows = std::ceil(rows / 2) * 2;  // a lone row uses half of a tile
-  const double arithmetic = 2 * weights * tile_rows / flops_per_second;
+  const double arithmetic = 2 * weights * tile_rows / (flops_per_lane * work.lanes);
   const double bytes = 4 * weights;
   const double streaming = bytes / (bytes <= near_bytes ? near_bytes_per_second : far_bytes_per_second);
   const double waiting = unit_groups > 1 ? work.barriers * barrier_seconds * std::log2(2.0 * unit_groups) : 0.0;
@@ -27,6 +28,11 @@ double step_seconds(const Work& work, int row_groups, int unit_groups) {
 }
 
 }  // namespace
+
+index_t row_blocks(index_t rows, index_t units) {
+  const index_t least = std::clamp<index_t>(units / 8, 16, 64);
+  return std::clamp<index_t>(rows / least, 1, 16);
+}
 
 int threads_for(const Work& work, int available) {
   const double operations = 2.0 * static_cast<double>(work.tokens) * static_cast<double>(work.inputs + work.units) *
@@ -38,7 +44,7 @@ Plan make_plan(const Work& work, int threads) {
   Plan best{1, 1};
   double best_seconds = step_seconds(work, 1, 1);
   for (int unit_groups = 1; unit_groups <= threads; ++unit_groups) {
-    const int row_groups = static_cast<int>(std::min<index_t>(threads / unit_groups, std::max<index_t>(work.rows, 1)));
+    const int row_groups = static_cast<int>(std::min<index_t>(threads / unit_groups, std::max<index_t>(work.row_groups, 1)));
     const double seconds = step_seconds(work, row_groups, unit_groups);
     if (seconds < best_seconds) {
       best = {row_groups, unit_groups};

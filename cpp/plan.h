@@ -14,7 +14,13 @@ struct Work {
   index_t gates;
   bool backward;
   int barriers;         // a step needs when threads share rows
+  index_t row_groups;   // at most
+  int lanes;            // of a vector
 };
+
+// Blocks of rows whose gradients are summed apart, and the blocks' sums in order: the same for any number of threads, so that
+// the results are. A block has rows enough for its weights to be worth loading.
+index_t row_blocks(index_t rows, index_t units);
 
 // `row_groups` groups of `unit_groups` threads. A group owns rows and walks all their steps without waiting for the others; the
 // threads of a group share the hidden units and meet in every step.

@@ -48,7 +48,7 @@ struct Tape {
   std::vector<std::int32_t> row_of_token;  // [tokens], where in table_rows
   index_t state_stride;
   index_t record_stride;
-  Buffer h;      // [B + tokens, state_stride]
+  Buffer h;      // [states, state_stride], by the schedule's blocks of states
   Buffer c;      // the same
   Buffer rh;     // [tokens, state_stride], r ⊙ h_prev
   Buffer gates;  // [tokens, record_stride]
@@ -67,7 +67,7 @@ struct Backward {
   View<float, 2> dkernel;          // [I, G*H]
   View<float, 2> drecurrent;       // [H, G*H]
   View<float, 2> dbias;            // [1, G*H]; reset after: [2, G*H]; may be null
-  View<float, 2> dh0, dc0;         // [B, H]; dc0 for cells that have one
+  View<float, 2> dh0, dc0;         // [B, H]; dc0 for cells that have one; null if the schedule has trunks
 };
 
 // Returns the tape if it is wanted, else null.

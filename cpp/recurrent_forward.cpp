@@ -37,15 +37,13 @@ class ForwardPass {
   void project(index_t begin, index_t end, const RowSet& rows, Range panels, std::vector<const float*>& from,
                std::vector<float*>& to);
   void step(index_t t, const RowSet& rows, Range flat, Barrier& group);
+  void join(index_t t, const RowSet& rows, Range units, Barrier& group);
   void copy_outputs(index_t t, const RowSet& rows, Range units);
   void finish_rows(const RowSet& rows, int member, int members);
 
   index_t gates_row(index_t t, index_t row) const { return keep_tape_ ? s_.token(t, row) : t % block_ * s_.rows + row; }
-  // The state after t steps.
-  index_t state_row(index_t t, index_t row) const {
-    if (!keep_tape_) return t % 2 * s_.rows + row;
-    return t == 0 ? row : s_.rows + s_.token(t - 1, row);
-  }
+  // The state after t steps. Without a tape the two last ones take turns; a row's last is where it left it.
+  index_t state_row(index_t t, index_t row) const { return keep_tape_ ? s_.state(t, row) : t % 2 * s_.rows + row; }
   index_t rh_row(index_t t, index_t row) const { return keep_tape_ ? s_.token(t, row) : row; }
 
   const Forward& args_;
@@ -83,12 +81,21 @@ ForwardPass::ForwardPass(const Forward& args, Tape& tape, bool keep_tape)
       keep_tape_(keep_tape),
       layout_{tape.units, k_.lanes},
       flat_runs_((layout_.panels() + k_.flat_vectors - 1) / k_.flat_vectors),
-      work_{s_.tokens(), s_.steps, s_.rows, tape.inputs, tape.units, cell_.gates, keep_tape, cell_.has_rh ? 2 : 1},
+      work_{s_.tokens(),
+            s_.steps,
+            s_.rows,
+            tape.inputs,
+            tape.units,
+            cell_.gates,
+            keep_tape,
+            cell_.has_rh ? 2 : 1,
+            keep_tape || s_.trunks > 0 ? s_.blocks : s_.rows,
+            k_.lanes},
       threads_(threads_for(work_, num_threads())) {
   const index_t group_rows = s_.rows / make_plan(work_, threads_).row_groups;
   block_ = std::max<index_t>(1, block_steps(std::max<index_t>(group_rows, 1), tape.record_stride * 4));
   const index_t records = keep_tape ? s_.tokens() : block_ * s_.rows;
-  const index_t states = keep_tape ? s_.rows + s_.tokens() : 2 * s_.rows;
+  const index_t states = keep_tape ? s_.states.back() : 2 * s_.rows;
   tape.gates = Buffer(floats(records, tape.record_stride));
   tape.h = Buffer(floats(states, tape.state_stride));
   if (cell_.has_c) tape.c = Buffer(floats(states, tape.state_stride));
@@ -133,7 +140,8 @@ void ForwardPass::collect_table_rows() {
   tape_.row_of_token.resize(floats(s_.tokens(), 1));
   for (index_t t = 0; t < s_.steps; ++t) {
     for (index_t r = 0; r < s_.alive(t); ++r) {
-      const std::int32_t id = args_.input.ids(s_.order[static_cast<std::size_t>(r)], s_.input_position(r, t));
+      const index_t caller = s_.order[static_cast<std::size_t>(r)];
+      const std::int32_t id = caller < 0 ? s_.trunk_id : args_.input.ids(caller, s_.input_position(r, t));
       tape_.row_of_token[static_cast<std::size_t>(s_.token(t, r))] = id;
       if (place[static_cast<std::size_t>(id)] < 0) tape_.table_rows.push_back(id);
       place[static_cast<std::size_t>(id)] = 0;
@@ -209,7 +217,7 @@ void load_state(View<const float, 2> from, index_t row, float* to, index_t units
 void ForwardPass::load_states(const Member& member) {
   const Range rows = share(s_.rows, member.id, member.size);
   for (index_t r = rows.begin; r < rows.end; ++r) {
-    const index_t caller = s_.order[static_cast<std::size_t>(r)];
+    const index_t caller = s_.order[static_cast<std::size_t>(r)];  // of a trunk -1: with trunks there is no initial state
     load_state(args_.h0, caller, tape_.h.data() + r * tape_.state_stride, tape_.units);
     if (cell_.has_c) load_state(args_.c0, caller, tape_.c.data() + r * tape_.state_stride, tape_.units);
   }
@@ -225,6 +233,7 @@ void ForwardPass::walk(const Member& member, const Plan& plan) {
   Barrier& barrier = groups_[static_cast<std::size_t>(group)];
   const auto id = static_cast<std::size_t>(member.id);
   for (index_t t = 0; t < s_.steps; ++t) {
+    join(t, rows, units, barrier);
     if (t % block_ == 0) project(t, std::min(t + block_, s_.steps), rows, panels, from_[id], to_[id]);
     step(t, rows, panels, barrier);
     if (args_.y) copy_outputs(t, rows, units);
@@ -325,6 +334,22 @@ void ForwardPass::step(index_t t, const RowSet& rows, Range panels, Barrier& gro
   }
 }
 
+// Rows that join start from the state of their trunk.
+void ForwardPass::join(index_t t, const RowSet& rows, Range units, Barrier& group) {
+  const index_t before = rows.alive(s_.joining(t));
+  const index_t after = rows.alive(s_.alive(t));
+  if (before >= after) return;
+  const auto copy = [&](const Buffer& states, index_t row) {
+    const float* from = states.data() + state_row(t, rows.first) * tape_.state_stride;
+    std::copy(from + units.begin, from + units.end, states.data() + state_row(t, row) * tape_.state_stride + units.begin);
+  };
+  for (index_t i = before; i < after; ++i) {
+    copy(tape_.h, rows.row(i));
+    if (cell_.has_c) copy(tape_.c, rows.row(i));
+  }
+  group.wait();
+}
+
 void ForwardPass::copy_outputs(index_t t, const RowSet& rows, Range units) {
   const index_t alive = rows.alive(s_.alive(t));
   for (index_t i = 0; i < alive; ++i) {
@@ -342,16 +367,17 @@ void ForwardPass::finish_rows(const RowSet& rows, int member, int members) {
   for (index_t i = mine.begin; i < mine.end; ++i) {
     const index_t row = rows.row(i);
     const index_t caller = s_.order[static_cast<std::size_t>(row)];
-    const index_t length = s_.lengths[static_cast<std::size_t>(row)];
-    const float* h = tape_.h.data() + state_row(length, row) * tape_.state_stride;
+    if (caller < 0) continue;
+    const index_t last = s_.last_step(row);
+    const float* h = tape_.h.data() + state_row(last, row) * tape_.state_stride;
     std::copy_n(h, units, &args_.h_T(caller, index_t{0}));
     if (cell_.has_c) {
-      std::copy_n(tape_.c.data() + state_row(length, row) * tape_.state_stride, units, &args_.c_T(caller, index_t{0}));
+      std::copy_n(tape_.c.data() + state_row(last, row) * tape_.state_stride, units, &args_.c_T(caller, index_t{0}));
     }
     if (!args_.y) continue;
     const index_t first = s_.first_output(row);
     for (index_t t = 0; t < first; ++t) std::fill_n(&args_.y(caller, t, index_t{0}), units, 0.0f);
-    for (index_t t = first + length; t < s_.positions; ++t) std::copy_n(h, units, &args_.y(caller, t, index_t{0}));
+    for (index_t t = first + last; t < s_.positions; ++t) std::copy_n(h, units, &args_.y(caller, t, index_t{0}));
   }
 }
 

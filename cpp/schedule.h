@@ -1,8 +1,13 @@
-// Which row reads which token at which step: lengths, starts and direction turned into dense steps. Knows positions; does not
-// know what is computed at them.
+// Which row reads which token at which step: lengths, starts and direction turned into steps. Knows positions; does not know what
+// is computed at them.
 //
-// Rows are sorted by falling length, so that the rows alive at step t are the first alive(t). Tokens are numbered by step, then
-// by sorted row: token(t, row) = offset[t] + row.
+// Rows are sorted so that those alive at a step are the first alive(t): by falling length, as a row leaves after its last token.
+// Tokens are numbered by step, then by sorted row: token(t, row) = offset[t] + row. States are kept in blocks, block t being those
+// before step t, with room for all rows alive before or after it.
+//
+// Where rows begin with the same tokens and states (left padding that nobody masked), their common way is walked once: the first
+// rows of the order are then trunks, and a row joins at its first own token with the state of a trunk. Rows are sorted by when they
+// join.
 #pragma once
 
 #include <vector>
@@ -13,18 +18,27 @@ namespace rnnext {
 
 struct Schedule {
   index_t steps = 0;             // of the longest row
-  index_t rows = 0;              // B
+  index_t rows = 0;              // B, and the trunks
   index_t positions = 0;         // T
   bool reverse = false;
-  std::vector<index_t> order;    // [B], sorted row -> caller's row
-  std::vector<index_t> starts;   // [B], by sorted row
-  std::vector<index_t> lengths;  // [B], by sorted row
+  index_t blocks = 1;            // of rows, for whoever shares them out: see row_set
+  index_t trunks = 0;            // none, or one for each block
+  std::int32_t trunk_id = 0;     // the token that all steps of a trunk read
+  std::vector<index_t> order;    // [rows], sorted row -> caller's row, -1 for a trunk
+  std::vector<index_t> starts;   // [rows], by sorted row
+  std::vector<index_t> lengths;  // [rows], by sorted row
   std::vector<index_t> offset;   // [steps + 1], tokens before a step
+  std::vector<index_t> states;   // [steps + 2], where a block of states begins
 
   index_t tokens() const { return offset.back(); }
   index_t alive(index_t t) const { return offset[static_cast<std::size_t>(t) + 1] - offset[static_cast<std::size_t>(t)]; }
   index_t token(index_t t, index_t row) const { return offset[static_cast<std::size_t>(t)] + row; }
-  bool dense() const { return rows == 0 || lengths.back() == steps; }
+  index_t state(index_t t, index_t row) const { return states[static_cast<std::size_t>(t)] + row; }
+  // The first row that joins at step t, of those up to alive(t).
+  index_t joining(index_t t) const { return trunks > 0 && t > 0 ? alive(t - 1) : alive(t); }
+  // After how many steps a row's state is its last.
+  index_t last_step(index_t row) const { return trunks > 0 ? steps : lengths[static_cast<std::size_t>(row)]; }
+  bool dense() const { return trunks == 0 && (rows == 0 || lengths.back() == steps); }
   bool whole() const { return tokens() == rows * positions; }
 
   // Positions in the caller's arrays.
@@ -39,10 +53,15 @@ struct Schedule {
 };
 
 // starts and lengths are [B], or null for rows that fill all positions.
-Schedule make_schedule(index_t rows, index_t positions, const index_t* starts, const index_t* lengths, bool reverse);
+Schedule make_schedule(index_t rows, index_t positions, const index_t* starts, const index_t* lengths, bool reverse,
+                       index_t blocks);
 
-// The rows of one group of threads out of `groups`. Rows of equal length are dealt in blocks, others one by one, so that every
-// group has its share of the rows alive at any step.
+// For rows of ids [rows, positions] that fill all positions and start from the same state: a schedule with trunks if rows have
+// enough in common for it to pay, else one without.
+Schedule make_trunk_schedule(index_t rows, index_t positions, const std::int32_t* ids, bool reverse, index_t blocks);
+
+// The rows of one group out of `groups`. Rows of equal length are dealt in blocks, others one by one, so that every group has its
+// share of the rows alive at any step, and its trunk first.
 struct RowSet {
   index_t first, step, count;  // count: of all rows
 
@@ -53,6 +72,6 @@ struct RowSet {
     return n < count ? n : count;
   }
 };
-RowSet row_set(const Schedule& schedule, int group, int groups);
+RowSet row_set(const Schedule& schedule, index_t group, index_t groups);
 
 }  // namespace rnnext

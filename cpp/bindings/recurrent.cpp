@@ -1,4 +1,5 @@
 // recurrent_forward, recurrent_backward and the tape between them: arguments are checked, results allocated, the GIL released.
+#include "../plan.h"
 #include "../recurrent.h"
 
 #include <algorithm>
@@ -174,7 +175,12 @@ py::tuple forward(const std::string& cell_name, const py::object& x_in, const py
   std::unique_ptr<Tape> tape;
   {
     const py::gil_scoped_release unlocked;
-    tape = recurrent_forward(args, make_schedule(rows, positions, starts.data(), lengths.data(), reverse), keep_tape);
+    const index_t blocks = row_blocks(rows, units);
+    // All rows in full, from no state, with nothing to return on the way: those that begin alike may go together.
+    const bool together = input.views.ids && !starts.data() && !lengths.data() && !h0_view && !c0_view && !return_sequences;
+    Schedule schedule = together ? make_trunk_schedule(rows, positions, input.views.ids.data, reverse, blocks)
+                                 : make_schedule(rows, positions, starts.data(), lengths.data(), reverse, blocks);
+    tape = recurrent_forward(args, std::move(schedule), keep_tape);
   }
   py::object tape_object = py::none();
   if (tape) {
@@ -190,7 +196,7 @@ py::tuple backward(const PyTape& py_tape, const py::object& dy_in, const py::obj
   const Tape& tape = *py_tape.tape;
   const CellTraits& cell = traits(tape.cell);
   const Schedule& schedule = tape.schedule;
-  const index_t rows = schedule.rows;
+  const index_t rows = schedule.rows - schedule.trunks;
   const index_t units = tape.units;
   const index_t width = cell.gates * units;
 
@@ -217,9 +223,9 @@ py::tuple backward(const PyTape& py_tape, const py::object& dy_in, const py::obj
   if (!cell.has_c && !dc_T_in.is_none()) throw py::value_error(who + ": dc_T was given, but a GRU has no cell state");
   const View<const float, 2> dc_T_view = optional_state(who, "dc_T", dc_T_in, rows, units, dc_T);
 
-  py::object dx = py::none(), dbias = py::none(), dc0 = py::none();
+  py::object dx = py::none(), dbias = py::none(), dh0 = py::none(), dc0 = py::none();
   View<float, 3> dx_view{};
-  View<float, 2> dtable_view{}, dbias_view{}, dc0_view{};
+  View<float, 2> dtable_view{}, dbias_view{}, dh0_view{}, dc0_view{};
   if (need_dx && !py_tape.input.views.x) {
     const auto count = static_cast<index_t>(tape.table_rows.size());
     py::array_t<index_t> table_rows(count);
@@ -234,13 +240,17 @@ py::tuple backward(const PyTape& py_tape, const py::object& dy_in, const py::obj
   }
   auto [dkernel, dkernel_view] = new_array<2>({tape.inputs, width});
   auto [drecurrent, drecurrent_view] = new_array<2>({units, width});
-  auto [dh0, dh0_view] = new_array<2>({rows, units});
   if (tape.has_bias) {
     auto [array, array_view] = new_array<2>({cell.has_recurrent_bias ? 2 : 1, width});
     dbias = py_tape.bias_is_row ? py::object(array.attr("reshape")(-1)) : py::object(array);
     dbias_view = array_view;
   }
-  if (cell.has_c) {
+  if (schedule.trunks == 0) {
+    auto [array, array_view] = new_array<2>({rows, units});
+    dh0 = array;
+    dh0_view = array_view;
+  }
+  if (cell.has_c && schedule.trunks == 0) {
     auto [array, array_view] = new_array<2>({rows, units});
     dc0 = array;
     dc0_view = array_view;

@@ -45,11 +45,12 @@ def recurrent_backward(
     dc_T: _F32 | None = None,  # [B, H]; LSTM only
     *,
     need_dx: bool = True,
-) -> tuple[_F32 | tuple[_I64, _F32] | None, _F32, _F32, _F32 | None, _F32, _F32 | None]:
+) -> tuple[_F32 | tuple[_I64, _F32] | None, _F32, _F32, _F32 | None, _F32 | None, _F32 | None]:
     """Gradients (dx, dkernel, drecurrent_kernel, dbias, dh0, dc0) for the weights of the forward call.
 
     Where x was (ids, table), dx is (rows, values): the table's rows that were used, ascending, and their gradients. dx is None
-    without need_dx, dbias without a bias, dc0 for a GRU.
+    without need_dx, dbias without a bias, dc0 for a GRU; dh0 and dc0 also where there were ids, no initial state, and rows that
+    began alike, whose common way was walked once.
     """
 
 def sum_rows(ids: _I32, d: _F32, table_rows: int) -> tuple[_I64, _F32]:

@@ -1,0 +1,133 @@
+#include "weight_gradients.h"
+
+#include <algorithm>
+
+#include "dispatch.h"
+
+namespace rnnext {
+namespace {
+
+std::size_t floats(index_t rows, index_t stride) { return static_cast<std::size_t>(rows * stride); }
+
+void clear_part(const Buffer& buffer, int part, int parts) {
+  const Range mine = share(static_cast<std::ptrdiff_t>(buffer.size()), part, parts);
+  std::fill(buffer.data() + mine.begin, buffer.data() + mine.end, 0.0f);
+}
+
+void add_part(const Buffer& from, const Buffer& to, int part, int parts) {
+  const Range mine = share(static_cast<std::ptrdiff_t>(to.size()), part, parts);
+  for (index_t i = mine.begin; i < mine.end; ++i) to.data()[i] += from.data()[i];
+}
+
+}  // namespace
+
+WeightGradients::WeightGradients(const Tape& tape, const KernelTable& kernels)
+    : k_(kernels), cell_(traits(tape.cell)), layout_{tape.units, kernels.lanes}, d_stride_(d_stride(cell_, kernels.lanes)) {
+  const auto weight = [&](const Operand& op, index_t rows) {
+    weights_[count_++] = {op, rows, Buffer(floats(layout_.packed_floats(op, rows), 1))};
+  };
+  weight(cell_.input, tape.inputs);
+  for (int i = 0; i < cell_.recurrent_count; ++i) weight(cell_.recurrent[static_cast<std::size_t>(i)], tape.units);
+  bias_ = Buffer(floats(layout_.panels(), cell_.record_slots * k_.lanes));
+  if (tape.from_table()) {
+    table_count_ = static_cast<index_t>(tape.table_rows.size());
+    table_panel_ = (table_count_ + 1) * d_stride_;
+    table_ = Buffer(floats(layout_.panels(), table_panel_) + 64);
+  }
+}
+
+void WeightGradients::clear(int part, int parts) {
+  for (std::size_t w = 0; w < count_; ++w) clear_part(weights_[w].packed, part, parts);
+  clear_part(bias_, part, parts);
+  clear_part(table_, part, parts);
+}
+
+void WeightGradients::add(const GateGradients& d, index_t first, int part, int parts) {
+  const bool from_table = table_.size() > 0;
+  const std::array<const float* const*, 3> from{sources.x.data() + first, sources.h.data() + first, sources.rh.data() + first};
+  outer(d, from.data(), from_table ? 1 : 0, count_, part, parts);
+  const Range panels = share(layout_.panels(), part, parts);
+  for (index_t p = panels.begin; p < panels.end; ++p) {
+    const float* rows = d.d + p * d.panel;
+    k_.column_sums({.d = rows,
+                    .d_stride = d_stride_,
+                    .k = d.tokens,
+                    .width = cell_.record_slots * layout_.width(p),
+                    .sums = bias_.data() + p * cell_.record_slots * k_.lanes});
+    if (!from_table) continue;
+    k_.row_sums({.d = rows,
+                 .stride = d_stride_,
+                 .k = d.tokens,
+                 .index = sources.row_of_token.data() + first,
+                 .width = cell_.input.slots * layout_.width(p),
+                 .sums = table_.data() + p * table_panel_});
+  }
+}
+
+void WeightGradients::add(const WeightGradients& other, int part, int parts) {
+  for (std::size_t w = 0; w < count_; ++w) add_part(other.weights_[w].packed, weights_[w].packed, part, parts);
+  add_part(other.bias_, bias_, part, parts);
+  add_part(other.table_, table_, part, parts);
+}
+
+void WeightGradients::add_table(const float* const* table_rows, int part, int parts) {
+  outer({table_.data(), table_count_, table_panel_}, &table_rows, 0, 1, part, parts);
+}
+
+// sources[w][token] times the token's gradients, for the weights [first, last).
+void WeightGradients::outer(const GateGradients& d, const float* const* const* from, std::size_t first, std::size_t last, int part,
+                            int parts) {
+  constexpr index_t tile = 12;  // rows of a gradient that stay together
+  index_t total = 0;
+  for (std::size_t w = first; w < last; ++w) total += weights_[w].rows * weights_[w].op.slots * layout_.units;
+  const Range mine = share(total, part, parts);
+  index_t done = 0;
+  for (std::size_t w = first; w < last; ++w) {
+    const Weight& weight = weights_[w];
+    for (index_t p = 0; p < layout_.panels(); ++p) {
+      const index_t width = weight.op.slots * layout_.width(p);
+      const auto row_at = [&](index_t position) {
+        const index_t row = std::clamp<index_t>((position - done) / width, 0, weight.rows);
+        return row == weight.rows ? row : row / tile * tile;
+      };
+      const index_t begin = row_at(mine.begin);
+      const index_t end = row_at(mine.end);
+      done += weight.rows * width;
+      if (begin >= end) continue;
+      k_.outer_product({.a = from[w],
+                        .d = d.d + p * d.panel + weight.op.first_slot * layout_.width(p),
+                        .d_stride = d_stride_,
+                        .k = d.tokens,
+                        .m_begin = begin,
+                        .m_end = end,
+                        .width = width,
+                        .c = weight.packed.data() + layout_.panel_offset(weight.op, p, weight.rows)});
+    }
+  }
+}
+
+void WeightGradients::store(const BlockSigns& signs, View<float, 2> dkernel, View<float, 2> drecurrent, int part,
+                            int parts) const {
+  for (std::size_t w = 0; w < count_; ++w) {
+    const Range rows = share(weights_[w].rows, part, parts);
+    unpack_gates(weights_[w].packed.data(), weights_[w].op, signs, layout_, rows.begin, rows.end, w == 0 ? dkernel : drecurrent);
+  }
+}
+
+void WeightGradients::store_bias(const BlockSigns& signs, View<float, 2> dbias) const {
+  const auto store = [&](const Operand& op, index_t row) {
+    for (index_t u = 0; u < layout_.units; ++u) {
+      const index_t panel = u / k_.lanes;
+      const float* sums = bias_.data() + panel * cell_.record_slots * k_.lanes;
+      for (int slot = 0; slot < op.slots; ++slot) {
+        const auto block = static_cast<std::size_t>(op.blocks[static_cast<std::size_t>(slot)]);
+        dbias(row, static_cast<index_t>(block) * layout_.units + u) =
+            signs.of[block] * sums[(op.first_slot + slot) * layout_.width(panel) + u % k_.lanes];
+      }
+    }
+  };
+  store(cell_.input, 0);
+  if (cell_.has_recurrent_bias) store(cell_.recurrent[0], 1);
+}
+
+}  // namespace rnnext

@@ -1,0 +1,70 @@
+// The sums over tokens of one block of rows: gradients of weights, biases and a table's rows. Knows which rows are multiplied with
+// which gates' gradients; does not know when, or what a gate is.
+//
+// Outputs may be split over threads, the sum over tokens never is: it runs in the order of the steps, last first.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "buffer.h"
+#include "parallel.h"
+#include "recurrent.h"
+
+namespace rnnext {
+
+// Gradients of the gates' pre-activations, [panel][token][slot][lane].
+struct GateGradients {
+  float* d;
+  index_t tokens;
+  index_t panel;  // floats from panel to panel
+
+  const float* row(index_t token, index_t stride) const { return d + token * stride; }
+};
+
+class WeightGradients {
+ public:
+  WeightGradients(const Tape& tape, const KernelTable& kernels);
+
+  static index_t d_stride(const CellTraits& cell, int lanes) { return (cell.record_slots * lanes + 15) / 16 * 16; }
+
+  // Where the block's tokens come from, in the order of the gradients to come.
+  struct Sources {
+    std::vector<const float*> x, h, rh;       // [tokens]; x without a table
+    std::vector<std::int32_t> row_of_token;  // [tokens], with a table
+  };
+  Sources sources;
+
+  void clear(int part, int parts);
+  // Adds the tokens [first, first + d.tokens) of the sources; this is part `part` of the outputs.
+  void add(const GateGradients& d, index_t first, int part, int parts);
+  // This share of other's sums to these.
+  void add(const WeightGradients& other, int part, int parts);
+  // With a table: the input's weights from its rows' sums, once they are complete.
+  void add_table(const float* const* table_rows, int part, int parts);
+
+  GateGradients table_rows() const { return {table_.data(), table_count_, table_panel_}; }
+  void store(const BlockSigns& signs, View<float, 2> dkernel, View<float, 2> drecurrent, int part, int parts) const;
+  void store_bias(const BlockSigns& signs, View<float, 2> dbias) const;
+
+ private:
+  struct Weight {
+    Operand op;
+    index_t rows;  // M
+    Buffer packed;
+  };
+  void outer(const GateGradients& d, const float* const* const* sources, std::size_t first, std::size_t last, int part, int parts);
+
+  const KernelTable& k_;
+  const CellTraits& cell_;
+  const PanelLayout layout_;
+  const index_t d_stride_;
+  std::array<Weight, 3> weights_;
+  std::size_t count_ = 0;
+  Buffer bias_;   // [panel][slot][lane]
+  Buffer table_;  // with a table: sums of its different rows, as GateGradients
+  index_t table_count_ = 0;
+  index_t table_panel_ = 0;
+};
+
+}  // namespace rnnext

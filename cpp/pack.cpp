@@ -12,6 +12,10 @@ BlockSigns block_signs(const CellTraits& cell, bool update_gate_writes) {
 
 namespace {
 
+// Rows of a weight that are visited together: enough for whole cache lines on both sides, few enough for their pages to stay
+// translated.
+constexpr index_t near_rows = 8;
+
 struct Block {
   index_t column;  // of Keras's kernel
   float sign;
@@ -27,32 +31,38 @@ Block block(const Operand& op, const BlockSigns& signs, index_t units, int slot)
 void pack_gates(View<const float, 2> w, const Operand& op, const BlockSigns& signs, const PanelLayout& layout, index_t begin,
                 index_t end, float* packed) {
   const index_t rows = w.shape[0];
-  for (index_t p = begin; p < end; ++p) {
-    const index_t width = layout.width(p);
-    const index_t row_floats = layout.row_floats(op, p);
-    float* panel = packed + layout.panel_offset(op, p, rows);
-    for (index_t k = 0; k < rows; ++k, panel += row_floats) {
-      for (int slot = 0; slot < op.slots; ++slot) {
-        const auto [column, sign] = block(op, signs, layout.units, slot);
-        const float* from = &w(k, column + p * layout.lanes);
-        for (index_t l = 0; l < width; ++l) panel[slot * width + l] = sign * from[l];
+  for (index_t first = 0; first < rows; first += near_rows) {
+    const index_t last = std::min(first + near_rows, rows);
+    for (index_t p = begin; p < end; ++p) {
+      const index_t width = layout.width(p);
+      const index_t row_floats = layout.row_floats(op, p);
+      for (index_t k = first; k < last; ++k) {
+        float* to = packed + layout.panel_offset(op, p, rows) + k * row_floats;
+        for (int slot = 0; slot < op.slots; ++slot) {
+          const auto [column, sign] = block(op, signs, layout.units, slot);
+          const float* from = &w(k, column + p * layout.lanes);
+          for (index_t l = 0; l < width; ++l) to[slot * width + l] = sign * from[l];
+        }
+        std::fill(to + op.slots * width, to + row_floats, 0.0f);
       }
-      std::fill(panel + op.slots * width, panel + row_floats, 0.0f);
     }
   }
 }
 
 void unpack_gates(const float* packed, const Operand& op, const BlockSigns& signs, const PanelLayout& layout, index_t begin,
                   index_t end, View<float, 2> dw) {
-  for (index_t p = 0; p < layout.panels(); ++p) {
-    const index_t width = layout.width(p);
-    const index_t row_floats = layout.row_floats(op, p);
-    const float* panel = packed + layout.panel_offset(op, p, dw.shape[0]);
-    for (index_t k = begin; k < end; ++k) {
-      for (int slot = 0; slot < op.slots; ++slot) {
-        const auto [column, sign] = block(op, signs, layout.units, slot);
-        float* to = &dw(k, column + p * layout.lanes);
-        for (index_t l = 0; l < width; ++l) to[l] = sign * panel[k * row_floats + slot * width + l];
+  for (index_t first = begin; first < end; first += near_rows) {
+    const index_t last = std::min(first + near_rows, end);
+    for (index_t p = 0; p < layout.panels(); ++p) {
+      const index_t width = layout.width(p);
+      const index_t row_floats = layout.row_floats(op, p);
+      for (index_t k = first; k < last; ++k) {
+        const float* from = packed + layout.panel_offset(op, p, dw.shape[0]) + k * row_floats;
+        for (int slot = 0; slot < op.slots; ++slot) {
+          const auto [column, sign] = block(op, signs, layout.units, slot);
+          float* to = &dw(k, column + p * layout.lanes);
+          for (index_t l = 0; l < width; ++l) to[l] = sign * from[slot * width + l];
+        }
       }
     }
   }

@@ -68,6 +68,8 @@ def run(options: argparse.Namespace) -> None:
     for name in options.what:
         if name not in SUITES:
             raise ValueError(f"bench: no suite {name!r}, expected some of {', '.join(SUITES)}, or compare")
+    if options.data is not None and not options.data.exists():
+        raise ValueError(f"bench: {options.data}: no such file or folder")
     from rnnext import get_num_threads
     from rnnext.bench import harness, suites
 
@@ -85,15 +87,13 @@ def run(options: argparse.Namespace) -> None:
     facts = harness.machine(settings.threads)
     print(report.headline(facts))
     rows: list[harness.Row] = []
-    try:
-        for name in dict.fromkeys(options.what):
-            print(f"\n{name}: {SUITES[name]}")
-            for row in suites.run(name, settings):
-                rows.append(row)
-                print(report.line(row), flush=True)
-    finally:  # what an interrupted run has measured is kept
-        if options.json is not None and rows:
-            harness.write_json(options.json, facts, rows)
+    for name in dict.fromkeys(options.what):
+        print(f"\n{name}: {SUITES[name]}")
+        for row in suites.run(name, settings):
+            rows.append(row)
+            print(report.line(row), flush=True)
+            if options.json is not None:  # now: what a run has measured before it is interrupted is kept
+                harness.write_json(options.json, facts, rows)
     if options.plot is not None:
         for path in report.plot(options.plot, facts, rows):
             print(f"drawn: {path}")

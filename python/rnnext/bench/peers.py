@@ -9,8 +9,9 @@ only if they are started afterwards, as a thread begins with its parent's state:
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -194,9 +195,23 @@ def torch_forward(cell: str, weights: Sequence[_Array], x: _Array, *, threads: i
 # ---------------------------------------------------------------- Keras on TensorFlow
 
 
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Without what TensorFlow's libraries have to say while they are loaded, which no setting stops."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def _keras_tutorial(cell: str, sizes: Sequence[int], threads: int) -> Any:
     os.environ.update(KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL="3")
-    import tensorflow
+    with _silent():
+        import tensorflow
 
     tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
     tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
@@ -327,16 +342,42 @@ def onnxruntime_forward(cell: str, weights: Sequence[_Array], x: _Array, *, thre
 
 
 def openvino_predict(
-    cell: str, sizes: Sequence[int], weights: Sequence[_Array], x: npt.NDArray[np.int32], batch: int, *, threads: int
+    cell: str,
+    sizes: Sequence[int],
+    weights: Sequence[_Array],
+    x: npt.NDArray[np.int32],
+    batch: int,
+    *,
+    threads: int,
+    streams: bool,
 ) -> _Call:
-    """Probabilities of all rows of x, `batch` at a time."""
+    """Probabilities of all rows of x, `batch` at a time; with `streams` as many batches at once as there are threads."""
     import openvino
 
     core = openvino.Core()
     model = core.read_model(_onnx_model(cell, weights))
+    if len(x) % batch == 0:
+        model.reshape([batch, x.shape[1]])  # fixed sizes are a tenth faster
     # By itself it would compute in bfloat16 where the processor can.
-    options = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    request = core.compile_model(model, "CPU", options).create_infer_request()
-    return lambda: np.concatenate(
-        [request.infer({"input": x[begin : begin + batch]})["output"] for begin in range(0, len(x), batch)]
-    )
+    options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+    hint = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": threads} if streams else {"PERFORMANCE_HINT": "LATENCY"}
+    compiled = core.compile_model(model, "CPU", options | hint)
+    starts = range(0, len(x), batch)
+    if not streams:
+        request = compiled.create_infer_request()
+        return lambda: np.concatenate([request.infer({"input": x[begin : begin + batch]})["output"] for begin in starts])
+    y = np.empty((len(x), 1), np.float32)
+    queue = openvino.AsyncInferQueue(compiled, threads)
+
+    def keep(request: Any, begin: int) -> None:
+        y[begin : begin + batch] = request.get_output_tensor().data
+
+    queue.set_callback(keep)
+
+    def run() -> object:
+        for begin in starts:
+            queue.start_async({"input": x[begin : begin + batch]}, begin)
+        queue.wait_all()
+        return y
+
+    return run

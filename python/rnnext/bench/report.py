@@ -102,7 +102,7 @@ def plot(folder: Path, machine: Mapping[str, Any], rows: Sequence[Row]) -> list[
 def _bars(path: Path, title: str, rows: Sequence[Row]) -> Path:
     """Each other's median over ours (rates: ours over theirs), on a logarithmic scale; ours is the line at 1."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     names = list(dict.fromkeys(name for row in rows for name in list(row.values)[1:]))
     figure = Figure(figsize=(9, 1.5 + len(rows) * (0.2 + 0.2 * len(names))), layout="constrained")
@@ -122,11 +122,13 @@ def _bars(path: Path, title: str, rows: Sequence[Row]) -> Path:
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
-    axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
-    axes.margins(x=0.3)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    ratios = [row.times_better(value) for row in rows for value in list(row.values.values())[1:]]
+    axes.set_xlim(min(0.8, 0.8 * min(ratios)), 3 * max(1.0, *ratios))  # room for the labels
     axes.set_xlabel("how many times better rnnext's median is")
     axes.set_title(title, fontsize=9)
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside lower center", ncols=len(names), fontsize=8)
     figure.savefig(path, dpi=150)
     return path
 

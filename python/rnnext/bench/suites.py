@@ -327,13 +327,18 @@ def _predicting(settings: Settings, cell: str, x: Any, batch: int) -> dict[str, 
         "rnnext": Task(ours.predict, settings.threads, arguments),
         "torch-ftz": Task(peers.torch_predict, settings.threads, arguments | {"flush": True}),
         "onnxruntime": Task(peers.onnxruntime_predict, settings.threads, arguments),
-        "openvino": Task(peers.openvino_predict, settings.threads, arguments),
+        "openvino": Task(peers.openvino_predict, settings.threads, arguments | {"streams": False}),
     }
+    if len(x) > batch:
+        tasks["openvino streams"] = Task(peers.openvino_predict, settings.threads, arguments | {"streams": True})
     return settings.chosen(cell, tasks)
 
 
 def infer(settings: Settings) -> Iterator[Row]:
-    """Sequences a second of the tutorial's model through predict, on rows padded as in its training."""
+    """Sequences a second of the tutorial's model through predict, on rows padded as in its training.
+
+    OpenVINO twice: one batch at a time on all threads as everyone else, and its own way of several batches at once.
+    """
     part = next(_of(settings).batches(1, settings.sequences))
     x = part.padded(settings.steps)
     with Pool() as pool:

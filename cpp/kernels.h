@@ -56,7 +56,8 @@ struct ColumnSums {
   float* sums;  // [width rounded up to whole vectors]
 };
 
-// sums[index[j]] += D[j, :], in ascending j: the gradient of rows that were used several times.
+// sums[index[j]] += D[j, :], in ascending j: the gradient of rows that were used several times. ~i in place of i: the first of
+// row i, whose sum starts here.
 struct RowSums {
   const float* d;  // [k, stride]
   index_t stride;  // of d and of sums

@@ -263,7 +263,12 @@ inline void column_sums(const ColumnSums& p) {
 inline void row_sums(const RowSums& p) {
   for (index_t k = 0; k < p.k; ++k) {
     const float* from = p.d + k * p.stride;
-    float* to = p.sums + p.index[k] * p.stride;
-    for (index_t j = 0; j < p.width; j += V::lanes) (V::load(to + j) + V::load(from + j)).store(to + j);
+    if (const index_t row = p.index[k]; row < 0) {
+      float* to = p.sums + ~row * p.stride;
+      for (index_t j = 0; j < p.width; j += V::lanes) V::load(from + j).store(to + j);
+    } else {
+      float* to = p.sums + row * p.stride;
+      for (index_t j = 0; j < p.width; j += V::lanes) (V::load(to + j) + V::load(from + j)).store(to + j);
+    }
   }
 }

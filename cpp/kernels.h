@@ -56,7 +56,8 @@ struct ColumnSums {
   float* sums;  // [width rounded up to whole vectors]
 };
 
-// sums[index[j]] += D[j, :], in ascending j: the gradient of rows that were used several times.
+// sums[index[j]] += D[j, :], in ascending j: the gradient of rows that were used several times. ~i in place of i: the first of
+// row i, whose sum starts here.
 struct RowSums {
   const float* d;  // [k, stride]
   index_t stride;  // of d and of sums
@@ -139,7 +140,8 @@ struct CellStep {
   index_t h_prev_stride;
   const float* c_prev;  // [rows, H], LSTM
   index_t c_prev_stride;
-  float* gates;  // [rows, record]; forward: holds the input's part on entry, the activated gates on exit
+  const float* const* input;  // forward: rows addresses of records with the input's part of the gates; they may be `gates`
+  float* gates;               // [rows, record], activated
   index_t gates_stride;
   float* h;  // [rows, H]
   index_t h_stride;

@@ -231,7 +231,17 @@ void BackwardPass::clear_padding(const Member& member) {
 }
 
 void BackwardPass::walk(Block& block, const Walker& walker) {
-  if (walker.part == 0) collect_sources(block);
+  if (walker.part == 0) {
+    collect_sources(block);
+    if (tape_.from_table()) {
+      block.sums->find_first_uses([&](auto&& range) {
+        for (std::size_t i = block.segment_ends.size(); i-- > 0;) {
+          const Segment s = segment(block, i, walker.group);
+          range(s.first_token, s.first_token + s.d.tokens);
+        }
+      });
+    }
+  }
   block.sums->clear(walker.part, walker.parts);
   walker.barrier.wait();
   for (std::size_t i = block.segment_ends.size(); i-- > 0;) {

@@ -36,7 +36,7 @@ class ForwardPass {
   void project_table(const Member& member);
   void project(index_t begin, index_t end, const RowSet& rows, Range panels, std::vector<const float*>& from,
                std::vector<float*>& to);
-  void step(index_t t, const RowSet& rows, Range flat, Barrier& group);
+  void step(index_t t, const RowSet& rows, Range panels, const float* const* input, Barrier& group);
   void join(index_t t, const RowSet& rows, Range units, Barrier& group);
   void copy_outputs(index_t t, const RowSet& rows, Range units);
   void finish_rows(const RowSet& rows, int member, int members);
@@ -231,11 +231,17 @@ void ForwardPass::walk(const Member& member, const Plan& plan) {
   const Range panels{flat.begin * k_.flat_vectors, std::min<index_t>(flat.end * k_.flat_vectors, layout_.panels())};
   const Range units{panels.begin * k_.lanes, std::min<index_t>(panels.end * k_.lanes, tape_.units)};
   Barrier& barrier = groups_[static_cast<std::size_t>(group)];
-  const auto id = static_cast<std::size_t>(member.id);
+  auto& from = from_[static_cast<std::size_t>(member.id)];
+  auto& to = to_[static_cast<std::size_t>(member.id)];
+  const float* const* input = nullptr;
   for (index_t t = 0; t < s_.steps; ++t) {
     join(t, rows, units, barrier);
-    if (t % block_ == 0) project(t, std::min(t + block_, s_.steps), rows, panels, from_[id], to_[id]);
-    step(t, rows, panels, barrier);
+    if (t % block_ == 0) {
+      project(t, std::min(t + block_, s_.steps), rows, panels, from, to);
+      input = tape_.from_table() ? from.data() : to.data();
+    }
+    step(t, rows, panels, input, barrier);
+    input += rows.alive(s_.alive(t));
     if (args_.y) copy_outputs(t, rows, units);
   }
   finish_rows(rows, part, plan.unit_groups);
@@ -274,25 +280,25 @@ void ForwardPass::project_table(const Member& member) {
   member.all.wait();
 }
 
-// The input's part of the gates, for all steps of a block at once.
+// The input's part of the gates, for all steps of a block at once; with a table it is there already. Leaves the addresses of the
+// block's records in `from` (the table's) or in `to`.
 void ForwardPass::project(index_t begin, index_t end, const RowSet& rows, Range panels, std::vector<const float*>& from,
                           std::vector<float*>& to) {
-  const bool table = tape_.from_table();
   std::size_t n = 0;
   for (index_t t = begin; t < end; ++t) {
     const index_t alive = rows.alive(s_.alive(t));
     for (index_t i = 0; i < alive; ++i, ++n) {
-      const auto token = static_cast<std::size_t>(s_.token(t, rows.row(i)));
-      from[n] = table ? table_.data() + tape_.row_of_token[token] * tape_.record_stride : tape_.x_rows[token];
-      to[n] = tape_.gates.data() + gates_row(t, rows.row(i)) * tape_.record_stride;
+      const index_t row = rows.row(i);
+      const auto token = static_cast<std::size_t>(s_.token(t, row));
+      if (tape_.from_table()) {
+        from[n] = table_.data() + tape_.row_of_token[token] * tape_.record_stride;
+      } else {
+        from[n] = tape_.x_rows[token];
+        to[n] = tape_.gates.data() + gates_row(t, row) * tape_.record_stride;
+      }
     }
   }
-  if (table) {
-    const index_t first = panels.begin * cell_.record_slots * k_.lanes;
-    const index_t last = std::min(panels.end * cell_.record_slots * k_.lanes, tape_.record_stride);
-    for (std::size_t i = 0; i < n; ++i) std::copy(from[i] + first, from[i] + last, to[i] + first);
-    return;
-  }
+  if (tape_.from_table()) return;
   Product p = input_product(cell_, layout_, tape_.inputs, packed_);
   p.a = from.data();
   p.c = to.data();
@@ -302,7 +308,7 @@ void ForwardPass::project(index_t begin, index_t end, const RowSet& rows, Range 
   k_.product(p);
 }
 
-void ForwardPass::step(index_t t, const RowSet& rows, Range panels, Barrier& group) {
+void ForwardPass::step(index_t t, const RowSet& rows, Range panels, const float* const* input, Barrier& group) {
   const index_t first = rows.first;
   const index_t state = tape_.state_stride * rows.step;
   CellStep args{};
@@ -322,6 +328,7 @@ void ForwardPass::step(index_t t, const RowSet& rows, Range panels, Barrier& gro
     args.rh = tape_.rh.data() + rh_row(t, first) * tape_.state_stride;
     args.rh_stride = state;
   }
+  args.input = input;
   args.gates = tape_.gates.data() + gates_row(t, first) * tape_.record_stride;
   args.gates_stride = tape_.record_stride * rows.step;
   args.weights[0] = packed_.recurrent[0].data();

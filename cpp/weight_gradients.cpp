@@ -39,7 +39,6 @@ WeightGradients::WeightGradients(const Tape& tape, const KernelTable& kernels)
 void WeightGradients::clear(int part, int parts) {
   for (std::size_t w = 0; w < count_; ++w) clear_part(weights_[w].packed, part, parts);
   clear_part(bias_, part, parts);
-  clear_part(table_, part, parts);
 }
 
 void WeightGradients::add(const GateGradients& d, index_t first, int part, int parts) {
@@ -67,7 +66,23 @@ void WeightGradients::add(const GateGradients& d, index_t first, int part, int p
 void WeightGradients::add(const WeightGradients& other, int part, int parts) {
   for (std::size_t w = 0; w < count_; ++w) add_part(other.weights_[w].packed, weights_[w].packed, part, parts);
   add_part(other.bias_, bias_, part, parts);
-  add_part(other.table_, table_, part, parts);
+  add_table_rows(other, part, parts);
+}
+
+void WeightGradients::add_table_rows(const WeightGradients& other, int part, int parts) {
+  const Range rows = share(table_count_, part, parts);
+  for (index_t row = rows.begin; row < rows.end; ++row) {
+    const auto r = static_cast<std::size_t>(row);
+    if (other.used_[r] == 0) continue;
+    for (index_t p = 0; p < layout_.panels(); ++p) {
+      const float* from = other.table_.data() + p * table_panel_ + row * d_stride_;
+      float* to = table_.data() + p * table_panel_ + row * d_stride_;
+      const index_t width = cell_.input.slots * layout_.width(p);
+      if (used_[r] == 0) std::fill_n(to, width, 0.0f);
+      for (index_t j = 0; j < width; ++j) to[j] += from[j];
+    }
+    used_[r] = 1;
+  }
 }
 
 void WeightGradients::add_table(const float* const* table_rows, int part, int parts) {

@@ -35,6 +35,19 @@ class WeightGradients {
   };
   Sources sources;
 
+  // Once the sources are known: `order(f)` calls f(first, end) for the ranges of tokens in the order in which they will be added.
+  template <class Order>
+  void find_first_uses(Order&& order) {
+    used_.assign(static_cast<std::size_t>(table_count_), 0);
+    order([&](index_t first, index_t end) {
+      for (index_t token = first; token < end; ++token) {
+        std::int32_t& row = sources.row_of_token[static_cast<std::size_t>(token)];
+        char& used = used_[static_cast<std::size_t>(row)];
+        if (used == 0) row = ~row;
+        used = 1;
+      }
+    });
+  }
   void clear(int part, int parts);
   // Adds the tokens [first, first + d.tokens) of the sources; this is part `part` of the outputs.
   void add(const GateGradients& d, index_t first, int part, int parts);
@@ -54,6 +67,7 @@ class WeightGradients {
     Buffer packed;
   };
   void outer(const GateGradients& d, const float* const* const* sources, std::size_t first, std::size_t last, int part, int parts);
+  void add_table_rows(const WeightGradients& other, int part, int parts);
 
   const KernelTable& k_;
   const CellTraits& cell_;
@@ -63,6 +77,7 @@ class WeightGradients {
   std::size_t count_ = 0;
   Buffer bias_;   // [panel][slot][lane]
   Buffer table_;  // with a table: sums of its different rows, as GateGradients
+  std::vector<char> used_;  // [different rows], whether there is a sum
   index_t table_count_ = 0;
   index_t table_panel_ = 0;
 };

@@ -204,7 +204,8 @@ inline void product(const Product& p) {
             unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j] = bias != nullptr ? V::load(bias + j * V::lanes) : V::set1(0.0f); });
           }
         };
-        const auto finish = [&](const V(&acc)[NV], index_t row) RNNEXT_LAMBDA { store_vectors<NV>(acc, c[row] + column, width); };
+        const auto finish = [&](const V(&acc)[NV], index_t row)
+                                RNNEXT_LAMBDA { store_vectors<NV>(acc, c[row] + column, width); };
         panel_product<NV>(p.rows, RowTable<const float>{p.a}, k, panel + offset, start, finish);
       });
     });
@@ -215,7 +216,9 @@ template <int MR, int NV>
 RNNEXT_INLINE void outer_tile(const OuterProduct& p, index_t m, index_t k_begin, index_t k_end) {
   constexpr index_t c_width = NV * V::lanes;
   V acc[MR][NV];
-  unroll<MR>([&](auto r) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[r][j] = V::load(p.c + (m + r) * c_width + j * V::lanes); }); });
+  unroll<MR>([&](auto r) RNNEXT_LAMBDA {
+    unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[r][j] = V::load(p.c + (m + r) * c_width + j * V::lanes); });
+  });
   const float* d = p.d + k_begin * p.d_stride;
   for (index_t k = k_begin; k < k_end; ++k, d += p.d_stride) {
     const float* a = p.a[k] + m;
@@ -235,7 +238,9 @@ RNNEXT_INLINE void outer_tile(const OuterProduct& p, index_t m, index_t k_begin,
       });
     }
   }
-  unroll<MR>([&](auto r) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[r][j].store(p.c + (m + r) * c_width + j * V::lanes); }); });
+  unroll<MR>([&](auto r) RNNEXT_LAMBDA {
+    unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[r][j].store(p.c + (m + r) * c_width + j * V::lanes); });
+  });
 }
 
 inline void outer_product(const OuterProduct& p) {

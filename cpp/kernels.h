@@ -28,11 +28,11 @@ struct Product {
   const float* const* a;  // rows addresses of rows of A
   float* const* c;        // rows addresses of rows of C
   index_t rows;
-  Columns k;             // columns of A's rows
-  Columns n;             // columns of C's rows
-  const float* b;        // packed
-  const float* bias;     // one packed row, or null for none
-  bool accumulate;       // add to C (bias is then ignored)
+  Columns k;          // columns of A's rows
+  Columns n;          // columns of C's rows
+  const float* b;     // packed
+  const float* bias;  // one packed row, or null for none
+  bool accumulate;    // add to C (bias is then ignored)
   index_t run_begin, run_end;
 };
 
@@ -78,10 +78,10 @@ inline constexpr int optimizer_count = 3;
 inline constexpr int slot_count = 3;
 
 struct OptimizerConstants {
-  float momentum;  // SGD, RMSprop
-  bool nesterov;   // SGD
-  float one_minus_rho;                      // RMSprop
-  float one_minus_beta1, one_minus_beta2;   // Adam
+  float momentum;                          // SGD, RMSprop
+  bool nesterov;                           // SGD
+  float one_minus_rho;                     // RMSprop
+  float one_minus_beta1, one_minus_beta2;  // Adam
   float epsilon;
 };
 
@@ -110,8 +110,9 @@ struct MomentumIdle {
   float push;
 };
 
-// The same for Adam, whose steps k without a gradient sum up to m Σ a_k / (r^k √v + ε), with scalars a_k. For a run of steps, r^k
-// being near a centre c, 1 / (r^k s + ε) is a short power series in x = s / (c s + ε): the run's sum is Σ terms_j x^j / (c s + ε).
+// The same for Adam, whose steps k without a gradient sum up to m Σ a_k / (r^k √v + ε), with scalars a_k. For a run of steps,
+// r^k being near a centre c, 1 / (r^k s + ε) is a short power series in x = s / (c s + ε): the run's sum is Σ terms_j x^j / (c
+// s + ε).
 inline constexpr int idle_terms = 6;
 struct AdamRun {
   float centre;
@@ -162,8 +163,8 @@ struct CellStep {
   index_t dc_stride;
   float* drh;  // [rows, H], reset before
   index_t drh_stride;
-  const float* weights_t[2];      // packed transposed recurrent weights, by operand
-  index_t flat_begin, flat_end;   // this thread's runs of dh's columns
+  const float* weights_t[2];     // packed transposed recurrent weights, by operand
+  index_t flat_begin, flat_end;  // this thread's runs of dh's columns
 };
 
 using StepKernel = void (*)(const CellStep&);
@@ -192,8 +193,8 @@ struct KernelTable {
   void (*sigmoid)(const float* x, float* y, index_t n);
   void (*tanh)(const float* x, float* y, index_t n);
   // The yardsticks of the benchmarks: both return something that depends on all they did.
-  float (*fma_chains)(index_t n);                    // n times fma_chain_count vectors of fused multiply-adds
-  float (*read_all)(const float* x, index_t n);      // n floats, a multiple of 64 vectors
+  float (*fma_chains)(index_t n);                // n times fma_chain_count vectors of fused multiply-adds
+  float (*read_all)(const float* x, index_t n);  // n floats, a multiple of 64 vectors
   int fma_chain_count;
 };
 

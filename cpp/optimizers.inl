@@ -1,5 +1,5 @@
-// The optimizers' update rules for any vector type V, with Keras's placement of epsilon and weight decay. Knows the equations; does
-// not know which parameters, or when.
+// The optimizers' update rules for any vector type V, with Keras's placement of epsilon and weight decay. Knows the equations;
+// does not know which parameters, or when.
 
 // f(access, offset) for whole vectors, then for what is left.
 template <class F>

@@ -21,7 +21,7 @@ class Barrier {
 
 struct Member {
   int id;
-  int size;       // of the team; may be less than was asked for
+  int size;  // of the team; may be less than was asked for
   Barrier& all;
 };
 
@@ -33,8 +33,8 @@ void parallel(int threads, F&& body) {
   run_team(threads, [](const Member& member, void* context) { (*static_cast<F*>(context))(member); }, &body);
 }
 
-int num_threads();           // what a call may use now
-void set_num_threads(int n); // n >= 1
+int num_threads();            // what a call may use now
+void set_num_threads(int n);  // n >= 1
 bool openmp_available();
 
 // Member m's share [begin, end) of n things.

@@ -12,7 +12,7 @@ constexpr double near_bytes = 700e3;            // what L2 keeps of the recurren
 constexpr double near_bytes_per_second = 60e9;  // from L2
 constexpr double far_bytes_per_second = 15e9;   // from behind it
 constexpr double barrier_seconds = 1.5e-6;
-constexpr double worth_a_thread = 1e6;          // operations
+constexpr double worth_a_thread = 1e6;  // operations
 
 double step_seconds(const Work& work, int row_groups, int unit_groups) {
   const double rows_alive = static_cast<double>(work.tokens) / static_cast<double>(std::max<index_t>(work.steps, 1));

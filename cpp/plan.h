@@ -6,16 +6,16 @@
 namespace rnnext {
 
 struct Work {
-  index_t tokens;       // steps times rows, without padding
+  index_t tokens;  // steps times rows, without padding
   index_t steps;
   index_t rows;
   index_t inputs;
   index_t units;
   index_t gates;
   bool backward;
-  int barriers;         // a step needs when threads share rows
-  index_t row_groups;   // at most
-  int lanes;            // of a vector
+  int barriers;        // a step needs when threads share rows
+  index_t row_groups;  // at most
+  int lanes;           // of a vector
 };
 
 // Blocks of rows whose gradients are summed apart, and the blocks' sums in order: the same for any number of threads, so that

@@ -15,9 +15,9 @@ namespace rnnext {
 
 // The input is an array, or rows of a table that have not been gathered: then each different row is projected once.
 struct Input {
-  View<const float, 3> x;          // [B, T, I], the last stride is 1; null if there are ids
-  View<const std::int32_t, 2> ids; // [B, T], rows of the table
-  View<const float, 2> table;      // [V, I], the last stride is 1
+  View<const float, 3> x;           // [B, T, I], the last stride is 1; null if there are ids
+  View<const std::int32_t, 2> ids;  // [B, T], rows of the table
+  View<const float, 2> table;       // [V, I], the last stride is 1
 
   index_t width() const { return x ? x.shape[2] : table.shape[1]; }
 };
@@ -26,12 +26,12 @@ struct Forward {
   Cell cell;
   bool update_gate_writes;
   Input input;
-  View<const float, 2> kernel;           // [I, G*H]
-  View<const float, 2> recurrent_kernel; // [H, G*H]
-  View<const float, 2> bias;             // [1, G*H]; reset after: [2, G*H]; may be null
-  View<const float, 2> h0, c0;           // [B, H]; null is zeros
-  View<float, 3> y;                      // [B, T, H]; null if only the last state is wanted
-  View<float, 2> h_T, c_T;               // [B, H]; c_T for cells that have one
+  View<const float, 2> kernel;            // [I, G*H]
+  View<const float, 2> recurrent_kernel;  // [H, G*H]
+  View<const float, 2> bias;              // [1, G*H]; reset after: [2, G*H]; may be null
+  View<const float, 2> h0, c0;            // [B, H]; null is zeros
+  View<float, 3> y;                       // [B, T, H]; null if only the last state is wanted
+  View<float, 2> h_T, c_T;                // [B, H]; c_T for cells that have one
 };
 
 // What a forward pass leaves for its backward pass. Blocks of states start with the initial one: h_prev of step 0 is no special
@@ -48,10 +48,10 @@ struct Tape {
   std::vector<std::int32_t> row_of_token;  // [tokens], where in table_rows
   index_t state_stride;
   index_t record_stride;
-  Buffer h;      // [states, state_stride], by the schedule's blocks of states
-  Buffer c;      // the same
-  Buffer rh;     // [tokens, state_stride], r ⊙ h_prev
-  Buffer gates;  // [tokens, record_stride]
+  Buffer h;                           // [states, state_stride], by the schedule's blocks of states
+  Buffer c;                           // the same
+  Buffer rh;                          // [tokens, state_stride], r ⊙ h_prev
+  Buffer gates;                       // [tokens, record_stride]
   Buffer input_t;                     // packed transposed kernel
   std::array<Buffer, 2> recurrent_t;  // packed transposed recurrent kernels, by operand
 
@@ -60,14 +60,14 @@ struct Tape {
 };
 
 struct Backward {
-  View<const float, 3> dy;         // [B, T, H], or null
-  View<const float, 2> dh_T, dc_T; // [B, H], or null
-  View<float, 3> dx;               // [B, T, I], or null if not wanted or the input came from a table
-  View<float, 2> dtable_rows;      // [different rows, I], or null
-  View<float, 2> dkernel;          // [I, G*H]
-  View<float, 2> drecurrent;       // [H, G*H]
-  View<float, 2> dbias;            // [1, G*H]; reset after: [2, G*H]; may be null
-  View<float, 2> dh0, dc0;         // [B, H]; dc0 for cells that have one; null if the schedule has trunks
+  View<const float, 3> dy;          // [B, T, H], or null
+  View<const float, 2> dh_T, dc_T;  // [B, H], or null
+  View<float, 3> dx;                // [B, T, I], or null if not wanted or the input came from a table
+  View<float, 2> dtable_rows;       // [different rows, I], or null
+  View<float, 2> dkernel;           // [I, G*H]
+  View<float, 2> drecurrent;        // [H, G*H]
+  View<float, 2> dbias;             // [1, G*H]; reset after: [2, G*H]; may be null
+  View<float, 2> dh0, dc0;          // [B, H]; dc0 for cells that have one; null if the schedule has trunks
 };
 
 // Returns the tape if it is wanted, else null.

@@ -34,7 +34,7 @@ class BackwardPass {
   struct Walker {
     int group;
     int part, parts;
-    Range flat;   // runs of the hidden units
+    Range flat;  // runs of the hidden units
     Range units;
     Barrier& barrier;
     std::size_t id;
@@ -83,16 +83,8 @@ BackwardPass::BackwardPass(const Tape& tape, const Backward& args)
       cell_(traits(tape.cell)),
       layout_{tape.units, k_.lanes},
       d_stride_(WeightGradients::d_stride(cell_, k_.lanes)),
-      work_{s_.tokens(),
-            s_.steps,
-            s_.rows,
-            tape.inputs,
-            tape.units,
-            cell_.gates,
-            true,
-            cell_.has_rh ? 2 : 1,
-            s_.blocks,
-            k_.lanes},
+      work_{s_.tokens(),          s_.steps,  s_.rows, tape.inputs, tape.units, cell_.gates, true,
+            cell_.has_rh ? 2 : 1, s_.blocks, k_.lanes},
       threads_(threads_for(work_, num_threads())) {
   for (index_t b = 0; b < s_.blocks; ++b) blocks_.push_back(make_block(b));
   // One more row than needed keeps panels from falling on the same cache sets.
@@ -177,7 +169,12 @@ void BackwardPass::run() {
       const Range flat = share(runs_of(tape_.units), part, plan.unit_groups);
       const index_t run = k_.lanes * k_.flat_vectors;
       const Range units{std::min<index_t>(flat.begin * run, tape_.units), std::min<index_t>(flat.end * run, tape_.units)};
-      const Walker walker{group, part, plan.unit_groups, flat, units, groups_[static_cast<std::size_t>(group)],
+      const Walker walker{group,
+                          part,
+                          plan.unit_groups,
+                          flat,
+                          units,
+                          groups_[static_cast<std::size_t>(group)],
                           static_cast<std::size_t>(member.id)};
       const Range blocks = share(s_.blocks, group, plan.row_groups);
       for (index_t b = blocks.begin; b < blocks.end; ++b) walk(blocks_[static_cast<std::size_t>(b)], walker);
@@ -286,7 +283,8 @@ void BackwardPass::step(index_t t, const Block& block, const Segment& segment, c
     auto& dy = from_[walker.id];
     for (index_t i = 0; i < args.rows; ++i) {
       const index_t row = rows.row(i);
-      dy[static_cast<std::size_t>(i)] = &args_.dy(s_.order[static_cast<std::size_t>(row)], s_.first_output(row) + t, index_t{0});
+      dy[static_cast<std::size_t>(i)] =
+          &args_.dy(s_.order[static_cast<std::size_t>(row)], s_.first_output(row) + t, index_t{0});
     }
     args.dy = dy.data();
   }

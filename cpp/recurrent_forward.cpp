@@ -177,7 +177,8 @@ void ForwardPass::pack(const Member& member) {
   const index_t run = k_.lanes * k_.flat_vectors;
   for (int i = 0; i < cell_.recurrent_count; ++i) {
     const auto n = static_cast<std::size_t>(i);
-    pack_gates(args_.recurrent_kernel, cell_.recurrent[n], signs, layout_, panels.begin, panels.end, packed_.recurrent[n].data());
+    pack_gates(args_.recurrent_kernel, cell_.recurrent[n], signs, layout_, panels.begin, panels.end,
+               packed_.recurrent[n].data());
     if (!keep_tape_) continue;
     const Range runs = share(flat_runs_, member.id, member.size);
     pack_transposed(args_.recurrent_kernel, cell_.recurrent[n], signs, layout_, run, runs.begin, runs.end,
@@ -280,8 +281,8 @@ void ForwardPass::project_table(const Member& member) {
   member.all.wait();
 }
 
-// The input's part of the gates, for all steps of a block at once; with a table it is there already. Leaves the addresses of the
-// block's records in `from` (the table's) or in `to`.
+// The input's part of the gates, for all steps of a block at once; with a table it is there already. Leaves the addresses of
+// the block's records in `from` (the table's) or in `to`.
 void ForwardPass::project(index_t begin, index_t end, const RowSet& rows, Range panels, std::vector<const float*>& from,
                           std::vector<float*>& to) {
   std::size_t n = 0;
@@ -393,8 +394,7 @@ void ForwardPass::finish_rows(const RowSet& rows, int member, int members) {
 std::size_t Tape::nbytes() const {
   std::size_t n = h.size() + c.size() + rh.size() + gates.size() + input_t.size();
   for (const Buffer& b : recurrent_t) n += b.size();
-  return n * sizeof(float) + x_rows.size() * sizeof(float*) +
-         (table_rows.size() + row_of_token.size()) * sizeof(std::int32_t);
+  return n * sizeof(float) + x_rows.size() * sizeof(float*) + (table_rows.size() + row_of_token.size()) * sizeof(std::int32_t);
 }
 
 std::unique_ptr<Tape> recurrent_forward(const Forward& args, Schedule schedule, bool keep_tape) {

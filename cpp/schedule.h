@@ -1,13 +1,13 @@
-// Which row reads which token at which step: lengths, starts and direction turned into steps. Knows positions; does not know what
-// is computed at them.
+// Which row reads which token at which step: lengths, starts and direction turned into steps. Knows positions; does not know
+// what is computed at them.
 //
-// Rows are sorted so that those alive at a step are the first alive(t): by falling length, as a row leaves after its last token.
-// Tokens are numbered by step, then by sorted row: token(t, row) = offset[t] + row. States are kept in blocks, block t being those
-// before step t, with room for all rows alive before or after it.
+// Rows are sorted so that those alive at a step are the first alive(t): by falling length, as a row leaves after its last
+// token. Tokens are numbered by step, then by sorted row: token(t, row) = offset[t] + row. States are kept in blocks, block t
+// being those before step t, with room for all rows alive before or after it.
 //
-// Where rows begin with the same tokens and states (left padding that nobody masked), their common way is walked once: the first
-// rows of the order are then trunks, and a row joins at its first own token with the state of a trunk. Rows are sorted by when they
-// join.
+// Where rows begin with the same tokens and states (left padding that nobody masked), their common way is walked once: the
+// first rows of the order are then trunks, and a row joins at its first own token with the state of a trunk. Rows are sorted by
+// when they join.
 #pragma once
 
 #include <vector>
@@ -17,9 +17,9 @@
 namespace rnnext {
 
 struct Schedule {
-  index_t steps = 0;             // of the longest row
-  index_t rows = 0;              // B, and the trunks
-  index_t positions = 0;         // T
+  index_t steps = 0;      // of the longest row
+  index_t rows = 0;       // B, and the trunks
+  index_t positions = 0;  // T
   bool reverse = false;
   index_t blocks = 1;            // of rows, for whoever shares them out: see row_set
   index_t trunks = 0;            // none, or one for each block
@@ -60,8 +60,8 @@ Schedule make_schedule(index_t rows, index_t positions, const index_t* starts, c
 // enough in common for it to pay, else one without.
 Schedule make_trunk_schedule(index_t rows, index_t positions, const std::int32_t* ids, bool reverse, index_t blocks);
 
-// The rows of one group out of `groups`. Rows of equal length are dealt in blocks, others one by one, so that every group has its
-// share of the rows alive at any step, and its trunk first.
+// The rows of one group out of `groups`. Rows of equal length are dealt in blocks, others one by one, so that every group has
+// its share of the rows alive at any step, and its trunk first.
 struct RowSet {
   index_t first, step, count;  // count: of all rows
 

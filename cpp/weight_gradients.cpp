@@ -90,8 +90,8 @@ void WeightGradients::add_table(const float* const* table_rows, int part, int pa
 }
 
 // sources[w][token] times the token's gradients, for the weights [first, last).
-void WeightGradients::outer(const GateGradients& d, const float* const* const* from, std::size_t first, std::size_t last, int part,
-                            int parts) {
+void WeightGradients::outer(const GateGradients& d, const float* const* const* from, std::size_t first, std::size_t last,
+                            int part, int parts) {
   constexpr index_t tile = 12;  // rows of a gradient that stay together
   index_t total = 0;
   for (std::size_t w = first; w < last; ++w) total += weights_[w].rows * weights_[w].op.slots * layout_.units;
@@ -125,7 +125,8 @@ void WeightGradients::store(const BlockSigns& signs, View<float, 2> dkernel, Vie
                             int parts) const {
   for (std::size_t w = 0; w < count_; ++w) {
     const Range rows = share(weights_[w].rows, part, parts);
-    unpack_gates(weights_[w].packed.data(), weights_[w].op, signs, layout_, rows.begin, rows.end, w == 0 ? dkernel : drecurrent);
+    unpack_gates(weights_[w].packed.data(), weights_[w].op, signs, layout_, rows.begin, rows.end,
+                 w == 0 ? dkernel : drecurrent);
   }
 }
 

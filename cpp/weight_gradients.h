@@ -1,5 +1,5 @@
-// The sums over tokens of one block of rows: gradients of weights, biases and a table's rows. Knows which rows are multiplied with
-// which gates' gradients; does not know when, or what a gate is.
+// The sums over tokens of one block of rows: gradients of weights, biases and a table's rows. Knows which rows are multiplied
+// with which gates' gradients; does not know when, or what a gate is.
 //
 // Outputs may be split over threads, the sum over tokens never is: it runs in the order of the steps, last first.
 #pragma once
@@ -30,12 +30,13 @@ class WeightGradients {
 
   // Where the block's tokens come from, in the order of the gradients to come.
   struct Sources {
-    std::vector<const float*> x, h, rh;       // [tokens]; x without a table
+    std::vector<const float*> x, h, rh;      // [tokens]; x without a table
     std::vector<std::int32_t> row_of_token;  // [tokens], with a table
   };
   Sources sources;
 
-  // Once the sources are known: `order(f)` calls f(first, end) for the ranges of tokens in the order in which they will be added.
+  // Once the sources are known: `order(f)` calls f(first, end) for the ranges of tokens in the order in which they will be
+  // added.
   template <class Order>
   void find_first_uses(Order&& order) {
     used_.assign(static_cast<std::size_t>(table_count_), 0);
@@ -66,7 +67,8 @@ class WeightGradients {
     index_t rows;  // M
     Buffer packed;
   };
-  void outer(const GateGradients& d, const float* const* const* sources, std::size_t first, std::size_t last, int part, int parts);
+  void outer(const GateGradients& d, const float* const* const* sources, std::size_t first, std::size_t last, int part,
+             int parts);
   void add_table_rows(const WeightGradients& other, int part, int parts);
 
   const KernelTable& k_;
@@ -75,8 +77,8 @@ class WeightGradients {
   const index_t d_stride_;
   std::array<Weight, 3> weights_;
   std::size_t count_ = 0;
-  Buffer bias_;   // [panel][slot][lane]
-  Buffer table_;  // with a table: sums of its different rows, as GateGradients
+  Buffer bias_;             // [panel][slot][lane]
+  Buffer table_;            // with a table: sums of its different rows, as GateGradients
   std::vector<char> used_;  // [different rows], whether there is a sum
   index_t table_count_ = 0;
   index_t table_panel_ = 0;

@@ -139,7 +139,7 @@ def run(case: Case, module: Any = _core, **changes: Any) -> dict[str, Any]:
 
 
 def tolerance(case: Case, expected: np.ndarray) -> float:
-    """For the norm of an error: relative, growing with the root of the longest sum, I + G·H in a step or T·B in a weight gradient.
+    """For the norm of an error: relative, growing with the root of the longest sum, I + G·H in a step, T·B in a gradient.
 
     Operands are about 1 here. A lone number may cancel to almost nothing where its roundings do not, hence the floor.
     """

@@ -1,4 +1,5 @@
-// Python's arrays as checked views, and new arrays. Every error names the function, the argument, what came and what was expected.
+// Python's arrays as checked views, and new arrays. Every error names the function, the argument, what came and what was
+// expected.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -23,9 +24,7 @@ inline std::string describe(const std::vector<index_t>& shape) {
   return text + (shape.size() == 1 ? ",)" : ")");
 }
 
-inline std::vector<index_t> shape_of(const py::array& array) {
-  return {array.shape(), array.shape() + array.ndim()};
-}
+inline std::vector<index_t> shape_of(const py::array& array) { return {array.shape(), array.shape() + array.ndim()}; }
 
 // One argument of one function, for what its errors say.
 struct Argument {

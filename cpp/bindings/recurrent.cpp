@@ -39,7 +39,8 @@ class Positions {
   const index_t* data_ = nullptr;
 };
 
-void check_fit(const std::string& function, const Positions& starts, const Positions& lengths, index_t rows, index_t positions) {
+void check_fit(const std::string& function, const Positions& starts, const Positions& lengths, index_t rows,
+               index_t positions) {
   if (starts.data() == nullptr || lengths.data() == nullptr) return;
   for (index_t b = 0; b < rows; ++b) {
     if (starts.data()[b] + lengths.data()[b] > positions) {
@@ -65,7 +66,8 @@ struct InputArrays {
       return;
     }
     const auto pair = py::reinterpret_borrow<py::tuple>(object);
-    if (pair.size() != 2) Argument{function, "x"}.fail("is a tuple of " + std::to_string(pair.size()) + ", expected (ids, table)");
+    if (pair.size() != 2)
+      Argument{function, "x"}.fail("is a tuple of " + std::to_string(pair.size()) + ", expected (ids, table)");
     const Argument ids_argument{function, "ids"};
     ids = py::array_t<std::int32_t, py::array::c_style>::ensure(ids_argument.require<std::int32_t>(pair[0], 2, "[B, T]"));
     table = with_contiguous_rows(Argument{function, "table"}.require<float>(pair[1], 2, "[V, I]"));

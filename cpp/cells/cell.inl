@@ -13,7 +13,8 @@ RNNEXT_INLINE void for_each_panel(const CellStep& s, F&& panel) {
 // registers. `start(slot, access, row)` gives each gate's initial value.
 template <int SLOTS, class Access, class Start, class Finish>
 RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t unit, const StridedRows<const float>& left,
-                                const float* weights, index_t slot_in_record, index_t record_slots, Start start, Finish finish) {
+                                const float* weights, index_t slot_in_record, index_t record_slots, Start start,
+                                Finish finish) {
   const Columns k = contiguous(s.units);
   const float* panel = weights + unit * SLOTS * s.units;
   float* record = s.gates + unit * record_slots + slot_in_record * at.slot;
@@ -41,7 +42,8 @@ RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t uni
       constexpr int NV = nv;
       const KRange range{k, 0, k.runs + (k.tail_width > 0 ? 1 : 0)};
       panel_product<NV>(
-          s.rows, left, range, panel, [&](V(&acc)[NV], index_t) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j] = V::set1(0.0f); }); },
+          s.rows, left, range, panel,
+          [&](V(&acc)[NV], index_t) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j] = V::set1(0.0f); }); },
           [&](const V(&acc)[NV], index_t row) RNNEXT_LAMBDA {
             float packed[(SLOTS + 1) * V::lanes];
             unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j].store(packed + j * V::lanes); });
@@ -55,8 +57,8 @@ RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t uni
 
 // dh (=|+=) D[slots] · W^T for this thread's runs of units.
 template <class RowsC>
-RNNEXT_INLINE void hidden_product(const CellStep& s, index_t first_slot, index_t slots, const float* weights_t,
-                                  const RowsC& c, bool accumulate) {
+RNNEXT_INLINE void hidden_product(const CellStep& s, index_t first_slot, index_t slots, const float* weights_t, const RowsC& c,
+                                  bool accumulate) {
   const index_t full = s.units / V::lanes;
   const index_t tail = s.units % V::lanes;
   const Columns k{first_slot * V::lanes, full, slots * V::lanes, s.d_panel, full * s.d_panel + first_slot * tail, slots * tail};

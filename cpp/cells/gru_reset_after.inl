@@ -6,8 +6,8 @@ struct GruResetAfter {
 
   // r = σ(·)  z = σ(·)  n = tanh(x_n + r ⊙ q)   h = z ⊙ h_prev + (1 - z) ⊙ n
   template <class Access>
-  static RNNEXT_INLINE void unit_forward(const Access& at, const V (&pre)[3], const float* x_n, const float* h_prev, float* gates,
-                                         float* h) {
+  static RNNEXT_INLINE void unit_forward(const Access& at, const V (&pre)[3], const float* x_n, const float* h_prev,
+                                         float* gates, float* h) {
     const V r = sigmoid(pre[0]);
     const V z = sigmoid(pre[1]);
     const V q = pre[2];

@@ -52,9 +52,8 @@ struct GruResetBefore {
       const StridedRows<const float> h_prev{s.h_prev, s.h_prev_stride};
       gate_product<2>(
           s, at, unit, h_prev, s.weights[0], 1, slots,
-          [&](int slot, const auto& access, index_t r) RNNEXT_LAMBDA {
-            return access.load(s.input[r] + unit * slots + (slot + 1) * access.slot);
-          },
+          [&](int slot, const auto& access, index_t r)
+              RNNEXT_LAMBDA { return access.load(s.input[r] + unit * slots + (slot + 1) * access.slot); },
           [&](const V(&pre)[2], index_t r) RNNEXT_LAMBDA {
             unit_forward_gates(at, pre, h_prev[r] + unit, s.gates + r * s.gates_stride + unit * slots,
                                s.rh + r * s.rh_stride + unit);

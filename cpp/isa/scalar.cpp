@@ -32,9 +32,7 @@ inline V min(V a, V b) { return {a.v < b.v ? a.v : b.v}; }
 inline V max(V a, V b) { return {a.v > b.v ? a.v : b.v}; }
 inline V sqrt(V a) { return {__builtin_sqrtf(a.v)}; }
 // 2^n, for a value whose low bits hold n + 127.
-inline V exp2_of_low_bits(V a) {
-  return {__builtin_bit_cast(float, __builtin_bit_cast(std::uint32_t, a.v) << 23)};
-}
+inline V exp2_of_low_bits(V a) { return {__builtin_bit_cast(float, __builtin_bit_cast(std::uint32_t, a.v) << 23)}; }
 
 #include "kernels.inl"
 

@@ -23,7 +23,8 @@ inline float fma_chains(index_t n) {
   unroll<fma_chain_count>([&](auto i) RNNEXT_LAMBDA { chain[i] = V::set1(static_cast<float>(i)); });
   const V scale = V::set1(0.999f);
   const V shift = V::set1(0.001f);
-  for (index_t k = 0; k < n; ++k) unroll<fma_chain_count>([&](auto i) RNNEXT_LAMBDA { chain[i] = fma(chain[i], scale, shift); });
+  for (index_t k = 0; k < n; ++k)
+    unroll<fma_chain_count>([&](auto i) RNNEXT_LAMBDA { chain[i] = fma(chain[i], scale, shift); });
   V sum = V::set1(0.0f);
   unroll<fma_chain_count>([&](auto i) RNNEXT_LAMBDA { sum = sum + chain[i]; });
   float lanes[V::lanes];

@@ -48,7 +48,7 @@ def constant(value: float, *, threads: int) -> Callable[[], object]:
 
 
 def broken(when: str, how: str, *, threads: int) -> Callable[[], object]:
-    """Raises or ends its process, when it is made or when it is run."""
+    """Raises or ends its process, when it is made, when it is run, or in its fourth turn."""
 
     def fail() -> object:
         if how == "dies":
@@ -57,7 +57,8 @@ def broken(when: str, how: str, *, threads: int) -> Callable[[], object]:
 
     if when == "made":
         fail()
-    return fail
+    calls = iter(range(3))
+    return fail if when == "run" else lambda: time.sleep(0.11) if next(calls, None) is not None else fail()
 
 
 def denormals_left(flush: bool, *, threads: int) -> Callable[[], object]:
@@ -129,7 +130,12 @@ def test_processes_take_turns_and_know_their_threads(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("when", "how", "said"),
-    [("made", "raises", "no such thing"), ("run", "raises", "no such thing"), ("run", "dies", "ended with code 3")],
+    [
+        ("made", "raises", "no such thing"),
+        ("run", "raises", "no such thing"),
+        ("run", "dies", "ended with code 3"),
+        ("later", "raises", "no such"),
+    ],
 )
 def test_a_peer_that_fails_is_left_out(when: str, how: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     tasks = {
@@ -138,7 +144,7 @@ def test_a_peer_that_fails_is_left_out(when: str, how: str, said: str, capsys: p
         "other": Task(constant, 1, {"value": 1.0}),
     }
     with Pool() as pool:
-        assert list(pool.measure(tasks, rounds=1)) == ["ours", "other"]
+        assert list(pool.measure(tasks, rounds=4)) == ["ours", "other"]
         message = capsys.readouterr().err
         assert "left out: peer: " in message
         assert said in message

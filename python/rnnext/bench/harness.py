@@ -7,9 +7,11 @@ Each round asks every contender for a turn, A B C A B C ..., after a pause in wh
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import importlib.metadata
 import json
+import math
 import multiprocessing
 import os
 import platform
@@ -212,30 +214,42 @@ class Pool:
         """Milliseconds of a call, by contender, after a first round that is not counted unless `warm_up` is False.
 
         A peer that cannot do its task, or (with `same_results`) does not compute what the first contender computes, is named on
-        standard error and left out. A ContenderError says that the first contender failed, or another in a later round.
+        standard error and left out. If it is the first contender who fails, that is a ContenderError.
         """
-        turns: dict[str, Callable[[], float]] = {}
+        first = next(iter(tasks))
         expected: Any = None
-        for name, task in tasks.items():
-            key = (name, task.threads)
-            worker = self._workers[key] = self._workers.get(key) or Worker(name, task.threads)
+        failed: set[str] = set()
+
+        def trying(name: str, work: Callable[[Worker], float]) -> float:
+            """What `work` gives for the contender's process; nan if it has failed."""
+            if name in failed:
+                return math.nan
+            key = (name, tasks[name].threads)
+            worker = self._workers[key] = self._workers.get(key) or Worker(*key)
             try:
-                worker.ask("load", task)
-                if same_results:
-                    result = worker.ask("result")
-                    expected = result if expected is None else expected
-                    if result.size != expected.size or not np.abs(result.ravel() - expected.ravel()).max() < _SAME:
-                        raise ContenderError(f"{name}: it computes something else than {next(iter(tasks))}")
-                if warm_up:
-                    worker.turn()
+                return work(worker)
             except ContenderError as error:
-                if not turns:
+                if name == first:
                     raise
                 print(f"left out: {error}", file=sys.stderr)
+                failed.add(name)
                 self._workers.pop(key).close()
-            else:
-                turns[name] = worker.turn
-        return alternate(turns, rounds=rounds)
+                return math.nan
+
+        def prepare(name: str, worker: Worker) -> float:
+            nonlocal expected
+            worker.ask("load", tasks[name])
+            if same_results:
+                result = worker.ask("result")
+                expected = result if expected is None else expected
+                if result.size != expected.size or not np.abs(result.ravel() - expected.ravel()).max() < _SAME:
+                    raise ContenderError(f"{name}: it computes something else than {first}")
+            return worker.turn() if warm_up else 0.0
+
+        for name in tasks:
+            trying(name, functools.partial(prepare, name))
+        values = alternate({name: functools.partial(trying, name, Worker.turn) for name in tasks}, rounds=rounds)
+        return {name: value for name, value in values.items() if name not in failed}
 
     def peak_memory(self, name: str, threads: int) -> float:
         """The most memory, in MB, that a contender's process has held; 0 where the system does not tell."""

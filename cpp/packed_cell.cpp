@@ -94,14 +94,22 @@ PackedCell make_packed_cell(const CellWeights& weights, View<const float, 2> voc
     packed.vocabulary_rows = rows;
     for (index_t r = 0; r < rows; ++r) from.push_back(vocabulary.data + r * vocabulary.strides[0]);
   }
-  const Work work{.tokens = rows, .steps = 1, .rows = rows, .inputs = packed.inputs, .units = packed.units,
-                  .gates = packed.traits.gates, .backward = false, .barriers = 0, .row_groups = rows,
+  const Work work{.tokens = rows,
+                  .steps = 1,
+                  .rows = rows,
+                  .inputs = packed.inputs,
+                  .units = packed.units,
+                  .gates = packed.traits.gates,
+                  .backward = false,
+                  .barriers = 0,
+                  .row_groups = rows,
                   .lanes = kernels().lanes};
   parallel(threads_for(work, num_threads()), [&](const Member& member) {
     packed.pack(weights, member.id, member.size);
     member.all.wait();
     const Range mine = share(rows, member.id, member.size);
-    packed.project(from.data() + mine.begin, mine.end - mine.begin, packed.vocabulary.data() + mine.begin * packed.record_stride);
+    packed.project(from.data() + mine.begin, mine.end - mine.begin,
+                   packed.vocabulary.data() + mine.begin * packed.record_stride);
   });
   return packed;
 }

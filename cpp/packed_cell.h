@@ -1,5 +1,5 @@
-// A layer's weights as the forward kernels read them, and if wanted a whole vocabulary's projection. Packed within a call, or once
-// for any number of calls.
+// A layer's weights as the forward kernels read them, and if wanted a whole vocabulary's projection. Packed within a call, or
+// once for any number of calls.
 #pragma once
 
 #include <array>
@@ -23,7 +23,8 @@ class PackedCell {
   explicit PackedCell(const CellWeights& weights);  // makes room, and packs the biases
 
   void pack(const CellWeights& weights, int part, int parts);
-  // Rows of inputs to records with the input's part of the gates. C's addresses, A's, and how many rows are for the caller to set.
+  // Rows of inputs to records with the input's part of the gates. C's addresses, A's, and how many rows are for the caller to
+  // set.
   Product input_product() const;
   // The same for `rows` addresses of inputs, to records one behind the other.
   void project(const float* const* inputs, index_t rows, float* records) const;

@@ -19,16 +19,15 @@ struct Input {
   View<const float, 3> x;           // [B, T, I], the last stride is 1; null if there are ids
   View<const std::int32_t, 2> ids;  // [B, T], rows of the table
   View<const float, 2> table;       // [V, I], the last stride is 1
-
 };
 
 struct Forward {
   CellWeights weights;       // not read if they are packed already
   const PackedCell* packed;  // or null
   Input input;
-  View<const float, 2> h0, c0;            // [B, H]; null is zeros
-  View<float, 3> y;                       // [B, T, H]; null if only the last state is wanted
-  View<float, 2> h_T, c_T;                // [B, H]; c_T for cells that have one
+  View<const float, 2> h0, c0;  // [B, H]; null is zeros
+  View<float, 3> y;             // [B, T, H]; null if only the last state is wanted
+  View<float, 2> h_T, c_T;      // [B, H]; c_T for cells that have one
 };
 
 // What a forward pass leaves for its backward pass. Blocks of states start with the initial one: h_prev of step 0 is no special

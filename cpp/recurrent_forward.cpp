@@ -26,8 +26,8 @@ class ForwardPass {
   void project_table(const Member& member);
   void project(index_t begin, index_t end, const RowSet& rows, Range panels, std::vector<const float*>& from,
                std::vector<float*>& to);
-  void step(index_t t, const RowSet& rows, Range panels, const float* const* input, Barrier& group);
-  void join(index_t t, const RowSet& rows, Range units, Barrier& group);
+  void step(index_t t, const RowSet& rows, Range panels, const float* const* input, const Meeting& group);
+  void join(index_t t, const RowSet& rows, Range units, const Meeting& group);
   void copy_outputs(index_t t, const RowSet& rows, Range units);
   void finish_rows(const RowSet& rows, int member, int members);
 
@@ -46,10 +46,10 @@ class ForwardPass {
   const index_t flat_runs_;  // of the hidden units
   Work work_;
   int threads_;
-  index_t block_;  // steps whose input products are computed together
+  index_t block_;                    // steps whose input products are computed together
   std::unique_ptr<PackedCell> own_;  // where the weights come unpacked
   const PackedCell& packed_;
-  Buffer table_;                   // with a table: its different rows projected, [rows, record_stride]
+  Buffer table_;                    // with a table: its different rows projected, [rows, record_stride]
   const float* records_ = nullptr;  // with ids: the records that row_of_token counts
   std::unique_ptr<Barrier[]> groups_;
   std::vector<std::vector<const float*>> from_;  // by member: rows of the block's products
@@ -208,7 +208,7 @@ void ForwardPass::walk(const Member& member, const Plan& plan) {
   const Range flat = share(flat_runs_, part, plan.unit_groups);
   const Range panels{flat.begin * k_.flat_vectors, std::min<index_t>(flat.end * k_.flat_vectors, layout_.panels())};
   const Range units{panels.begin * k_.lanes, std::min<index_t>(panels.end * k_.lanes, tape_.units)};
-  Barrier& barrier = groups_[static_cast<std::size_t>(group)];
+  const Meeting barrier{groups_[static_cast<std::size_t>(group)], part};
   auto& from = from_[static_cast<std::size_t>(member.id)];
   auto& to = to_[static_cast<std::size_t>(member.id)];
   const float* const* input = nullptr;
@@ -260,7 +260,7 @@ void ForwardPass::project(index_t begin, index_t end, const RowSet& rows, Range 
   k_.product(p);
 }
 
-void ForwardPass::step(index_t t, const RowSet& rows, Range panels, const float* const* input, Barrier& group) {
+void ForwardPass::step(index_t t, const RowSet& rows, Range panels, const float* const* input, const Meeting& group) {
   const index_t first = rows.first;
   const index_t state = tape_.state_stride * rows.step;
   CellStep args{};
@@ -294,7 +294,7 @@ void ForwardPass::step(index_t t, const RowSet& rows, Range panels, const float*
 }
 
 // Rows that join start from the state of their trunk.
-void ForwardPass::join(index_t t, const RowSet& rows, Range units, Barrier& group) {
+void ForwardPass::join(index_t t, const RowSet& rows, Range units, const Meeting& group) {
   const index_t before = rows.alive(s_.joining(t));
   const index_t after = rows.alive(s_.alive(t));
   if (before >= after) return;

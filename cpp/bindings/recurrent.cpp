@@ -117,8 +117,7 @@ struct WeightArrays {
     const Argument kernel_argument{who, "kernel"};
     kernel = with_contiguous_rows(kernel_argument.require<float>(kernel_in, 2, "[I, G*H]"));
     if (inputs < 0) inputs = kernel.shape(0);
-    kernel_argument.expect_shape(kernel, {inputs, gates * units},
-                                 "[I, G*H] with I=" + std::to_string(inputs) + ", H=" + H);
+    kernel_argument.expect_shape(kernel, {inputs, gates * units}, "[I, G*H] with I=" + std::to_string(inputs) + ", H=" + H);
     views.kernel = view_of<2>(kernel);
     views.recurrent_kernel = view_of<2>(recurrent);
     if (bias_in.is_none()) return;

@@ -66,19 +66,26 @@ int environment_threads() {
 
 }  // namespace
 
-void Barrier::wait() {
+void Barrier::reset(int count) {
+  count_ = count;
+  if (count > 1) arrivals_ = std::make_unique<Arrivals[]>(static_cast<std::size_t>(count));
+}
+
+void Barrier::wait(int id) {
   if (count_ == 1) return;
-  const unsigned generation = generation_.load(std::memory_order_acquire);
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == count_) {
-    arrived_.store(0, std::memory_order_relaxed);
-    generation_.store(generation + 1, std::memory_order_release);
-    return;
-  }
-  for (int spins = 0; generation_.load(std::memory_order_acquire) == generation; ++spins) {
-    if (spins < 2000) {
-      pause();
-    } else {
-      std::this_thread::yield();
+  auto& mine = arrivals_[static_cast<std::size_t>(id)].count;
+  const unsigned now = mine.load(std::memory_order_relaxed) + 1;
+  mine.store(now, std::memory_order_release);
+  for (int other = 0; other < count_; ++other) {
+    const auto& theirs = arrivals_[static_cast<std::size_t>(other)].count;
+    // They may be one meeting ahead, never more.
+    for (int spins = 0; theirs.load(std::memory_order_acquire) - now > 1u; ++spins) {
+      if (spins < 100) continue;
+      if (spins < 4000) {
+        pause();
+      } else {
+        std::this_thread::yield();
+      }
     }
   }
 }
@@ -87,7 +94,7 @@ void run_team(int threads, void (*body)(const Member&, void*), void* context) {
   Barrier all;
   if (threads <= 1) {
     const FlushDenormals flush;
-    body({0, 1, all}, context);
+    body({0, 1, {all, 0}}, context);
     return;
   }
 #ifdef _OPENMP
@@ -97,11 +104,11 @@ void run_team(int threads, void (*body)(const Member&, void*), void* context) {
 #pragma omp single
     all.reset(size);
     const FlushDenormals flush;
-    body({omp_get_thread_num(), size, all}, context);
+    body({omp_get_thread_num(), size, {all, omp_get_thread_num()}}, context);
   }
 #else
   const FlushDenormals flush;
-  body({0, 1, all}, context);
+  body({0, 1, {all, 0}}, context);
 #endif
 }
 

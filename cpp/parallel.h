@@ -4,25 +4,37 @@
 
 #include <atomic>
 #include <cstddef>
+#include <memory>
 
 namespace rnnext {
 
-// Where threads wait for each other: a bounded spin, then the processor is yielded, so that a busy neighbour costs little.
+// Where threads wait for each other: each says that it has come and looks for the others, so that a meeting costs one way
+// between cores. A bounded spin, then the processor is yielded, so that a busy neighbour costs little.
 class Barrier {
  public:
-  void reset(int count) { count_ = count; }
-  void wait();
+  void reset(int count);
+  void wait(int id);  // 0 <= id < count
 
  private:
+  struct alignas(64) Arrivals {
+    std::atomic<unsigned> count{0};
+  };
   int count_ = 1;
-  alignas(64) std::atomic<int> arrived_{0};
-  alignas(64) std::atomic<unsigned> generation_{0};
+  std::unique_ptr<Arrivals[]> arrivals_;
+};
+
+// One thread's place at a barrier.
+struct Meeting {
+  Barrier& barrier;
+  int id;
+
+  void wait() const { barrier.wait(id); }
 };
 
 struct Member {
   int id;
   int size;  // of the team; may be less than was asked for
-  Barrier& all;
+  Meeting all;
 };
 
 // Runs body(Member) on up to `threads` threads and returns when all are done. The body must not throw.

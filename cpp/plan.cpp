@@ -7,11 +7,11 @@ namespace rnnext {
 namespace {
 
 // A processor in rough figures; only the order of the alternatives depends on them.
-constexpr double flops_per_lane = 12.5e9;       // a second, of one core in the tiles
-constexpr double near_bytes = 700e3;            // what L2 keeps of the recurrent weights
-constexpr double near_bytes_per_second = 60e9;  // from L2
-constexpr double far_bytes_per_second = 15e9;   // from behind it
-constexpr double barrier_seconds = 1.5e-6;
+constexpr double flops_per_lane = 12.5e9;        // a second, of one core in the tiles
+constexpr double near_bytes = 700e3;             // what L2 keeps of the recurrent weights
+constexpr double near_bytes_per_second = 150e9;  // from L2
+constexpr double far_bytes_per_second = 15e9;    // from behind it
+constexpr double barrier_seconds = 0.1e-6;
 constexpr double worth_a_thread = 1e6;  // operations
 
 double step_seconds(const Work& work, int row_groups, int unit_groups) {

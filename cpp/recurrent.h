@@ -7,31 +7,27 @@
 
 #include "buffer.h"
 #include "cells.h"
-#include "pack.h"
+#include "packed_cell.h"
 #include "schedule.h"
 #include "view.h"
 
 namespace rnnext {
 
-// The input is an array, or rows of a table that have not been gathered: then each different row is projected once.
+// The input is an array, or rows of a table that have not been gathered: then each different row is projected once. Without a
+// table, ids name rows of a packed vocabulary.
 struct Input {
   View<const float, 3> x;           // [B, T, I], the last stride is 1; null if there are ids
   View<const std::int32_t, 2> ids;  // [B, T], rows of the table
   View<const float, 2> table;       // [V, I], the last stride is 1
-
-  index_t width() const { return x ? x.shape[2] : table.shape[1]; }
 };
 
 struct Forward {
-  Cell cell;
-  bool update_gate_writes;
+  CellWeights weights;       // not read if they are packed already
+  const PackedCell* packed;  // or null
   Input input;
-  View<const float, 2> kernel;            // [I, G*H]
-  View<const float, 2> recurrent_kernel;  // [H, G*H]
-  View<const float, 2> bias;              // [1, G*H]; reset after: [2, G*H]; may be null
-  View<const float, 2> h0, c0;            // [B, H]; null is zeros
-  View<float, 3> y;                       // [B, T, H]; null if only the last state is wanted
-  View<float, 2> h_T, c_T;                // [B, H]; c_T for cells that have one
+  View<const float, 2> h0, c0;  // [B, H]; null is zeros
+  View<float, 3> y;             // [B, T, H]; null if only the last state is wanted
+  View<float, 2> h_T, c_T;      // [B, H]; c_T for cells that have one
 };
 
 // What a forward pass leaves for its backward pass. Blocks of states start with the initial one: h_prev of step 0 is no special
@@ -70,7 +66,7 @@ struct Backward {
   View<float, 2> dh0, dc0;          // [B, H]; dc0 for cells that have one; null if the schedule has trunks
 };
 
-// Returns the tape if it is wanted, else null.
+// Returns the tape if it is wanted, else null. A tape needs weights that are not packed yet.
 std::unique_ptr<Tape> recurrent_forward(const Forward& args, Schedule schedule, bool keep_tape);
 
 void recurrent_backward(const Tape& tape, const Backward& args);

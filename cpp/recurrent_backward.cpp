@@ -36,7 +36,7 @@ class BackwardPass {
     int part, parts;
     Range flat;  // runs of the hidden units
     Range units;
-    Barrier& barrier;
+    Meeting barrier;
     std::size_t id;
   };
 
@@ -174,7 +174,7 @@ void BackwardPass::run() {
                           plan.unit_groups,
                           flat,
                           units,
-                          groups_[static_cast<std::size_t>(group)],
+                          {groups_[static_cast<std::size_t>(group)], part},
                           static_cast<std::size_t>(member.id)};
       const Range blocks = share(s_.blocks, group, plan.row_groups);
       for (index_t b = blocks.begin; b < blocks.end; ++b) walk(blocks_[static_cast<std::size_t>(b)], walker);

@@ -9,17 +9,7 @@
 namespace rnnext {
 namespace {
 
-index_t cache_lines(index_t floats) { return (floats + 15) / 16 * 16; }
-
 std::size_t floats(index_t rows, index_t stride) { return static_cast<std::size_t>(rows * stride); }
-
-// The packed right-hand sides of one call.
-struct Packed {
-  Buffer input;
-  Buffer input_bias;
-  std::array<Buffer, 2> recurrent;
-  Buffer recurrent_bias;  // [H]
-};
 
 class ForwardPass {
  public:
@@ -28,16 +18,16 @@ class ForwardPass {
 
  private:
   void pack(const Member& member);
-  void pack_bias();
   void load_states(const Member& member);
   void walk(const Member& member, const Plan& plan);
   void collect_rows();
+  void collect_ids();
   void collect_table_rows();
   void project_table(const Member& member);
   void project(index_t begin, index_t end, const RowSet& rows, Range panels, std::vector<const float*>& from,
                std::vector<float*>& to);
-  void step(index_t t, const RowSet& rows, Range panels, const float* const* input, Barrier& group);
-  void join(index_t t, const RowSet& rows, Range units, Barrier& group);
+  void step(index_t t, const RowSet& rows, Range panels, const float* const* input, const Meeting& group);
+  void join(index_t t, const RowSet& rows, Range units, const Meeting& group);
   void copy_outputs(index_t t, const RowSet& rows, Range units);
   void finish_rows(const RowSet& rows, int member, int members);
 
@@ -56,9 +46,11 @@ class ForwardPass {
   const index_t flat_runs_;  // of the hidden units
   Work work_;
   int threads_;
-  index_t block_;  // steps whose input products are computed together
-  Packed packed_;
-  Buffer table_;  // with ids: the different rows projected, [rows, record_stride]
+  index_t block_;                    // steps whose input products are computed together
+  std::unique_ptr<PackedCell> own_;  // where the weights come unpacked
+  const PackedCell& packed_;
+  Buffer table_;                    // with a table: its different rows projected, [rows, record_stride]
+  const float* records_ = nullptr;  // with ids: the records that row_of_token counts
   std::unique_ptr<Barrier[]> groups_;
   std::vector<std::vector<const float*>> from_;  // by member: rows of the block's products
   std::vector<std::vector<float*>> to_;
@@ -77,7 +69,7 @@ ForwardPass::ForwardPass(const Forward& args, Tape& tape, bool keep_tape)
       tape_(tape),
       s_(tape.schedule),
       k_(kernels()),
-      cell_(traits(args.cell)),
+      cell_(traits(tape.cell)),
       keep_tape_(keep_tape),
       layout_{tape.units, k_.lanes},
       flat_runs_((layout_.panels() + k_.flat_vectors - 1) / k_.flat_vectors),
@@ -91,7 +83,9 @@ ForwardPass::ForwardPass(const Forward& args, Tape& tape, bool keep_tape)
             cell_.has_rh ? 2 : 1,
             keep_tape || s_.trunks > 0 ? s_.blocks : s_.rows,
             k_.lanes},
-      threads_(threads_for(work_, num_threads())) {
+      threads_(threads_for(work_, num_threads())),
+      own_(args.packed == nullptr ? std::make_unique<PackedCell>(args.weights) : nullptr),
+      packed_(own_ ? *own_ : *args.packed) {
   const index_t group_rows = s_.rows / make_plan(work_, threads_).row_groups;
   block_ = std::max<index_t>(1, block_steps(std::max<index_t>(group_rows, 1), tape.record_stride * 4));
   const index_t records = keep_tape ? s_.tokens() : block_ * s_.rows;
@@ -100,14 +94,10 @@ ForwardPass::ForwardPass(const Forward& args, Tape& tape, bool keep_tape)
   tape.h = Buffer(floats(states, tape.state_stride));
   if (cell_.has_c) tape.c = Buffer(floats(states, tape.state_stride));
   if (cell_.has_rh) tape.rh = Buffer(floats(keep_tape ? s_.tokens() : s_.rows, tape.state_stride));
-  packed_.input = Buffer(floats(layout_.packed_floats(cell_.input, tape.inputs), 1));
-  packed_.input_bias = Buffer(floats(layout_.packed_floats(cell_.input, 1), 1));
-  packed_.recurrent_bias = Buffer(floats(tape.units, 1));
   const index_t run = k_.lanes * k_.flat_vectors;
-  for (int i = 0; i < cell_.recurrent_count; ++i) {
+  for (int i = 0; keep_tape && i < cell_.recurrent_count; ++i) {
     const auto n = static_cast<std::size_t>(i);
-    packed_.recurrent[n] = Buffer(floats(layout_.packed_floats(cell_.recurrent[n], tape.units), 1));
-    if (keep_tape) tape.recurrent_t[n] = Buffer(floats(transposed_floats(tape.units, run, cell_.recurrent[n], layout_), 1));
+    tape.recurrent_t[n] = Buffer(floats(transposed_floats(tape.units, run, cell_.recurrent[n], layout_), 1));
   }
   if (keep_tape) tape.input_t = Buffer(floats(transposed_floats(tape.inputs, run, cell_.input, layout_), 1));
   groups_ = std::make_unique<Barrier[]>(static_cast<std::size_t>(threads_));
@@ -118,8 +108,12 @@ ForwardPass::ForwardPass(const Forward& args, Tape& tape, bool keep_tape)
   if (args.input.x) {
     collect_rows();
   } else {
-    collect_table_rows();
-    table_ = Buffer(floats(static_cast<index_t>(tape.x_rows.size()), tape.record_stride));
+    collect_ids();
+    if (args.input.table) {
+      collect_table_rows();
+      table_ = Buffer(floats(static_cast<index_t>(tape.x_rows.size()), tape.record_stride));
+    }
+    records_ = args.input.table ? table_.data() : packed_.vocabulary.data();
   }
 }
 
@@ -134,18 +128,24 @@ void ForwardPass::collect_rows() {
   }
 }
 
-void ForwardPass::collect_table_rows() {
-  const View<const float, 2>& table = args_.input.table;
-  std::vector<std::int32_t> place(static_cast<std::size_t>(table.shape[0]), -1);
+void ForwardPass::collect_ids() {
   tape_.row_of_token.resize(floats(s_.tokens(), 1));
   for (index_t t = 0; t < s_.steps; ++t) {
     for (index_t r = 0; r < s_.alive(t); ++r) {
       const index_t caller = s_.order[static_cast<std::size_t>(r)];
-      const std::int32_t id = caller < 0 ? s_.trunk_id : args_.input.ids(caller, s_.input_position(r, t));
-      tape_.row_of_token[static_cast<std::size_t>(s_.token(t, r))] = id;
-      if (place[static_cast<std::size_t>(id)] < 0) tape_.table_rows.push_back(id);
-      place[static_cast<std::size_t>(id)] = 0;
+      tape_.row_of_token[static_cast<std::size_t>(s_.token(t, r))] =
+          caller < 0 ? s_.trunk_id : args_.input.ids(caller, s_.input_position(r, t));
     }
+  }
+}
+
+// The different ids, and instead of each token's id its place among them.
+void ForwardPass::collect_table_rows() {
+  const View<const float, 2>& table = args_.input.table;
+  std::vector<std::int32_t> place(static_cast<std::size_t>(table.shape[0]), -1);
+  for (const std::int32_t id : tape_.row_of_token) {
+    if (place[static_cast<std::size_t>(id)] < 0) tape_.table_rows.push_back(id);
+    place[static_cast<std::size_t>(id)] = 0;
   }
   std::sort(tape_.table_rows.begin(), tape_.table_rows.end());
   for (std::size_t i = 0; i < tape_.table_rows.size(); ++i) {
@@ -156,7 +156,6 @@ void ForwardPass::collect_table_rows() {
 }
 
 void ForwardPass::run() {
-  pack_bias();
   parallel(threads_, [&](const Member& member) {
     const Plan plan = make_plan(work_, member.size);
     if (member.id == 0) {
@@ -165,46 +164,24 @@ void ForwardPass::run() {
     pack(member);
     load_states(member);
     member.all.wait();
-    if (tape_.from_table()) project_table(member);
+    if (table_.size() > 0) project_table(member);
     if (member.id < plan.threads()) walk(member, plan);
   });
 }
 
 void ForwardPass::pack(const Member& member) {
-  const BlockSigns signs = block_signs(cell_, args_.update_gate_writes);
-  const Range panels = share(layout_.panels(), member.id, member.size);
-  pack_gates(args_.kernel, cell_.input, signs, layout_, panels.begin, panels.end, packed_.input.data());
+  if (own_) own_->pack(args_.weights, member.id, member.size);
+  if (!keep_tape_) return;
+  const BlockSigns signs = block_signs(cell_, args_.weights.update_gate_writes);
   const index_t run = k_.lanes * k_.flat_vectors;
   for (int i = 0; i < cell_.recurrent_count; ++i) {
     const auto n = static_cast<std::size_t>(i);
-    pack_gates(args_.recurrent_kernel, cell_.recurrent[n], signs, layout_, panels.begin, panels.end,
-               packed_.recurrent[n].data());
-    if (!keep_tape_) continue;
     const Range runs = share(flat_runs_, member.id, member.size);
-    pack_transposed(args_.recurrent_kernel, cell_.recurrent[n], signs, layout_, run, runs.begin, runs.end,
+    pack_transposed(args_.weights.recurrent_kernel, cell_.recurrent[n], signs, layout_, run, runs.begin, runs.end,
                     tape_.recurrent_t[n].data());
   }
-  if (!keep_tape_) return;
   const Range runs = share((tape_.inputs + run - 1) / run, member.id, member.size);
-  pack_transposed(args_.kernel, cell_.input, signs, layout_, run, runs.begin, runs.end, tape_.input_t.data());
-}
-
-void ForwardPass::pack_bias() {
-  const index_t width = cell_.gates * tape_.units;
-  std::vector<float> sums(static_cast<std::size_t>(width), 0.0f);
-  std::fill_n(packed_.recurrent_bias.data(), packed_.recurrent_bias.size(), 0.0f);
-  const BlockSigns signs = block_signs(cell_, args_.update_gate_writes);
-  if (args_.bias) {
-    for (index_t j = 0; j < width; ++j) sums[static_cast<std::size_t>(j)] = args_.bias(index_t{0}, j);
-    if (cell_.has_recurrent_bias) {
-      // Both biases of a gate add up; the candidate's recurrent one stays apart, behind the reset gate.
-      const index_t candidate = (cell_.gates - 1) * tape_.units;
-      for (index_t j = 0; j < candidate; ++j) sums[static_cast<std::size_t>(j)] += args_.bias(index_t{1}, j);
-      for (index_t u = 0; u < tape_.units; ++u) packed_.recurrent_bias.data()[u] = args_.bias(index_t{1}, candidate + u);
-    }
-  }
-  pack_gates(view<2>(static_cast<const float*>(sums.data()), {1, width}), cell_.input, signs, layout_, 0, layout_.panels(),
-             packed_.input_bias.data());
+  pack_transposed(args_.weights.kernel, cell_.input, signs, layout_, run, runs.begin, runs.end, tape_.input_t.data());
 }
 
 void load_state(View<const float, 2> from, index_t row, float* to, index_t units) {
@@ -231,7 +208,7 @@ void ForwardPass::walk(const Member& member, const Plan& plan) {
   const Range flat = share(flat_runs_, part, plan.unit_groups);
   const Range panels{flat.begin * k_.flat_vectors, std::min<index_t>(flat.end * k_.flat_vectors, layout_.panels())};
   const Range units{panels.begin * k_.lanes, std::min<index_t>(panels.end * k_.lanes, tape_.units)};
-  Barrier& barrier = groups_[static_cast<std::size_t>(group)];
+  const Meeting barrier{groups_[static_cast<std::size_t>(group)], part};
   auto& from = from_[static_cast<std::size_t>(member.id)];
   auto& to = to_[static_cast<std::size_t>(member.id)];
   const float* const* input = nullptr;
@@ -248,36 +225,10 @@ void ForwardPass::walk(const Member& member, const Plan& plan) {
   finish_rows(rows, part, plan.unit_groups);
 }
 
-Product input_product(const CellTraits& cell, const PanelLayout& layout, index_t inputs, const Packed& packed) {
-  constexpr index_t run = 64;
-  const index_t slots = cell.input.slots;
-  const index_t full = layout.full();
-  return {.a = nullptr,
-          .c = nullptr,
-          .rows = 0,
-          .k = {0, inputs / run, run, run, inputs / run * run, inputs % run},
-          .n = {0, full, slots * layout.lanes, cell.record_slots * layout.lanes, full * cell.record_slots * layout.lanes,
-                slots * layout.tail()},
-          .b = packed.input.data(),
-          .bias = packed.input_bias.data(),
-          .accumulate = false,
-          .run_begin = 0,
-          .run_end = layout.panels()};
-}
-
 // The input's part of the gates for every different row of the table.
 void ForwardPass::project_table(const Member& member) {
   const Range rows = share(static_cast<std::ptrdiff_t>(tape_.x_rows.size()), member.id, member.size);
-  constexpr index_t chunk = 192;
-  std::array<float*, chunk> to{};
-  for (index_t begin = rows.begin; begin < rows.end; begin += chunk) {
-    Product p = input_product(cell_, layout_, tape_.inputs, packed_);
-    p.rows = std::min<index_t>(chunk, rows.end - begin);
-    for (index_t i = 0; i < p.rows; ++i) to[static_cast<std::size_t>(i)] = table_.data() + (begin + i) * tape_.record_stride;
-    p.a = tape_.x_rows.data() + begin;
-    p.c = to.data();
-    k_.product(p);
-  }
+  packed_.project(tape_.x_rows.data() + rows.begin, rows.end - rows.begin, table_.data() + rows.begin * tape_.record_stride);
   member.all.wait();
 }
 
@@ -292,7 +243,7 @@ void ForwardPass::project(index_t begin, index_t end, const RowSet& rows, Range 
       const index_t row = rows.row(i);
       const auto token = static_cast<std::size_t>(s_.token(t, row));
       if (tape_.from_table()) {
-        from[n] = table_.data() + tape_.row_of_token[token] * tape_.record_stride;
+        from[n] = records_ + tape_.row_of_token[token] * tape_.record_stride;
       } else {
         from[n] = tape_.x_rows[token];
         to[n] = tape_.gates.data() + gates_row(t, row) * tape_.record_stride;
@@ -300,7 +251,7 @@ void ForwardPass::project(index_t begin, index_t end, const RowSet& rows, Range 
     }
   }
   if (tape_.from_table()) return;
-  Product p = input_product(cell_, layout_, tape_.inputs, packed_);
+  Product p = packed_.input_product();
   p.a = from.data();
   p.c = to.data();
   p.rows = static_cast<index_t>(n);
@@ -309,7 +260,7 @@ void ForwardPass::project(index_t begin, index_t end, const RowSet& rows, Range 
   k_.product(p);
 }
 
-void ForwardPass::step(index_t t, const RowSet& rows, Range panels, const float* const* input, Barrier& group) {
+void ForwardPass::step(index_t t, const RowSet& rows, Range panels, const float* const* input, const Meeting& group) {
   const index_t first = rows.first;
   const index_t state = tape_.state_stride * rows.step;
   CellStep args{};
@@ -335,7 +286,7 @@ void ForwardPass::step(index_t t, const RowSet& rows, Range panels, const float*
   args.weights[0] = packed_.recurrent[0].data();
   args.weights[1] = packed_.recurrent[1].data();
   args.bias = packed_.recurrent_bias.data();
-  const CellKernels& cell = k_.cells[static_cast<int>(args_.cell)];
+  const CellKernels& cell = k_.cells[static_cast<int>(tape_.cell)];
   for (int phase = 0; phase < cell.forward_phases; ++phase) {
     cell.forward[phase](args);
     group.wait();
@@ -343,7 +294,7 @@ void ForwardPass::step(index_t t, const RowSet& rows, Range panels, const float*
 }
 
 // Rows that join start from the state of their trunk.
-void ForwardPass::join(index_t t, const RowSet& rows, Range units, Barrier& group) {
+void ForwardPass::join(index_t t, const RowSet& rows, Range units, const Meeting& group) {
   const index_t before = rows.alive(s_.joining(t));
   const index_t after = rows.alive(s_.alive(t));
   if (before >= after) return;
@@ -399,14 +350,15 @@ std::size_t Tape::nbytes() const {
 
 std::unique_ptr<Tape> recurrent_forward(const Forward& args, Schedule schedule, bool keep_tape) {
   auto tape = std::make_unique<Tape>();
-  tape->cell = args.cell;
-  tape->update_gate_writes = args.update_gate_writes;
-  tape->has_bias = static_cast<bool>(args.bias);
-  tape->inputs = args.input.width();
-  tape->units = args.recurrent_kernel.shape[0];
+  const bool packed = args.packed != nullptr;
+  tape->cell = packed ? args.packed->cell : args.weights.cell;
+  tape->update_gate_writes = args.weights.update_gate_writes;
+  tape->has_bias = static_cast<bool>(args.weights.bias);
+  tape->inputs = packed ? args.packed->inputs : args.weights.kernel.shape[0];
+  tape->units = packed ? args.packed->units : args.weights.recurrent_kernel.shape[0];
   tape->schedule = std::move(schedule);
   tape->state_stride = cache_lines(tape->units);
-  tape->record_stride = cache_lines(traits(args.cell).record_slots * tape->units);
+  tape->record_stride = cache_lines(traits(tape->cell).record_slots * tape->units);
   ForwardPass(args, *tape, keep_tape).run();
   return keep_tape ? std::move(tape) : nullptr;
 }

@@ -298,6 +298,8 @@ def test_info_and_version(run: Run) -> None:
 def start(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
     pipe = subprocess.PIPE
     command = [sys.executable, "-m", "rnnext", *map(str, arguments)]
+    if os.name == "posix":  # whoever started us in the background may have had interrupts ignored, and that is inherited
+        options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, **options)  # type: ignore[call-overload, no-any-return]
 
 

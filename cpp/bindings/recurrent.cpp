@@ -51,37 +51,86 @@ void check_fit(const std::string& function, const Positions& starts, const Posit
   }
 }
 
-// The input: an array [B, T, I], or a tuple of ids [B, T] and a table [V, I] whose rows they name.
+// The input: an array [B, T, I], or a tuple of ids [B, T] and a table [V, I] whose rows they name; ids alone where `vocabulary`
+// says how many rows were packed.
 struct InputArrays {
   py::array x, ids, table;
   Input views{};
-  index_t rows, positions;
+  index_t rows, positions, width;
 
-  InputArrays(const std::string& function, const py::object& object) {
-    if (!py::isinstance<py::tuple>(object)) {
+  InputArrays(const std::string& function, const py::object& object, const PackedCell* packed = nullptr) {
+    const Argument ids_argument{function, "ids"};
+    if (packed != nullptr && packed->vocabulary_rows > 0) {
+      take_ids(ids_argument, object, packed->vocabulary_rows);
+      width = packed->inputs;
+    } else if (!py::isinstance<py::tuple>(object)) {
       x = with_contiguous_rows(Argument{function, "x"}.require<float>(object, 3, "[B, T, I]"));
       views.x = view_of<3>(x);
       rows = x.shape(0);
       positions = x.shape(1);
-      return;
+      width = x.shape(2);
+    } else {
+      const auto pair = py::reinterpret_borrow<py::tuple>(object);
+      if (pair.size() != 2) {
+        Argument{function, "x"}.fail("is a tuple of " + std::to_string(pair.size()) + ", expected (ids, table)");
+      }
+      table = with_contiguous_rows(Argument{function, "table"}.require<float>(pair[1], 2, "[V, I]"));
+      take_ids(ids_argument, pair[0], table.shape(0));
+      views.table = view_of<2>(table);
+      width = table.shape(1);
     }
-    const auto pair = py::reinterpret_borrow<py::tuple>(object);
-    if (pair.size() != 2)
-      Argument{function, "x"}.fail("is a tuple of " + std::to_string(pair.size()) + ", expected (ids, table)");
-    const Argument ids_argument{function, "ids"};
-    ids = py::array_t<std::int32_t, py::array::c_style>::ensure(ids_argument.require<std::int32_t>(pair[0], 2, "[B, T]"));
-    table = with_contiguous_rows(Argument{function, "table"}.require<float>(pair[1], 2, "[V, I]"));
+  }
+
+ private:
+  void take_ids(const Argument& argument, const py::object& object, index_t count) {
+    ids = py::array_t<std::int32_t, py::array::c_style>::ensure(argument.require<std::int32_t>(object, 2, "[B, T]"));
     rows = ids.shape(0);
     positions = ids.shape(1);
     views.ids = view<2>(static_cast<const std::int32_t*>(ids.data()), {rows, positions});
-    views.table = view_of<2>(table);
     for (index_t i = 0; i < rows * positions; ++i) {
       const std::int32_t id = views.ids.data[i];
-      if (id < 0 || id >= table.shape(0)) {
-        ids_argument.fail("has " + std::to_string(id) + " at row " + std::to_string(i / positions) + ", position " +
-                          std::to_string(i % positions) + ", expected 0 to " + std::to_string(table.shape(0) - 1));
+      if (id < 0 || id >= count) {
+        argument.fail("has " + std::to_string(id) + " at row " + std::to_string(i / positions) + ", position " +
+                      std::to_string(i % positions) + ", expected 0 to " + std::to_string(count - 1));
       }
     }
+  }
+};
+
+// A layer's weights, checked against each other and, if it is known, the width of its input.
+struct WeightArrays {
+  py::array kernel, recurrent, bias;
+  CellWeights views{};
+
+  WeightArrays(const std::string& who, const std::string& cell_name, const py::object& kernel_in,
+               const py::object& recurrent_in, const py::object& bias_in, bool update_gate_writes, index_t inputs = -1) {
+    views.cell = parse_cell(who, cell_name);
+    views.update_gate_writes = update_gate_writes;
+    const CellTraits& cell = traits(views.cell);
+    const index_t gates = cell.gates;
+    const Argument recurrent_argument{who, "recurrent_kernel"};
+    recurrent = with_contiguous_rows(recurrent_argument.require<float>(recurrent_in, 2, "[H, G*H]"));
+    const index_t units = recurrent.shape(0);
+    const std::string H = std::to_string(units);
+    if (units < 1) recurrent_argument.fail("has shape " + describe(shape_of(recurrent)) + ", expected at least one unit");
+    recurrent_argument.expect_shape(recurrent, {units, gates * units}, "[H, G*H] with H=" + H);
+    const Argument kernel_argument{who, "kernel"};
+    kernel = with_contiguous_rows(kernel_argument.require<float>(kernel_in, 2, "[I, G*H]"));
+    if (inputs < 0) inputs = kernel.shape(0);
+    kernel_argument.expect_shape(kernel, {inputs, gates * units}, "[I, G*H] with I=" + std::to_string(inputs) + ", H=" + H);
+    views.kernel = view_of<2>(kernel);
+    views.recurrent_kernel = view_of<2>(recurrent);
+    if (bias_in.is_none()) return;
+    const Argument argument{who, "bias"};
+    const bool two_rows = cell.has_recurrent_bias;
+    bias = argument.require<float>(bias_in, two_rows ? 2 : 1, two_rows ? "[2, G*H]" : "[G*H]");
+    if (two_rows) {
+      argument.expect_shape(bias, {2, gates * units}, "[2, G*H] with H=" + H);
+    } else {
+      argument.expect_shape(bias, {gates * units}, "[G*H] with H=" + H);
+    }
+    bias = py::array_t<float, py::array::c_style>::ensure(bias);
+    views.bias = view<2>(static_cast<const float*>(bias.data()), {two_rows ? 2 : 1, gates * units});
   }
 };
 
@@ -103,93 +152,98 @@ View<const float, 2> optional_state(const std::string& function, const char* nam
   return view_of<2>(keep);
 }
 
-py::tuple forward(const std::string& cell_name, const py::object& x_in, const py::object& kernel_in,
-                  const py::object& recurrent_in, const py::object& bias_in, const py::object& h0_in, const py::object& c0_in,
-                  const py::object& starts_in, const py::object& lengths_in, bool reverse, bool update_gate_writes,
-                  bool return_sequences, bool keep_tape) {
-  const std::string who = "recurrent_forward";
-  const Cell cell = parse_cell(who, cell_name);
-  const CellTraits& cell_traits = traits(cell);
-  const index_t gates = cell_traits.gates;
-  const InputArrays input(who, x_in);
+// What the two ways to run forward share: states, lengths, results. Returns (y, h_T, c_T) and hands the tape over.
+py::tuple run_forward(const std::string& who, Forward args, const InputArrays& input, const CellTraits& cell, index_t units,
+                      const py::object& h0_in, const py::object& c0_in, const py::object& starts_in,
+                      const py::object& lengths_in, bool reverse, bool return_sequences, std::unique_ptr<Tape>* tape) {
   const index_t rows = input.rows;
   const index_t positions = input.positions;
-  const index_t inputs = input.views.width();
-
-  const Argument recurrent_argument{who, "recurrent_kernel"};
-  const py::array recurrent = with_contiguous_rows(recurrent_argument.require<float>(recurrent_in, 2, "[H, G*H]"));
-  const index_t units = recurrent.shape(0);
-  if (units < 1) recurrent_argument.fail("has shape " + describe(shape_of(recurrent)) + ", expected at least one unit");
-  recurrent_argument.expect_shape(recurrent, {units, gates * units}, "[H, G*H] with H=" + std::to_string(units));
-  const Argument kernel_argument{who, "kernel"};
-  const py::array kernel = with_contiguous_rows(kernel_argument.require<float>(kernel_in, 2, "[I, G*H]"));
-  kernel_argument.expect_shape(kernel, {inputs, gates * units},
-                               "[I, G*H] with I=" + std::to_string(inputs) + ", H=" + std::to_string(units));
-
-  py::array bias;
-  View<const float, 2> bias_view{};
-  if (!bias_in.is_none()) {
-    const Argument argument{who, "bias"};
-    const bool two_rows = cell_traits.has_recurrent_bias;
-    bias = argument.require<float>(bias_in, two_rows ? 2 : 1, two_rows ? "[2, G*H]" : "[G*H]");
-    if (two_rows) {
-      argument.expect_shape(bias, {2, gates * units}, "[2, G*H] with H=" + std::to_string(units));
-    } else {
-      argument.expect_shape(bias, {gates * units}, "[G*H] with H=" + std::to_string(units));
-    }
-    bias = py::array_t<float, py::array::c_style>::ensure(bias);
-    bias_view = view<2>(static_cast<const float*>(bias.data()), {two_rows ? 2 : 1, gates * units});
-  }
-  if (!cell_traits.has_c && !c0_in.is_none()) throw py::value_error(who + ": c0 was given, but a GRU has no cell state");
+  if (!cell.has_c && !c0_in.is_none()) throw py::value_error(who + ": c0 was given, but a GRU has no cell state");
   py::array h0, c0;
-  const View<const float, 2> h0_view = optional_state(who, "h0", h0_in, rows, units, h0);
-  const View<const float, 2> c0_view = optional_state(who, "c0", c0_in, rows, units, c0);
+  args.h0 = optional_state(who, "h0", h0_in, rows, units, h0);
+  args.c0 = optional_state(who, "c0", c0_in, rows, units, c0);
   const Positions starts({who, "starts"}, starts_in, rows, positions);
   const Positions lengths({who, "lengths"}, lengths_in, rows, positions);
   check_fit(who, starts, lengths, rows, positions);
 
   auto [h_T, h_T_view] = new_array<2>({rows, units});
+  args.h_T = h_T_view;
   py::object c_T = py::none();
-  View<float, 2> c_T_view{};
-  if (cell_traits.has_c) {
+  if (cell.has_c) {
     auto [array, array_view] = new_array<2>({rows, units});
     c_T = array;
-    c_T_view = array_view;
+    args.c_T = array_view;
   }
   py::object y = h_T;
-  View<float, 3> y_view{};
   if (return_sequences) {
     auto [array, array_view] = new_array<3>({rows, positions, units});
     y = array;
-    y_view = array_view;
+    args.y = array_view;
   }
-  const Forward args{.cell = cell,
-                     .update_gate_writes = update_gate_writes,
-                     .input = input.views,
-                     .kernel = view_of<2>(kernel),
-                     .recurrent_kernel = view_of<2>(recurrent),
-                     .bias = bias_view,
-                     .h0 = h0_view,
-                     .c0 = c0_view,
-                     .y = y_view,
-                     .h_T = h_T_view,
-                     .c_T = c_T_view};
-  std::unique_ptr<Tape> tape;
+  args.input = input.views;
   {
     const py::gil_scoped_release unlocked;
     const index_t blocks = row_blocks(rows, units);
     // All rows in full, from no state, with nothing to return on the way: those that begin alike may go together.
-    const bool together = input.views.ids && !starts.data() && !lengths.data() && !h0_view && !c0_view && !return_sequences;
-    Schedule schedule = together ? make_trunk_schedule(rows, positions, input.views.ids.data, reverse, blocks)
+    const bool together = args.input.ids && !starts.data() && !lengths.data() && !args.h0 && !args.c0 && !return_sequences;
+    Schedule schedule = together ? make_trunk_schedule(rows, positions, args.input.ids.data, reverse, blocks)
                                  : make_schedule(rows, positions, starts.data(), lengths.data(), reverse, blocks);
-    tape = recurrent_forward(args, std::move(schedule), keep_tape);
+    std::unique_ptr<Tape> made = recurrent_forward(args, std::move(schedule), tape != nullptr);
+    if (tape != nullptr) *tape = std::move(made);
   }
+  return py::make_tuple(y, h_T, c_T);
+}
+
+py::tuple forward(const std::string& cell_name, const py::object& x_in, const py::object& kernel_in,
+                  const py::object& recurrent_in, const py::object& bias_in, const py::object& h0_in, const py::object& c0_in,
+                  const py::object& starts_in, const py::object& lengths_in, bool reverse, bool update_gate_writes,
+                  bool return_sequences, bool keep_tape) {
+  const std::string who = "recurrent_forward";
+  const CellTraits& cell = traits(parse_cell(who, cell_name));
+  const InputArrays input(who, x_in);
+  const WeightArrays weights(who, cell_name, kernel_in, recurrent_in, bias_in, update_gate_writes, input.width);
+  const index_t units = weights.recurrent.shape(0);
+  Forward args{};
+  args.weights = weights.views;
+  std::unique_ptr<Tape> tape;
+  const py::tuple results = run_forward(who, args, input, cell, units, h0_in, c0_in, starts_in, lengths_in, reverse,
+                                        return_sequences, keep_tape ? &tape : nullptr);
   py::object tape_object = py::none();
   if (tape) {
-    tape_object = py::cast(new PyTape{std::move(tape), input, !cell_traits.has_recurrent_bias, return_sequences},
+    tape_object = py::cast(new PyTape{std::move(tape), input, !cell.has_recurrent_bias, return_sequences},
                            py::return_value_policy::take_ownership);
   }
-  return py::make_tuple(y, h_T, c_T, tape_object);
+  return py::make_tuple(results[0], results[1], results[2], tape_object);
+}
+
+std::unique_ptr<PackedCell> pack(const std::string& cell_name, const py::object& kernel_in, const py::object& recurrent_in,
+                                 const py::object& bias_in, const py::object& vocabulary_in, bool update_gate_writes) {
+  const std::string who = "PackedCell";
+  const WeightArrays weights(who, cell_name, kernel_in, recurrent_in, bias_in, update_gate_writes);
+  py::array vocabulary;
+  View<const float, 2> vocabulary_view{};
+  if (!vocabulary_in.is_none()) {
+    const Argument argument{who, "vocabulary"};
+    vocabulary = with_contiguous_rows(argument.require<float>(vocabulary_in, 2, "[V, I]"));
+    argument.expect_shape(vocabulary, {vocabulary.shape(0), weights.kernel.shape(0)}, "[V, I]");
+    vocabulary_view = view_of<2>(vocabulary);
+  }
+  const py::gil_scoped_release unlocked;
+  return std::make_unique<PackedCell>(make_packed_cell(weights.views, vocabulary_view));
+}
+
+py::tuple infer(const PackedCell& packed, const py::object& x_in, const py::object& h0_in, const py::object& c0_in,
+                const py::object& starts_in, const py::object& lengths_in, bool reverse, bool return_sequences) {
+  const std::string who = "recurrent_infer";
+  const InputArrays input(who, x_in, &packed);
+  if (input.width != packed.inputs) {
+    throw py::value_error(who + ": x has width " + std::to_string(input.width) + ", expected " + std::to_string(packed.inputs) +
+                          " = I");
+  }
+  Forward args{};
+  args.packed = &packed;
+  return run_forward(who, args, input, packed.traits, packed.units, h0_in, c0_in, starts_in, lengths_in, reverse,
+                     return_sequences, nullptr);
 }
 
 py::tuple backward(const PyTape& py_tape, const py::object& dy_in, const py::object& dh_T_in, const py::object& dc_T_in,
@@ -282,6 +336,12 @@ void bind_recurrent(py::module_& m) {
         py::arg("bias"), py::arg("h0") = py::none(), py::arg("c0") = py::none(), py::kw_only(), py::arg("starts") = py::none(),
         py::arg("lengths") = py::none(), py::arg("reverse") = false, py::arg("update_gate_writes") = false,
         py::arg("return_sequences") = false, py::arg("keep_tape") = true);
+  py::class_<PackedCell>(m, "PackedCell")
+      .def(py::init(&pack), py::arg("cell"), py::arg("kernel"), py::arg("recurrent_kernel"), py::arg("bias"),
+           py::arg("vocabulary") = py::none(), py::kw_only(), py::arg("update_gate_writes") = false);
+  m.def("recurrent_infer", infer, py::arg("packed"), py::arg("x"), py::arg("h0") = py::none(), py::arg("c0") = py::none(),
+        py::kw_only(), py::arg("starts") = py::none(), py::arg("lengths") = py::none(), py::arg("reverse") = false,
+        py::arg("return_sequences") = false);
   m.def("recurrent_backward", backward, py::arg("tape"), py::arg("dy"), py::arg("dh_T") = py::none(),
         py::arg("dc_T") = py::none(), py::kw_only(), py::arg("need_dx") = true);
 }

@@ -38,6 +38,33 @@ def recurrent_forward(
     y is [B, T, H] with return_sequences, else it is h_T [B, H]; c_T is None for a GRU; tape is None without keep_tape.
     """
 
+class PackedCell:
+    """A layer's weights as the engine reads them, made once for any number of calls of `recurrent_infer`."""
+
+    def __init__(
+        self,
+        cell: _Cell,
+        kernel: _F32,
+        recurrent_kernel: _F32,
+        bias: _F32 | None,
+        vocabulary: _F32 | None = None,  # [V, I], projected too: x is then ids alone
+        *,
+        update_gate_writes: bool = False,
+    ) -> None: ...
+
+def recurrent_infer(
+    packed: PackedCell,
+    x: _F32 | _I32 | tuple[_I32, _F32],  # as for recurrent_forward; ids [B, T] where a vocabulary was packed
+    h0: _F32 | None = None,
+    c0: _F32 | None = None,
+    *,
+    starts: _I64 | None = None,
+    lengths: _I64 | None = None,
+    reverse: bool = False,
+    return_sequences: bool = False,
+) -> tuple[_F32, _F32, _F32 | None]:
+    """Run a layer with packed weights: (y, h_T, c_T), bit for bit those of `recurrent_forward`."""
+
 def recurrent_backward(
     tape: Tape,
     dy: _F32 | None,  # of y's shape

@@ -38,10 +38,12 @@ class Parameter:
 
     @property
     def value(self) -> Array:
-        """The array, current."""
+        """The array, current. It is read-only: changes go through `assign`, so that `version` counts them."""
         if self.overdue is not None:
             self.overdue.settle()
-        return self._value
+        view: Array = self._value.view()
+        view.flags.writeable = False
+        return view
 
     def current_rows(self, rows: npt.NDArray[np.int32]) -> Array:
         """The array, of which only the named rows need be current."""
@@ -63,7 +65,9 @@ class Parameter:
         array = np.asarray(value, dtype=np.float32)
         if array.shape != self.shape:
             raise ValueError(f"{self.name}: value has shape {array.shape}, expected {self.shape}")
-        self.value[...] = array
+        if self.overdue is not None:
+            self.overdue.settle()
+        self._value[...] = array
         self.touch()
 
     def touch(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -26,10 +27,21 @@ from rnnext.parameters import Array, Gradients, Parameter, RowGradient
 _Cell: TypeAlias = Literal["lstm", "gru_reset_after", "gru_reset_before"]
 
 
+@dataclass
+class _Kept:
+    """Packed weights, and what they were packed from."""
+
+    key: object
+    packed: _core.PackedCell
+    whole: bool = False  # with the vocabulary
+    tokens: int = 0  # read since
+
+
 class _Recurrent(Layer):
     """What LSTM and GRU share: windows, states, the call of the engine."""
 
     takes_gather = True
+    largest_vocabulary: ClassVar[int] = 256 << 20  # bytes of a projected vocabulary
     gates: ClassVar[int]
     states: ClassVar[int]  # h and c, or h
     cell: _Cell
@@ -58,6 +70,7 @@ class _Recurrent(Layer):
         self.return_sequences = return_sequences
         self.return_state = return_state
         self.go_backwards = go_backwards
+        self._kept: _Kept | None = None
 
     # ------------------------------------------------------------ weights
 
@@ -104,6 +117,7 @@ class _Recurrent(Layer):
         lengths: Any = None,
         initial_state: Sequence[Array] | Array | None = None,
     ) -> Any:
+        """y alone, from weights that are packed once until they change; several threads may call at once."""
         return self._run(x, mask, lengths, initial_state, keep=False)[0]
 
     def _run(
@@ -119,21 +133,23 @@ class _Recurrent(Layer):
         if holes is not None:
             values = holes.together(values[:, ::-1] if self.go_backwards else values)
         state = self._initial_state(initial_state, shape[0])
-        y, h_T, c_T, tape = _core.recurrent_forward(
-            self.cell,
-            values if gather is None else (values, gather.table.current_rows(values)),
-            self.weights[0].value,
-            self.weights[1].value,
-            self.weights[2].value if self.use_bias else None,
-            state[0] if state else None,
-            state[1] if len(state) > 1 else None,
-            starts=window.starts,
-            lengths=window.lengths,
-            reverse=self.go_backwards and holes is None,
-            update_gate_writes=self.update_gate_writes,
-            return_sequences=self.return_sequences,
-            keep_tape=keep,
-        )
+        h0, c0 = (*state, None, None)[:2]
+        options: dict[str, Any] = {
+            "starts": window.starts,
+            "lengths": window.lengths,
+            "reverse": self.go_backwards and holes is None,
+            "return_sequences": self.return_sequences,
+        }
+        tape: Any = None
+        if keep:
+            inputs = values if gather is None else (values, gather.table.current_rows(values))
+            y, h_T, c_T, tape = _core.recurrent_forward(
+                self.cell, inputs, *self._values(), h0, c0, update_gate_writes=self.update_gate_writes, **options
+            )
+        else:
+            packed, whole = self._packed(None if gather is None else gather.table, values.size)
+            inputs = values if gather is None or whole else (values, gather.table.current_rows(values))
+            y, h_T, c_T = _core.recurrent_infer(packed, inputs, h0, c0, **options)
         if holes is not None and self.return_sequences:
             y = holes.apart(y)
         last = (h_T,) if c_T is None else (h_T, c_T)
@@ -142,6 +158,30 @@ class _Recurrent(Layer):
             return self._backward(tape, dy, gather, holes, len(state), need_dx)
 
         return (y, *last) if self.return_state else y, backprop
+
+    def _values(self) -> tuple[Array, Array, Array | None]:
+        kernel, recurrent_kernel, *bias = (weight.value for weight in self.weights)
+        return kernel, recurrent_kernel, bias[0] if bias else None
+
+    def _packed(self, table: Parameter | None, tokens: int) -> tuple[_core.PackedCell, bool]:
+        """The weights as they are now, packed; and whether the whole table is projected with them.
+
+        That pays once about as many tokens were read since the last change as the table has rows, and is given up where it
+        would take more than `largest_vocabulary` bytes.
+        """
+        key = (*(weight.version for weight in self.weights), None if table is None else (id(table), table.version))
+        kept = self._kept
+        if kept is None or kept.key != key:
+            kept = _Kept(key, _core.PackedCell(self.cell, *self._values(), update_gate_writes=self.update_gate_writes))
+            self._kept = kept
+        kept.tokens += tokens
+        if table is None or kept.whole or kept.tokens < table.shape[0] // 2:
+            return kept.packed, kept.whole
+        if table.shape[0] * (self.gates + 1) * self.units * 4 > self.largest_vocabulary:
+            return kept.packed, False
+        whole = _core.PackedCell(self.cell, *self._values(), table.value, update_gate_writes=self.update_gate_writes)
+        self._kept = _Kept(key, whole, whole=True)
+        return whole, True
 
     def _window(self, mask: Mask | None, lengths: Any, rows: int, positions: int) -> tuple[Window, Holes | None]:
         """Where the engine finds the tokens; with holes, after they were moved together (and turned round, if need be)."""

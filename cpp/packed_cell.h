@@ -1,0 +1,50 @@
+// A layer's weights as the forward kernels read them, and if wanted a whole vocabulary's projection. Packed within a call, or
+// once for any number of calls.
+#pragma once
+
+#include <array>
+
+#include "buffer.h"
+#include "pack.h"
+
+namespace rnnext {
+
+// In Keras's layout.
+struct CellWeights {
+  Cell cell;
+  bool update_gate_writes;
+  View<const float, 2> kernel;            // [I, G*H]
+  View<const float, 2> recurrent_kernel;  // [H, G*H]
+  View<const float, 2> bias;              // [1, G*H]; reset after: [2, G*H]; may be null
+};
+
+class PackedCell {
+ public:
+  explicit PackedCell(const CellWeights& weights);  // makes room, and packs the biases
+
+  void pack(const CellWeights& weights, int part, int parts);
+  // Rows of inputs to records with the input's part of the gates. C's addresses, A's, and how many rows are for the caller to
+  // set.
+  Product input_product() const;
+  // The same for `rows` addresses of inputs, to records one behind the other.
+  void project(const float* const* inputs, index_t rows, float* records) const;
+
+  Cell cell;
+  index_t inputs, units;
+  index_t record_stride, state_stride;
+  const CellTraits& traits;
+  PanelLayout layout;
+  std::array<Buffer, 2> recurrent;  // by operand
+  Buffer recurrent_bias;            // [H]
+  Buffer vocabulary;                // [V, record_stride], or empty
+  index_t vocabulary_rows = 0;
+
+ private:
+  Buffer input_;
+  Buffer input_bias_;
+};
+
+// Packed, with the vocabulary [V, I] projected if there is one, on as many threads as that is worth.
+PackedCell make_packed_cell(const CellWeights& weights, View<const float, 2> vocabulary);
+
+}  // namespace rnnext

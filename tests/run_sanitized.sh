@@ -36,4 +36,4 @@ if [[ $where != "$folder/site/rnnext" ]]; then
   echo "rnnext comes from $where, expected $folder/site/rnnext" >&2
   exit 1
 fi
-LD_PRELOAD=$preload python -m pytest -p no:cacheprovider tests/test_engine.py tests/test_optimizers.py
+LD_PRELOAD=$preload python -m pytest -p no:cacheprovider tests/test_engine*.py tests/test_optimizers.py

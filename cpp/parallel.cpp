@@ -1,6 +1,11 @@
 #include "parallel.h"
 
+#include <algorithm>
+#include <charconv>
 #include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <system_error>
 #include <thread>
 
 #ifdef _OPENMP
@@ -52,16 +57,28 @@ void pause() {
 
 std::atomic<int> chosen_threads{0};  // 0: nothing chosen in this program
 
-// A child of fork has none of its parent's OpenMP threads, and libgomp would wait for them for ever.
+// A child of fork has none of its parent's OpenMP threads, and libgomp would wait for them for ever. Who made them can't be
+// known (PyTorch may use the same libgomp), so a child never enters OpenMP, whatever the parent did.
 std::atomic<bool> in_forked_child{false};
 #if defined(__unix__) || defined(__APPLE__)
 const int fork_watch = pthread_atfork(nullptr, nullptr, [] { in_forked_child = true; });
 #endif
 
+#ifdef _OPENMP
+const int limit_at_import = omp_get_max_threads();
+#endif
+
+// What RNNEXT_NUM_THREADS says; 0 when it says nothing.
 int environment_threads() {
-  const char* text = std::getenv("RNNEXT_NUM_THREADS");
-  const int n = text != nullptr ? std::atoi(text) : 0;
-  return n > 0 ? n : 0;
+  const char* variable = std::getenv("RNNEXT_NUM_THREADS");
+  const std::string text = variable != nullptr ? variable : "";
+  if (text.empty()) return 0;
+  int n = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
+  if (error != std::errc() || end != text.data() + text.size() || n < 1) {
+    throw std::runtime_error("RNNEXT_NUM_THREADS is '" + text + "', expected a whole number of threads, at least 1");
+  }
+  return n;
 }
 
 }  // namespace
@@ -92,7 +109,7 @@ void Barrier::wait(int id) {
 
 void run_team(int threads, void (*body)(const Member&, void*), void* context) {
   Barrier all;
-  if (threads <= 1) {
+  if (threads <= 1 || in_forked_child) {
     const FlushDenormals flush;
     body({0, 1, {all, 0}}, context);
     return;
@@ -121,13 +138,16 @@ bool openmp_available() {
 }
 
 int num_threads() {
+  static const int from_environment = environment_threads();
 #ifdef _OPENMP
   if (in_forked_child) return 1;
-  if (const int n = chosen_threads; n > 0) return n;
-  static const int from_environment = environment_threads();
-  if (from_environment > 0) return from_environment;
-  return omp_get_max_threads();
+  const int limit = omp_get_max_threads();
+  int chosen = chosen_threads;
+  if (chosen == 0) chosen = from_environment;
+  if (chosen == 0) return limit;
+  return limit < limit_at_import ? std::min(chosen, limit) : chosen;
 #else
+  static_cast<void>(from_environment);
   return 1;
 #endif
 }

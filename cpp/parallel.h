@@ -33,7 +33,7 @@ struct Meeting {
 
 struct Member {
   int id;
-  int size;  // of the team; may be less than was asked for
+  int size;  // of the team; may be less than was asked for, and is 1 in a child of fork
   Meeting all;
 };
 
@@ -45,7 +45,10 @@ void parallel(int threads, F&& body) {
   run_team(threads, [](const Member& member, void* context) { (*static_cast<F*>(context))(member); }, &body);
 }
 
-int num_threads();            // what a call may use now
+// What a call may use now: what was chosen, else RNNEXT_NUM_THREADS, else OpenMP's limit. OpenMP's limit holds in any case once
+// it has been lowered since import (threadpoolctl does so); a child of fork has one thread. The first call, at import, throws
+// std::runtime_error when RNNEXT_NUM_THREADS is not a number of threads.
+int num_threads();
 void set_num_threads(int n);  // n >= 1
 bool openmp_available();
 

@@ -8,17 +8,30 @@ from typing import TextIO
 from rnnext import _core
 from rnnext._version import __version__
 
+_core.get_num_threads()  # a bad RNNEXT_NUM_THREADS is said at import (RuntimeError), not in the middle of a training run
+
 
 def set_num_threads(count: int) -> None:
     """Use up to `count` threads from now on, whatever RNNEXT_NUM_THREADS and OMP_NUM_THREADS say.
 
     Results do not depend on it, bit for bit. ValueError if `count` is less than 1.
+
+    A limit that was lowered since import holds too, and the smaller of both is what a call uses: inside
+    `threadpoolctl.threadpool_limits(1)` the engine has one thread, after it `count` again. Such a limit is the calling thread's
+    own, as OpenMP keeps it. `torch.set_num_threads` lowers it as well, where PyTorch and rnnext share one OpenMP library.
+
+    A child of `fork` always has one thread, whatever is chosen: it has none of its parent's, and a pool of such children fills
+    the cores without more. A child that shall have several is started by "spawn" or "forkserver".
     """
     _core.set_num_threads(count)
 
 
 def get_num_threads() -> int:
-    """The number of threads that a call may use; small calls use fewer."""
+    """The number of threads that a call may use here and now; small calls use fewer.
+
+    In this order: what `set_num_threads` chose, RNNEXT_NUM_THREADS, OMP_NUM_THREADS, one for each core that the process may use;
+    then the limits that `set_num_threads` speaks of.
+    """
     return _core.get_num_threads()
 
 

@@ -120,6 +120,21 @@ class _Recurrent(Layer):
         """y alone, from weights that are packed once until they change; several threads may call at once."""
         return self._run(x, mask, lengths, initial_state, keep=False)[0]
 
+    def step(self, x: Any, state: Sequence[Array] | Array | None = None) -> tuple[Array, ...]:
+        """The state after one more step x [B, I] of a stream, from the one before it (None: zeros); the output is its first.
+
+        (h, c) for an LSTM, (h,) for a GRU, each [B, H] and new; bit for bit the states of the layer after the whole sequence.
+        The weights are packed once until they change. ValueError for shapes that do not fit, and with `go_backwards`.
+        """
+        if self.go_backwards:
+            raise ValueError(f"{self.name}: go_backwards is True, expected False: a stream has no end to start from")
+        x = float_input(self, x, "[B, I]")
+        self.build((None, None, x.shape[1]))
+        if x.shape[1] != self.weights[0].shape[0]:
+            raise ValueError(f"{self.name}: x has shape {x.shape}, expected [B, I] with I={self.weights[0].shape[0]}")
+        given = self._initial_state(state, len(x), "state")
+        return self._walk(x[:, None], None, Window(), given, packed=self._packed(None, 0), reverse=False)[1]
+
     def _run(
         self, x: Any, mask: Mask | None, lengths: Any, initial_state: Sequence[Array] | Array | None, *, keep: bool
     ) -> tuple[Any, Backprop]:
@@ -132,32 +147,47 @@ class _Recurrent(Layer):
         window, holes = self._window(mask, lengths, *shape[:2])
         if holes is not None:
             values = holes.together(values[:, ::-1] if self.go_backwards else values)
-        state = self._initial_state(initial_state, shape[0])
-        h0, c0 = (*state, None, None)[:2]
-        options: dict[str, Any] = {
-            "starts": window.starts,
-            "lengths": window.lengths,
-            "reverse": self.go_backwards and holes is None,
-            "return_sequences": self.return_sequences,
-        }
-        tape: Any = None
-        if keep:
-            inputs = values if gather is None else (values, gather.table.current_rows(values))
-            y, h_T, c_T, tape = _core.recurrent_forward(
-                self.cell, inputs, *self._values(), h0, c0, update_gate_writes=self.update_gate_writes, **options
-            )
-        else:
-            packed, whole = self._packed(None if gather is None else gather.table, values.size)
-            inputs = values if gather is None or whole else (values, gather.table.current_rows(values))
-            y, h_T, c_T = _core.recurrent_infer(packed, inputs, h0, c0, **options)
+        state = self._initial_state(initial_state, shape[0], "initial_state")
+        table = None if gather is None else gather.table
+        packed = None if keep else self._packed(table, values.size)
+        reverse = self.go_backwards and holes is None
+        y, last, tape = self._walk(values, table, window, state, packed=packed, reverse=reverse)
         if holes is not None and self.return_sequences:
             y = holes.apart(y)
-        last = (h_T,) if c_T is None else (h_T, c_T)
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
             return self._backward(tape, dy, gather, holes, len(state), need_dx)
 
         return (y, *last) if self.return_state else y, backprop
+
+    def _walk(
+        self,
+        values: Any,
+        table: Parameter | None,
+        window: Window,
+        state: tuple[Array, ...],
+        *,
+        packed: tuple[_core.PackedCell, bool] | None,
+        reverse: bool,
+    ) -> tuple[Array, tuple[Array, ...], Any]:
+        """The engine's (y, last states, tape) for x or ids; with what `_packed` returned there is no tape."""
+        h0, c0 = (*state, None, None)[:2]
+        options: dict[str, Any] = {
+            "starts": window.starts,
+            "lengths": window.lengths,
+            "reverse": reverse,
+            "return_sequences": self.return_sequences,
+        }
+        tape: Any = None
+        whole = packed is not None and packed[1]
+        inputs = values if table is None or whole else (values, table.current_rows(values))
+        if packed is None:
+            y, h_T, c_T, tape = _core.recurrent_forward(
+                self.cell, inputs, *self._values(), h0, c0, update_gate_writes=self.update_gate_writes, **options
+            )
+        else:
+            y, h_T, c_T = _core.recurrent_infer(packed[0], inputs, h0, c0, **options)
+        return y, (h_T,) if c_T is None else (h_T, c_T), tape
 
     def _values(self) -> tuple[Array, Array, Array | None]:
         kernel, recurrent_kernel, *bias = (weight.value for weight in self.weights)
@@ -197,16 +227,16 @@ class _Recurrent(Layer):
         holes = Holes(mask[:, ::-1] if self.go_backwards else mask)
         return holes.window, holes
 
-    def _initial_state(self, given: Sequence[Array] | Array | None, rows: int) -> tuple[Array, ...]:
+    def _initial_state(self, given: Sequence[Array] | Array | None, rows: int, argument: str) -> tuple[Array, ...]:
         if given is None:
             return ()
         states = (given,) if isinstance(given, np.ndarray) else tuple(given)
         if len(states) != self.states:
-            raise ValueError(f"{self.name}: initial_state has {len(states)} arrays, expected {self.states} of shape [B, H]")
+            raise ValueError(f"{self.name}: {argument} has {len(states)} arrays, expected {self.states} of shape [B, H]")
         for state in states:
             if not isinstance(state, np.ndarray) or state.shape != (rows, self.units):
                 raise ValueError(
-                    f"{self.name}: initial_state has shape {np.shape(state)}, expected ({rows}, {self.units}) = [B, H]"
+                    f"{self.name}: {argument} has shape {np.shape(state)}, expected ({rows}, {self.units}) = [B, H]"
                 )
         return tuple(np.asarray(state, dtype=np.float32) for state in states)
 

@@ -244,9 +244,8 @@ def step(settings: Settings) -> Iterator[Row]:
     """A training step of the tutorial's model, tokens to changed weights, and with `epoch` an epoch of all reviews.
 
     Each contender goes through the same fifty batches. PyTorch as it comes is slowed down by denormals from its first step on:
-    only the last state feeds the loss, and on the way back over 200 steps some 8 % of the embedding's gradients that are not
-    zero become denormal. Adam's first moments of words that do not come again follow some 700 steps later, so that an epoch may
-    take longer than its steps here.
+    only the last state feeds the loss, and on the way back over 200 steps 4 to 10 % of the embedding's gradients that are not
+    zero become denormal. No warm-up longer than the one round is needed to see what a user sees.
     """
     reviews = _of(settings)
     batches = [(part.padded(settings.steps), part.labels) for part in reviews.batches(50, settings.batch)]

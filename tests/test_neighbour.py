@@ -1,0 +1,330 @@
+"""Beside others: children of fork and spawn, threadpoolctl's limits, the variables that choose threads. Each in a process of
+its own that has a time limit, as what goes wrong here hangs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rnnext
+from rnnext import _core
+
+LIMIT = 60.0  # seconds; each takes about one
+PACKAGES = Path(rnnext.__file__).resolve().parent.parent
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+needs_openmp = pytest.mark.skipif(not _core.config()["openmp"], reason="the engine was built without OpenMP")
+
+# What the processes below share; multiprocessing's children find it again in the program's file.
+COMMON = '''
+import multiprocessing, os, sys, threading, warnings
+import numpy as np
+import rnnext
+from rnnext import layers
+
+def layer_step(layer):
+    """Forward and backward, of a shape that is worth two threads."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((32, 20, 64), np.float32)
+    y, backprop = layer.forward(x, training=True)
+    gradients = backprop(rng.standard_normal(y.shape, np.float32))
+    return [np.asarray(array).tobytes() for array in (y, gradients.inputs, *gradients.weights)]
+
+def tokens():
+    rng = np.random.default_rng(2)
+    return rng.integers(1, 500, (64, 40)), rng.integers(0, 2, 64)
+
+def classifier():
+    rnnext.utils.set_random_seed(3)
+    model = rnnext.Sequential([layers.Embedding(500, 32), layers.GRU(64), layers.Dense(1, activation="sigmoid")])
+    model.compile(loss="binary_crossentropy", optimizer="adam")
+    return model
+
+def trained():
+    """Weights after a fit, with the predictions made with them."""
+    model = classifier()
+    x, y = tokens()
+    model.fit(x, y, batch_size=32, epochs=1, verbose=0)
+    return [array.tobytes() for array in model.get_weights()] + [model.predict(x, verbose=0).tobytes()]
+
+def work(_=None):
+    return layer_step(recurrent()), trained(), rnnext.get_num_threads()
+
+def recurrent():
+    rnnext.utils.set_random_seed(4)
+    return layers.LSTM(100, return_sequences=True)
+
+def predict(part):
+    """In a pool's child, with the model that its parent made."""
+    return model.predict(part, verbose=0)
+
+def fork():
+    """os.fork; Python 3.12 and later warn of it in a process with threads, which is what is tested here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+def child_says(function):
+    """What `function` returns in a child of fork; 'failed' if it raises."""
+    reader, writer = os.pipe()
+    pid = fork()
+    if pid == 0:
+        os.close(reader)
+        try:
+            with os.fdopen(writer, "wb") as pipe:
+                pipe.write(repr(function()).encode())
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        said = pipe.read().decode()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    return said
+'''
+
+
+def run(program: str, tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """COMMON and `program` in a process with these environment variables, warnings being errors."""
+    file = tmp_path / "program.py"
+    file.write_text(COMMON + textwrap.dedent(program), encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    environment |= {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(PACKAGES), **variables}
+    command = [sys.executable, "-W", "error", str(file)]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=hasattr(os, "fork")
+    ) as process:
+        try:
+            out, error = process.communicate(timeout=LIMIT)
+        except subprocess.TimeoutExpired:
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, 9)  # its children hang too, and hold the pipes open
+            process.kill()
+            pytest.fail(f"not done in {LIMIT:.0f} seconds")
+    return subprocess.CompletedProcess(command, process.returncode, out, error)
+
+
+def succeeds(program: str, tmp_path: Path, **variables: str) -> str:
+    done = run(program, tmp_path, **variables)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+# ---------------------------------------------------------------- fork and spawn
+
+
+@needs_fork
+def test_a_child_of_fork_computes_what_its_parent_does(tmp_path: Path) -> None:
+    program = """
+    rnnext.set_num_threads(2)
+    layer_at_parent, trained_at_parent, threads = work()
+    assert threads == (2 if rnnext._core.config()["openmp"] else 1)
+    assert child_says(work) == repr((layer_at_parent, trained_at_parent, 1))
+    assert work() == (layer_at_parent, trained_at_parent, threads)  # the parent goes on with its own threads
+    """
+    succeeds(program, tmp_path)
+
+
+@needs_fork
+def test_a_child_goes_on_with_its_parents_model(tmp_path: Path) -> None:
+    """A model with its optimizer's state, its layers' packed weights and the closure of a forward pass made before the fork."""
+    program = """
+    rnnext.set_num_threads(2)
+    x, y = tokens()
+    model = classifier()
+    model.fit(x, y, batch_size=32, verbose=0)
+    model.predict(x, verbose=0)
+    layer = recurrent()
+    steps = np.random.default_rng(1).standard_normal((32, 20, 64), np.float32)
+    out, backprop = layer.forward(steps, training=True)
+
+    def go_on():
+        gradients = backprop(np.ones_like(out))
+        model.fit(x, y, batch_size=32, verbose=0)
+        arrays = [gradients.inputs, *gradients.weights, *model.get_weights(), model.predict(x, verbose=0)]
+        return [np.asarray(array).tobytes() for array in arrays]
+
+    said = child_says(go_on)
+    assert said == repr(go_on())
+    """
+    succeeds(program, tmp_path)
+
+
+@needs_fork
+def test_a_child_of_a_child_and_one_that_asks_for_threads(tmp_path: Path) -> None:
+    program = """
+    rnnext.set_num_threads(2)
+    expected = work()[:2]
+
+    def asks_again():
+        rnnext.set_num_threads(2)
+        rnnext._core.fma_peak(2)  # names its threads itself
+        return work()
+
+    assert child_says(asks_again) == repr((*expected, 1))
+    assert child_says(lambda: child_says(work)) == repr(repr((*expected, 1)))
+    """
+    succeeds(program, tmp_path)
+
+
+@needs_fork
+def test_fork_while_another_thread_is_in_the_engine(tmp_path: Path) -> None:
+    program = """
+    rnnext.set_num_threads(2)
+    expected = work()
+    model = classifier()
+    x, _ = tokens()
+    model.predict(x, verbose=0)
+    layer = recurrent()
+    stop = threading.Event()
+
+    def busy():
+        while not stop.is_set():
+            model.predict(x, verbose=0)
+            layer_step(layer)
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    try:
+        said = [child_says(work) for _ in range(5)]
+    finally:
+        stop.set()
+        thread.join()
+    assert said == [repr((*expected[:2], 1))] * 5
+    """
+    succeeds(program, tmp_path)
+
+
+@pytest.mark.parametrize("method", [pytest.param("fork", marks=needs_fork), "spawn", pytest.param("forkserver", marks=needs_fork)])
+def test_multiprocessing(method: str, tmp_path: Path) -> None:
+    program = f"""
+    if __name__ == "__main__":
+        rnnext.set_num_threads(2)
+        expected = work()
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)  # Python 3.12 and later
+        with multiprocessing.get_context("{method}").Pool(2) as pool:
+            found = pool.map(work, range(4), chunksize=1)
+        assert [each[:2] for each in found] == [expected[:2]] * 4
+        print(*(each[2] for each in found))
+    """
+    threads = succeeds(program, tmp_path, RNNEXT_NUM_THREADS="2").split()
+    started_alone = method != "fork" and bool(_core.config()["openmp"])
+    if method != "forkserver":  # whose server may or may not have imported the engine before it forked
+        assert threads == ["2" if started_alone else "1"] * 4
+
+
+@needs_fork
+def test_a_pool_predicts_with_its_parents_model(tmp_path: Path) -> None:
+    """As a DataLoader's workers do: made after the model has been trained and has predicted, while the parent goes on."""
+    program = """
+    rnnext.set_num_threads(2)
+    x, y = tokens()
+    model = classifier()
+    model.fit(x, y, batch_size=32, verbose=0)
+    expected = model.predict(x, verbose=0)
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)  # Python 3.12 and later
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        parts = pool.imap(predict, np.split(x, 8))
+        for part, wanted in zip(parts, np.split(expected, 8), strict=True):
+            assert part.tobytes() == wanted.tobytes()
+            assert model.predict(x, verbose=0).tobytes() == expected.tobytes()
+    """
+    succeeds(program, tmp_path)
+
+
+# ---------------------------------------------------------------- who says how many threads
+
+SAYS = "print(rnnext.get_num_threads())"
+
+
+@needs_openmp
+@pytest.mark.parametrize(
+    ("variables", "threads"),
+    [
+        ({"OMP_NUM_THREADS": "3"}, 3),
+        ({"OMP_NUM_THREADS": "3", "RNNEXT_NUM_THREADS": "5"}, 5),
+        ({"OMP_NUM_THREADS": "5", "RNNEXT_NUM_THREADS": "3"}, 3),
+        ({"OMP_NUM_THREADS": "3", "RNNEXT_NUM_THREADS": ""}, 3),
+    ],
+)
+def test_precedence_of_the_variables(variables: dict[str, str], threads: int, tmp_path: Path) -> None:
+    assert succeeds(SAYS, tmp_path, **variables) == str(threads)
+    assert succeeds(f"rnnext.set_num_threads(4)\n{SAYS}", tmp_path, **variables) == "4"
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "2.0", "2 ", "99999999999"])
+def test_a_bad_rnnext_num_threads_is_said_at_import(value: str, tmp_path: Path) -> None:
+    done = run("", tmp_path, RNNEXT_NUM_THREADS=value)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1
+    assert last == f"RuntimeError: RNNEXT_NUM_THREADS is '{value}', expected a whole number of threads, at least 1"
+
+
+@needs_openmp
+@pytest.mark.parametrize("value", ["0", "-1", "two"])
+def test_a_bad_omp_num_threads_is_said_by_openmp(value: str, tmp_path: Path) -> None:
+    done = run(SAYS, tmp_path, OMP_NUM_THREADS=value)
+    assert done.returncode == 0
+    assert "OMP_NUM_THREADS" in done.stderr
+    assert done.stdout.strip() == succeeds(SAYS, tmp_path)  # as if it were not there
+
+
+# ---------------------------------------------------------------- threadpoolctl
+
+needs_threadpoolctl = pytest.mark.skipif(find_spec("threadpoolctl") is None, reason="threadpoolctl is not installed")
+
+
+@needs_openmp
+@needs_threadpoolctl
+@pytest.mark.parametrize("chosen_by", ["set_num_threads", "RNNEXT_NUM_THREADS", "OMP_NUM_THREADS"])
+def test_threadpoolctl_limits_hold(chosen_by: str, tmp_path: Path) -> None:
+    program = f"""
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    if "{chosen_by}" == "set_num_threads":
+        rnnext.set_num_threads(4)
+    assert any(library["user_api"] == "openmp" for library in threadpool_info())
+    expected = work()
+    with threadpool_limits(1):
+        inside = work()
+        with threadpool_limits(2, user_api="openmp"):
+            deeper = work()
+        again = rnnext.get_num_threads()
+    after = work()
+    assert expected[:2] == inside[:2] == deeper[:2] == after[:2]
+    assert (expected[2], inside[2], deeper[2], again, after[2]) == (4, 1, 2, 1, 4)
+    with threadpool_limits(8):
+        assert rnnext.get_num_threads() == (8 if "{chosen_by}" == "OMP_NUM_THREADS" else 4)  # a choice of fewer stands
+    """
+    variables = {"OMP_NUM_THREADS": "4"}
+    if chosen_by == "RNNEXT_NUM_THREADS":
+        variables[chosen_by] = "4"
+    succeeds(program, tmp_path, **variables)
+
+
+@needs_openmp
+@needs_threadpoolctl
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="this system does not list a process's threads")
+def test_no_thread_starts_inside_a_limit_of_one(tmp_path: Path) -> None:
+    program = """
+    from threadpoolctl import threadpool_limits
+
+    def threads():
+        return len(os.listdir("/proc/self/task"))
+
+    before = threads()
+    with threadpool_limits(1):
+        work()
+        inside = threads()
+    work()
+    assert (inside - before, threads() - before) == (0, 1)
+    """
+    succeeds(program, tmp_path, OMP_NUM_THREADS="2", RNNEXT_NUM_THREADS="2")

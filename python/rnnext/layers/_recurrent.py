@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -21,6 +22,7 @@ from rnnext.layers._layer import (
     check_units,
     float_input,
 )
+from rnnext.layers._segments import Played, Segments, State
 from rnnext.layers._windows import Holes, Window, from_lengths, from_mask
 from rnnext.parameters import Array, Gradients, Parameter, RowGradient
 
@@ -58,6 +60,8 @@ class _Recurrent(Layer):
         return_sequences: bool,
         return_state: bool,
         go_backwards: bool,
+        segment: int | None,
+        truncate: bool,
         name: str | None,
         trainable: bool,
     ) -> None:
@@ -70,6 +74,10 @@ class _Recurrent(Layer):
         self.return_sequences = return_sequences
         self.return_state = return_state
         self.go_backwards = go_backwards
+        self.segment = None if segment is None else check_units(self, "segment", segment)
+        if truncate and segment is None:
+            raise ValueError(f"{self.name}: truncate is {truncate} and segment is None, expected the steps of a segment")
+        self.truncate = truncate
         self._kept: _Kept | None = None
 
     # ------------------------------------------------------------ weights
@@ -133,7 +141,7 @@ class _Recurrent(Layer):
         if x.shape[1] != self.weights[0].shape[0]:
             raise ValueError(f"{self.name}: x has shape {x.shape}, expected [B, I] with I={self.weights[0].shape[0]}")
         given = self._initial_state(state, len(x), "state")
-        return self._walk(x[:, None], None, Window(), given, packed=self._packed(None, 0), reverse=False)[1]
+        return self._walk(x[:, None], Window(), given, table=None, packed=self._packed(None, 0), reverse=False)[1]
 
     def _run(
         self, x: Any, mask: Mask | None, lengths: Any, initial_state: Sequence[Array] | Array | None, *, keep: bool
@@ -149,27 +157,44 @@ class _Recurrent(Layer):
             values = holes.together(values[:, ::-1] if self.go_backwards else values)
         state = self._initial_state(initial_state, shape[0], "initial_state")
         table = None if gather is None else gather.table
-        packed = None if keep else self._packed(table, values.size)
-        reverse = self.go_backwards and holes is None
-        y, last, tape = self._walk(values, table, window, state, packed=packed, reverse=reverse)
+        walk = partial(self._walk, table=table, reverse=self.go_backwards and holes is None)
+        play: Any = None
+        if not keep:
+            y, last, _ = walk(values, window, state, packed=self._packed(table, values.size))
+        elif self.segment is None or self.segment >= shape[1]:
+            y, last, tape = walk(values, window, state, packed=None)
+            play = partial(_core.recurrent_backward, tape)
+        else:
+            segments = Segments(
+                partial(walk, packed=self._packed(None, 0)),
+                partial(walk, packed=None),
+                values,
+                window,
+                steps=self.segment,
+                reverse=self.go_backwards and holes is None,
+                return_sequences=self.return_sequences,
+                truncate=self.truncate,
+            )
+            y, last = segments.forward(state)
+            play = segments.backward
         if holes is not None and self.return_sequences:
             y = holes.apart(y)
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
-            return self._backward(tape, dy, gather, holes, len(state), need_dx)
+            return self._backward(play, dy, gather, holes, len(state), need_dx)
 
         return (y, *last) if self.return_state else y, backprop
 
     def _walk(
         self,
         values: Any,
-        table: Parameter | None,
         window: Window,
-        state: tuple[Array, ...],
+        state: State,
         *,
+        table: Parameter | None,
         packed: tuple[_core.PackedCell, bool] | None,
         reverse: bool,
-    ) -> tuple[Array, tuple[Array, ...], Any]:
+    ) -> tuple[Array, State, Any]:
         """The engine's (y, last states, tape) for x or ids; with what `_packed` returned there is no tape."""
         h0, c0 = (*state, None, None)[:2]
         options: dict[str, Any] = {
@@ -241,7 +266,7 @@ class _Recurrent(Layer):
         return tuple(np.asarray(state, dtype=np.float32) for state in states)
 
     def _backward(
-        self, tape: Any, dy: Any, gather: Gather | None, holes: Holes | None, states: int, need_dx: bool
+        self, play: Callable[..., Played], dy: Any, gather: Gather | None, holes: Holes | None, states: int, need_dx: bool
     ) -> Gradients:
         """Gradients for dy, of y's form; entries of a tuple may be None."""
         doutput, *dlast = dy if isinstance(dy, tuple) else (dy,)
@@ -250,7 +275,7 @@ class _Recurrent(Layer):
             doutput, dlast[0] = doutput + dlast[0], None  # the output is the last state
         if holes is not None and self.return_sequences and doutput is not None:
             doutput = holes.apart_backward(doutput)
-        dx, *dweights, dh0, dc0 = _core.recurrent_backward(tape, doutput, *dlast, need_dx=need_dx)
+        dx, *dweights, dh0, dc0 = play(doutput, *dlast, need_dx=need_dx)
         weights = self.of_trainable([d for d in dweights if d is not None])
         initial: tuple[Any, ...] = (dh0, dc0)[:states]
         inputs: Any = dx
@@ -288,6 +313,8 @@ class _Recurrent(Layer):
             "return_sequences": self.return_sequences,
             "return_state": self.return_state,
             "go_backwards": self.go_backwards,
+            "segment": self.segment,
+            "truncate": self.truncate,
         }
 
     def _expect_activations(self, activation: object, recurrent_activation: object) -> None:
@@ -304,6 +331,9 @@ class LSTM(_Recurrent):
 
     i, f, o = σ(x W + h' U + b), g = tanh(likewise); c = f ⊙ c' + i ⊙ g; h = o ⊙ tanh(c). Weights: kernel [I, 4H],
     recurrent_kernel [H, 4H], bias [4H], gates in the order i f g o; with `unit_forget_bias` f's bias starts at 1.
+
+    For long sequences: with `segment` training keeps the states after every so many steps only, and computes the steps between
+    them again on the way back, for a third more time; `truncate` cuts the gradients there (truncated back-propagation).
     """
 
     gates, states = 4, 2
@@ -323,6 +353,8 @@ class LSTM(_Recurrent):
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
+        segment: int | None = None,
+        truncate: bool = False,
         name: str | None = None,
         trainable: bool = True,
     ) -> None:
@@ -335,6 +367,8 @@ class LSTM(_Recurrent):
             return_sequences=return_sequences,
             return_state=return_state,
             go_backwards=go_backwards,
+            segment=segment,
+            truncate=truncate,
             name=name,
             trainable=trainable,
         )
@@ -358,7 +392,8 @@ class GRU(_Recurrent):
     z, r = σ(x W + h' U + b). With `reset_after` (Keras's default, PyTorch's only form) n = tanh(x W_n + b_n + r ⊙ (h' U_n +
     b'_n)), without it n = tanh(x W_n + (r ⊙ h') U_n + b_n). `update_gate="keep"`: h = z ⊙ h' + (1 - z) ⊙ n, as in Keras and
     PyTorch; `"write"`: h = (1 - z) ⊙ h' + z ⊙ n, the textbook's. Weights: kernel [I, 3H], recurrent_kernel [H, 3H], bias
-    [2, 3H] (row 0 of the input, row 1 of the state) or, without `reset_after`, [3H]; gates in the order z r n.
+    [2, 3H] (row 0 of the input, row 1 of the state) or, without `reset_after`, [3H]; gates in the order z r n. `segment` and
+    `truncate` are for long sequences, as in LSTM.
     """
 
     gates, states = 3, 1
@@ -376,6 +411,8 @@ class GRU(_Recurrent):
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
+        segment: int | None = None,
+        truncate: bool = False,
         reset_after: bool = True,
         update_gate: Literal["keep", "write"] = "keep",
         name: str | None = None,
@@ -390,6 +427,8 @@ class GRU(_Recurrent):
             return_sequences=return_sequences,
             return_state=return_state,
             go_backwards=go_backwards,
+            segment=segment,
+            truncate=truncate,
             name=name,
             trainable=trainable,
         )

@@ -120,7 +120,7 @@ class Segments:
         return slice(self._positions - b, self._positions - a) if self._reverse else slice(a, b)
 
     def _cut(self, a: int, b: int) -> tuple[npt.NDArray[Any], Window]:
-        """x and window of steps a to b: a row that has yet to begin is empty at their end, one that has ended at once."""
+        """x and window of steps a to b. A row that has yet to begin is empty and starts at their end: its outputs are 0."""
         x = np.ascontiguousarray(self._x[:, self._where(a, b)])
         if self._whole:
             return x, Window()

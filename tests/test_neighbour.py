@@ -1,5 +1,7 @@
-"""Beside others: children of fork and spawn, threadpoolctl's limits, the variables that choose threads. Each in a process of
-its own that has a time limit, as what goes wrong here hangs."""
+"""Beside others: children of fork and spawn, threadpoolctl's limits, the variables that choose threads.
+
+Each in a process of its own that has a time limit, as what goes wrong here hangs.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,6 @@ import textwrap
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import rnnext
@@ -100,7 +101,12 @@ def run(program: str, tmp_path: Path, **variables: str) -> subprocess.CompletedP
     environment |= {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(PACKAGES), **variables}
     command = [sys.executable, "-W", "error", str(file)]
     with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=hasattr(os, "fork")
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=hasattr(os, "fork"),
     ) as process:
         try:
             out, error = process.communicate(timeout=LIMIT)
@@ -203,7 +209,9 @@ def test_fork_while_another_thread_is_in_the_engine(tmp_path: Path) -> None:
     succeeds(program, tmp_path)
 
 
-@pytest.mark.parametrize("method", [pytest.param("fork", marks=needs_fork), "spawn", pytest.param("forkserver", marks=needs_fork)])
+@pytest.mark.parametrize(
+    "method", [pytest.param("fork", marks=needs_fork), "spawn", pytest.param("forkserver", marks=needs_fork)]
+)
 def test_multiprocessing(method: str, tmp_path: Path) -> None:
     program = f"""
     if __name__ == "__main__":

@@ -29,8 +29,8 @@ def set_num_threads(count: int) -> None:
 def get_num_threads() -> int:
     """The number of threads that a call may use here and now; small calls use fewer.
 
-    In this order: what `set_num_threads` chose, RNNEXT_NUM_THREADS, OMP_NUM_THREADS, one for each core that the process may use;
-    then the limits that `set_num_threads` speaks of.
+    In this order: what `set_num_threads` chose, RNNEXT_NUM_THREADS, OMP_NUM_THREADS, one for each core that the process
+    may use; then the limits that `set_num_threads` speaks of.
     """
     return _core.get_num_threads()
 

@@ -1,4 +1,5 @@
 // recurrent_forward, recurrent_backward and the tape between them: arguments are checked, results allocated, the GIL released.
+#include "../parallel.h"
 #include "../plan.h"
 #include "../recurrent.h"
 
@@ -183,7 +184,8 @@ py::tuple run_forward(const std::string& who, Forward args, const InputArrays& i
   args.input = input.views;
   {
     const py::gil_scoped_release unlocked;
-    const index_t blocks = row_blocks(rows, units);
+    // Without a tape nothing is summed over blocks: only threads need one each.
+    const index_t blocks = tape != nullptr ? row_blocks(rows, units) : std::clamp<index_t>(rows, 1, num_threads());
     // All rows in full, from no state, with nothing to return on the way: those that begin alike may go together.
     const bool together = args.input.ids && !starts.data() && !lengths.data() && !args.h0 && !args.c0 && !return_sequences;
     Schedule schedule = together ? make_trunk_schedule(rows, positions, args.input.ids.data, reverse, blocks)

@@ -333,7 +333,7 @@ class LSTM(_Recurrent):
     recurrent_kernel [H, 4H], bias [4H], gates in the order i f g o; with `unit_forget_bias` f's bias starts at 1.
 
     For long sequences: with `segment` training keeps the states after every so many steps only, and computes the steps between
-    them again on the way back, for a third more time; `truncate` cuts the gradients there (truncated back-propagation).
+    them again on the way back, for about a third more time; `truncate` cuts the gradients there (truncated back-propagation).
     """
 
     gates, states = 4, 2

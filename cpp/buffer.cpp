@@ -8,6 +8,9 @@
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
 
 namespace rnnext {
 namespace {
@@ -47,6 +50,12 @@ Kept& kept() {
   static Kept* const instance = new Kept;
   return *instance;
 }
+
+#if defined(__unix__) || defined(__APPLE__)
+// A child of fork has only the forking thread: nobody else may hold the lock at that moment.
+const int fork_watch =
+    pthread_atfork([] { kept().mutex.lock(); }, [] { kept().mutex.unlock(); }, [] { kept().mutex.unlock(); });
+#endif
 
 }  // namespace
 

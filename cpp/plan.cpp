@@ -16,11 +16,11 @@ constexpr double worth_a_thread = 1e6;  // operations
 
 double step_seconds(const Work& work, int row_groups, int unit_groups) {
   const double rows_alive = static_cast<double>(work.tokens) / static_cast<double>(std::max<index_t>(work.steps, 1));
-  const double rows = std::ceil(rows_alive / row_groups);
+  const double rows = std::max(rows_alive / row_groups, 2.0);  // a lone row uses half of a tile
   const double units = static_cast<double>(work.units);
-  const double weights = units * units * static_cast<double>(work.gates) / unit_groups;
-  const double tile_rows = std::ceil(rows / 2) * 2;  // a lone row uses half of a tile
-  const double arithmetic = 2 * weights * tile_rows / (flops_per_lane * work.lanes);
+  const double panels = std::ceil(units / work.lanes);
+  const double weights = units * units * static_cast<double>(work.gates) * std::ceil(panels / unit_groups) / panels;
+  const double arithmetic = 2 * weights * rows / (flops_per_lane * work.lanes);
   const double bytes = 4 * weights;
   const double streaming = bytes / (bytes <= near_bytes ? near_bytes_per_second : far_bytes_per_second);
   const double waiting = unit_groups > 1 ? work.barriers * barrier_seconds * std::log2(2.0 * unit_groups) : 0.0;

@@ -397,6 +397,7 @@ def test_the_command_line_does_not_load_what_only_a_benchmark_needs() -> None:
 
 @pytest.mark.skipif(not ENTRIES.is_dir(), reason="bench/ is not here")
 def test_every_suite_has_a_program() -> None:
-    assert {path.stem for path in ENTRIES.glob("*.py")} == set(SUITES)
+    own = {"neighbour"}  # a program of its own: its contenders disturb each other on purpose
+    assert {path.stem for path in ENTRIES.glob("*.py")} - own == set(SUITES)
     for name in SUITES:
         assert f'main(["bench", "{name}", *sys.argv[1:]])' in (ENTRIES / f"{name}.py").read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The engine's and the optimizers' tests on an extension built with AddressSanitizer and UndefinedBehaviorSanitizer (GCC's).
+# The engine's and the optimizers' tests on an extension built with AddressSanitizer and UndefinedBehaviorSanitizer (GCC's),
+# with the scalar kernels alone: the vectors' are the same templates, and take very long to compile with the sanitizers.
 #
 #   tests/run_sanitized.sh [FOLDER]
 #

@@ -38,5 +38,5 @@ if [[ $where != "$folder/site/rnnext" ]]; then
   exit 1
 fi
 # Left out, for their length under sanitizers: the comparisons of bits between numbers of threads, and the largest shapes.
-LD_PRELOAD=$preload python -m pytest -q -p no:cacheprovider -k "not number_of_threads and not large_shapes and not begin_alike" \
+LD_PRELOAD=$preload python -m pytest -q --capture=sys -p no:cacheprovider -k "not number_of_threads and not large_shapes and not begin_alike" \
   tests/test_engine*.py tests/test_optimizers.py

@@ -18,6 +18,10 @@ namespace rnnext {
 
 namespace py = pybind11;
 
+// C-contiguous, and at an address that a T may have: NumPy makes views that are not.
+template <class T>
+using aligned_array = py::array_t<T, static_cast<int>(py::array::c_style) | py::detail::npy_api::NPY_ARRAY_ALIGNED_>;
+
 inline std::string describe(const std::vector<index_t>& shape) {
   std::string text = "(";
   for (std::size_t i = 0; i < shape.size(); ++i) text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
@@ -65,7 +69,7 @@ inline py::array with_contiguous_rows(const py::array& array) {
   bool whole_strides = true;
   for (py::ssize_t d = 0; d < array.ndim(); ++d) whole_strides &= array.strides(d) % array.itemsize() == 0;
   if (aligned && rows && whole_strides) return array;
-  return py::array_t<float, py::array::c_style>::ensure(array);
+  return aligned_array<float>::ensure(array);
 }
 
 template <int Rank>

@@ -18,8 +18,7 @@ py::array elementwise(void (*function)(const float*, float*, index_t), const cha
   if (!py::isinstance<py::array>(x_in)) throw py::type_error(std::string(who) + ": x is not a NumPy array");
   auto input = py::reinterpret_borrow<py::array>(x_in);
   const Argument argument{who, "x"};
-  const py::array x =
-      py::array_t<float, py::array::c_style>::ensure(argument.require<float>(input, static_cast<int>(input.ndim()), ""));
+  const py::array x = aligned_array<float>::ensure(argument.require<float>(input, static_cast<int>(input.ndim()), ""));
   py::array_t<float> y(std::vector<py::ssize_t>(x.shape(), x.shape() + x.ndim()));
   parallel(1, [&](const Member&) { function(static_cast<const float*>(x.data()), y.mutable_data(), x.size()); });
   return y;

@@ -23,7 +23,7 @@ class Positions {
  public:
   Positions(const Argument& argument, const py::object& object, index_t rows, index_t positions) {
     if (object.is_none()) return;
-    array_ = py::array_t<index_t, py::array::c_style>::ensure(argument.require<index_t>(object, 1, "[B]"));
+    array_ = aligned_array<index_t>::ensure(argument.require<index_t>(object, 1, "[B]"));
     argument.expect_shape(array_, {rows}, "[B]");
     data_ = static_cast<const index_t*>(array_.data());
     for (index_t b = 0; b < rows; ++b) {
@@ -84,7 +84,7 @@ struct InputArrays {
 
  private:
   void take_ids(const Argument& argument, const py::object& object, index_t count) {
-    ids = py::array_t<std::int32_t, py::array::c_style>::ensure(argument.require<std::int32_t>(object, 2, "[B, T]"));
+    ids = aligned_array<std::int32_t>::ensure(argument.require<std::int32_t>(object, 2, "[B, T]"));
     rows = ids.shape(0);
     positions = ids.shape(1);
     views.ids = view<2>(static_cast<const std::int32_t*>(ids.data()), {rows, positions});
@@ -130,7 +130,7 @@ struct WeightArrays {
     } else {
       argument.expect_shape(bias, {gates * units}, "[G*H] with H=" + H);
     }
-    bias = py::array_t<float, py::array::c_style>::ensure(bias);
+    bias = aligned_array<float>::ensure(bias);
     views.bias = view<2>(static_cast<const float*>(bias.data()), {two_rows ? 2 : 1, gates * units});
   }
 };

@@ -11,11 +11,10 @@ py::tuple sum_rows(const py::object& ids_in, const py::object& d_in, index_t tab
   const std::string who = "sum_rows";
   const Argument ids_argument{who, "ids"};
   const Argument d_argument{who, "d"};
-  const py::array ids =
-      py::array_t<std::int32_t, py::array::c_style>::ensure(ids_argument.require<std::int32_t>(ids_in, 2, "[B, T]"));
+  const py::array ids = aligned_array<std::int32_t>::ensure(ids_argument.require<std::int32_t>(ids_in, 2, "[B, T]"));
   py::array d = d_argument.require<float>(d_in, 3, "[B, T, D]");
   d_argument.expect_shape(d, {ids.shape(0), ids.shape(1), d.shape(2)}, "[B, T, D]");
-  d = py::array_t<float, py::array::c_style>::ensure(d);
+  d = aligned_array<float>::ensure(d);
   const index_t tokens = ids.size();
   const index_t width = d.shape(2);
   const auto* id = static_cast<const std::int32_t*>(ids.data());

@@ -14,7 +14,7 @@ namespace {
 
 // Rows of a weight that are visited together: enough for whole cache lines on both sides, few enough for their pages to stay
 // translated.
-constexpr index_t near_rows = 8;
+constexpr index_t near_rows = 4;
 
 struct Block {
   index_t column;  // of Keras's kernel
@@ -75,19 +75,26 @@ index_t transposed_floats(index_t columns, index_t run, const Operand& op, const
 
 void pack_transposed(View<const float, 2> w, const Operand& op, const BlockSigns& signs, const PanelLayout& layout, index_t run,
                      index_t begin, index_t end, float* packed) {
+  constexpr index_t line = 16;  // rows of w that are visited together: a cache line of every packed row, and few enough streams
   const index_t depth = op.slots * layout.units;
   for (index_t r = begin; r < end; ++r) {
-    const index_t first = r * run;
-    const index_t width = std::min(run, w.shape[0] - first);
+    const index_t width = std::min(run, w.shape[0] - r * run);
     const index_t row_floats = layout.round_up(width);
-    float* to = packed + first * depth;
-    for (index_t p = 0; p < layout.panels(); ++p) {
+    for (index_t first = 0; first < row_floats; first += line) {
+      const index_t last = std::min(first + line, row_floats);
       for (int slot = 0; slot < op.slots; ++slot) {
         const auto [column, sign] = block(op, signs, layout.units, slot);
-        for (index_t l = 0; l < layout.width(p); ++l, to += row_floats) {
-          const index_t from = column + p * layout.lanes + l;
-          for (index_t m = 0; m < width; ++m) to[m] = sign * w(first + m, from);
-          std::fill(to + width, to + row_floats, 0.0f);
+        for (index_t p = 0; p < layout.panels(); ++p) {
+          const index_t lanes = layout.width(p);
+          float* to = packed + r * run * depth + (p * layout.lanes * op.slots + slot * lanes) * row_floats;
+          for (index_t m = first; m < last; ++m) {
+            if (m >= width) {
+              for (index_t l = 0; l < lanes; ++l) to[l * row_floats + m] = 0.0f;
+              continue;
+            }
+            const float* from = &w(r * run + m, column + p * layout.lanes);
+            for (index_t l = 0; l < lanes; ++l) to[l * row_floats + m] = sign * from[l];
+          }
         }
       }
     }

@@ -357,8 +357,8 @@ std::unique_ptr<Tape> recurrent_forward(const Forward& args, Schedule schedule, 
   tape->inputs = packed ? args.packed->inputs : args.weights.kernel.shape[0];
   tape->units = packed ? args.packed->units : args.weights.recurrent_kernel.shape[0];
   tape->schedule = std::move(schedule);
-  tape->state_stride = cache_lines(tape->units);
-  tape->record_stride = cache_lines(traits(tape->cell).record_slots * tape->units);
+  tape->state_stride = row_stride(tape->units);
+  tape->record_stride = row_stride(traits(tape->cell).record_slots * tape->units);
   ForwardPass(args, *tape, keep_tape).run();
   return keep_tape ? std::move(tape) : nullptr;
 }

@@ -56,10 +56,12 @@ class ForwardPass {
   std::vector<std::vector<float*>> to_;
 };
 
-// Enough rows for the weights to be worth loading, few enough for the records to stay near.
-index_t block_steps(index_t rows, index_t record_bytes) {
+// Enough rows for the weights to be worth loading (more of them where they come from memory), few enough for the records to stay
+// near.
+index_t block_steps(index_t rows, index_t record_bytes, index_t weight_bytes) {
   constexpr index_t near_bytes = 256 << 10;
-  constexpr index_t least_rows = 24;
+  constexpr index_t far_bytes = 8 << 20;
+  const index_t least_rows = weight_bytes > far_bytes ? 128 : 24;
   const index_t fitting = near_bytes / std::max<index_t>(rows * record_bytes, 1);
   return std::clamp<index_t>(fitting, (least_rows + rows - 1) / std::max<index_t>(rows, 1), 64);
 }
@@ -87,7 +89,8 @@ ForwardPass::ForwardPass(const Forward& args, Tape& tape, bool keep_tape)
       own_(args.packed == nullptr ? std::make_unique<PackedCell>(args.weights) : nullptr),
       packed_(own_ ? *own_ : *args.packed) {
   const index_t group_rows = s_.rows / make_plan(work_, threads_).row_groups;
-  block_ = std::max<index_t>(1, block_steps(std::max<index_t>(group_rows, 1), tape.record_stride * 4));
+  block_ = std::max<index_t>(1, block_steps(std::max<index_t>(group_rows, 1), tape.record_stride * 4,
+                                            tape.inputs * cell_.gates * tape.units * 4));
   const index_t records = keep_tape ? s_.tokens() : block_ * s_.rows;
   const index_t states = keep_tape ? s_.states.back() : 2 * s_.rows;
   tape.gates = Buffer(floats(records, tape.record_stride));

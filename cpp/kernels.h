@@ -142,6 +142,8 @@ struct CellStep {
   const float* c_prev;  // [rows, H], LSTM
   index_t c_prev_stride;
   const float* const* input;  // forward: rows addresses of records with the input's part of the gates; they may be `gates`
+  const float* const* ahead;  // the same of the step after this one, to be fetched meanwhile, or null
+  index_t ahead_rows;         // how many of these there are
   float* gates;               // [rows, record], activated
   index_t gates_stride;
   float* h;  // [rows, H]

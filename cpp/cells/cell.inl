@@ -9,6 +9,14 @@ RNNEXT_INLINE void for_each_panel(const CellStep& s, F&& panel) {
   if (s.panel_end > full) panel(TailPanel{s.units % V::lanes}, full * V::lanes);
 }
 
+// The input's part of a gate. Records of a table lie where the tokens happen to be: while this step multiplies, the next one's
+// arrive.
+template <class Access>
+RNNEXT_INLINE V input_part(const CellStep& s, const Access& at, index_t row, index_t offset) {
+  if (row < s.ahead_rows) RNNEXT_PREFETCH(s.ahead[row] + offset);
+  return at.load(s.input[row] + offset);
+}
+
 // The recurrent product of SLOTS gates for one panel, then finish(gates, row) with the gates' pre-activations still in
 // registers. `start(slot, access, row)` gives each gate's initial value.
 template <int SLOTS, class Access, class Start, class Finish>

@@ -136,6 +136,8 @@ struct CellStep {
   index_t rows;
   index_t units;  // H
   index_t panel_begin, panel_end;
+  bool descending;  // panels, or runs of columns, from the last to the first: steps take turns, as the caches keep the last
+                    // weights
   // Row r of a block is at pointer + r * stride.
   const float* h_prev;  // [rows, H]
   index_t h_prev_stride;

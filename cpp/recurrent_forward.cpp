@@ -209,8 +209,7 @@ void ForwardPass::walk(const Member& member, const Plan& plan) {
   const int group = member.id / plan.unit_groups;
   const int part = member.id % plan.unit_groups;
   const RowSet rows = row_set(s_, group, plan.row_groups);
-  const Range flat = share(flat_runs_, part, plan.unit_groups);
-  const Range panels{flat.begin * k_.flat_vectors, std::min<index_t>(flat.end * k_.flat_vectors, layout_.panels())};
+  const Range panels = share(layout_.panels(), part, plan.unit_groups);
   const Range units{panels.begin * k_.lanes, std::min<index_t>(panels.end * k_.lanes, tape_.units)};
   const Meeting barrier{groups_[static_cast<std::size_t>(group)], part};
   auto& from = from_[static_cast<std::size_t>(member.id)];
@@ -272,6 +271,7 @@ void ForwardPass::step(index_t t, const RowSet& rows, Range panels, const float*
   args.units = tape_.units;
   args.panel_begin = panels.begin;
   args.panel_end = panels.end;
+  args.descending = t % 2 != 0;
   args.h_prev = tape_.h.data() + state_row(t, first) * tape_.state_stride;
   args.h = tape_.h.data() + state_row(t + 1, first) * tape_.state_stride;
   args.h_prev_stride = args.h_stride = state;

@@ -103,7 +103,7 @@ MODULES: dict[str, set[str]] = {
     "text": {"preprocessing"},
     "datasets": set(),
     "saving": {"_version"},
-    "activations": {"parameters"},
+    "activations": {"parameters", "_core"},
     "initializers": {"parameters", "_random"},
     "layers": {"parameters", "activations", "initializers", "_random", "_core"},
     "losses": {"parameters"},

@@ -1,5 +1,5 @@
-// How an ISA file says that a function must not stand on its own (left to itself the compiler keeps tiles out of line, and vectors
-// passed through memory), and that memory will be wanted soon.
+// How an ISA file says that a function must not stand on its own (left to itself the compiler keeps tiles out of line, and
+// vectors passed through memory), and that memory will be wanted soon.
 #pragma once
 
 #if defined(_MSC_VER) && !defined(__clang__)

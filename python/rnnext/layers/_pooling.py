@@ -44,7 +44,10 @@ class GlobalMaxPooling1D(_Pooling1D):
         if mask is not None:
             candidates = np.where(check_mask(self, mask, *x.shape[:2])[:, :, None], x, np.float32(-np.inf))
         if x.shape[1] == 0:
-            raise ValueError(f"{self.name}: x has shape {x.shape}, expected at least one step")
+            if mask is None:
+                raise ValueError(f"{self.name}: x has shape {x.shape}, expected at least one step")
+            none = np.zeros((x.shape[0], x.shape[2]), np.float32)  # rows without a token, and no others beside them
+            return self._finish(none), lambda dy, need_dx=True: Gradients(np.zeros_like(x), [])
         best = candidates.argmax(axis=1)[:, None]
         y = np.take_along_axis(candidates, best, axis=1)[:, 0]
         empty = None if mask is None else ~mask.any(axis=1)
@@ -94,17 +97,18 @@ class ConcatPooling1D(Layer):
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
         greatest, greatest_backprop = self._greatest.forward(x, mask=mask)
         mean, mean_backprop = self._mean.forward(x, mask=mask)
-        rows, steps, _ = x.shape
+        rows, steps, features = x.shape
         shown = np.ones((rows, steps), np.bool_) if mask is None else mask
-        each, at = np.arange(rows), steps - 1 - shown[:, ::-1].argmax(axis=1)
-        there = shown.any(axis=1, keepdims=True)
-        last = np.where(there, x[each, at], np.float32(0)).astype(np.float32)
+        at = (shown * np.arange(1, steps + 1)).max(axis=1, initial=0) - 1  # -1: no token
+        places = np.flatnonzero(at >= 0), at[at >= 0]
+        last = np.zeros((rows, features), np.float32)
+        last[places[0]] = x[places]
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
             dlast, dgreatest, dmean = np.split(np.asarray(dy, dtype=np.float32), 3, axis=1)
             dx: Any = greatest_backprop(dgreatest).inputs
             dx += mean_backprop(dmean).inputs
-            dx[each, at] += np.where(there, dlast, np.float32(0))
+            dx[places] += dlast[places[0]]
             return Gradients(dx, [])
 
         return np.concatenate([last, greatest, mean], axis=1), backprop

@@ -179,6 +179,19 @@ def test_unmerged_outputs() -> None:
     np.testing.assert_array_equal(together(some_x(), mask=RIGHT), np.concatenate([y_f, y_b], axis=-1))
 
 
+def test_a_backward_layer_of_ones_own_is_a_part_itself() -> None:
+    own = built(GRU(H, go_backwards=True, return_sequences=True, name="own"), None, None, D)
+    weights = own.get_weights()
+    layer = Bidirectional(GRU(H, return_sequences=True), "concat", backward_layer=own)
+    y = layer(some_x(), mask=RIGHT)
+    assert layer.backward_layer is own
+    assert own.name == "bidirectional/backward_own"
+    plain = built(GRU(H, go_backwards=True, return_sequences=True), None, None, D)
+    np.testing.assert_array_equal(y[:, :, H:], plain(some_x(), mask=RIGHT)[:, ::-1] * RIGHT[:, :, None])
+    for got, wanted in zip(layer.get_weights()[3:], weights, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
 def test_a_frozen_direction() -> None:
     layer = built(Bidirectional(LSTM(H)), None, None, D)
     layer.backward_layer.trainable = False

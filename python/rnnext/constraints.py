@@ -9,7 +9,19 @@ import numpy as np
 
 from rnnext.parameters import Array
 
-__all__ = ["Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "get", "serialize"]
+__all__ = [
+    "Constraint",
+    "MaxNorm",
+    "MinMaxNorm",
+    "NonNeg",
+    "UnitNorm",
+    "get",
+    "max_norm",
+    "min_max_norm",
+    "non_neg",
+    "serialize",
+    "unit_norm",
+]
 
 _EPSILON = np.float32(1e-7)  # Keras's, which keeps a norm of 0 from dividing
 
@@ -91,6 +103,8 @@ class UnitNorm(MinMaxNorm):
     def get_config(self) -> dict[str, Any]:
         return {"axis": super().get_config()["axis"]}
 
+
+max_norm, min_max_norm, non_neg, unit_norm = MaxNorm, MinMaxNorm, NonNeg, UnitNorm  # as in Keras
 
 _NAMES: dict[str, type[Constraint]] = {
     "MaxNorm": MaxNorm,

@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnext.parameters import Array
 
-__all__ = ["L1", "L1L2", "L2", "Regularizer", "get", "serialize"]
+__all__ = ["L1", "L1L2", "L2", "Regularizer", "get", "l1", "l1_l2", "l2", "serialize"]
 
 
 def _factor(owner: object, name: str, value: Any) -> float:
@@ -80,6 +80,8 @@ class L2(L1L2):
     def get_config(self) -> dict[str, Any]:
         return {"l2": self.l2}
 
+
+l1, l2, l1_l2 = L1, L2, L1L2  # as in Keras
 
 _NAMES: dict[str, type[Regularizer]] = {"L1": L1, "L2": L2, "L1L2": L1L2, "l1": L1, "l2": L2, "l1_l2": L1L2}
 

@@ -19,9 +19,9 @@ _Bidirectional = TypeVar("_Bidirectional", bound="Bidirectional")
 class Bidirectional(Wrapper):
     """An LSTM or GRU from a row's first token to its last, and one from its last to its first: two layers, one output.
 
-    As in Keras the layers are made anew from what `layer` and, if it is given, `backward_layer` were constructed with; the
-    latter is otherwise `layer` with `go_backwards`. With `return_sequences` the output at a step is that of both directions
-    there, and 0 where there is no token. `merge_mode`: "concat" [.., 2H], "sum", "mul", "ave" [.., H], or None: both outputs.
+    As in Keras both layers are made anew from what `layer` was constructed with, the second with `go_backwards`, unless
+    `backward_layer` is given, which is then a part itself. With `return_sequences` the output at a step is that of both
+    directions there, and 0 where there is no token. `merge_mode`: "concat" [.., 2H], "sum", "mul", "ave" [.., H], or None: both outputs.
     Weights: those of the forward layer, then those of the backward layer.
     """
 
@@ -44,11 +44,10 @@ class Bidirectional(Wrapper):
         if merge_mode not in ("concat", "sum", "mul", "ave", None):
             raise ValueError(f"Bidirectional: merge_mode is {merge_mode!r}, expected 'concat', 'sum', 'mul', 'ave' or None")
         forward = _direction(layer, "forward", go_backwards=layer.go_backwards)
-        if backward_layer is None:
-            backward = _direction(layer, "backward", go_backwards=True)
-        else:
-            backward = _direction(backward_layer, "backward", go_backwards=backward_layer.go_backwards)
+        backward: Any = backward_layer or _direction(layer, "backward", go_backwards=True)
         _check_pair(forward, backward, merge_mode)
+        backward.zero_output_for_mask = backward.return_sequences
+        backward.rename(_name_of(backward, "backward"))
         super().__init__([forward, backward], name=name, trainable=trainable)
         self.merge_mode = merge_mode
         self.return_sequences = forward.return_sequences
@@ -90,6 +89,7 @@ class Bidirectional(Wrapper):
         options: dict[str, Any] = {"training": training, "mask": mask, "lengths": lengths}
         out_f, undo_f = self.forward_layer.forward(x, initial_state=first, **options)
         out_b, undo_b = self.backward_layer.forward(x, initial_state=second, **options)
+        self.build(x.shape)
         y_f, y_b, states = self._outputs(out_f, out_b)
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
@@ -114,7 +114,9 @@ class Bidirectional(Wrapper):
         first, second = self._states_of(initial_state)
         options: dict[str, Any] = {"training": training, "mask": mask, "lengths": lengths}
         out_f = self.forward_layer(x, initial_state=first, **options)
-        return self._merged(*self._outputs(out_f, self.backward_layer(x, initial_state=second, **options)))
+        out_b = self.backward_layer(x, initial_state=second, **options)
+        self.build(x.shape)
+        return self._merged(*self._outputs(out_f, out_b))
 
     def _states_of(self, given: Sequence[Array] | None) -> tuple[Any, Any]:
         if given is None:
@@ -202,10 +204,12 @@ class Bidirectional(Wrapper):
 
 def _direction(layer: Any, direction: str, *, go_backwards: bool) -> Any:
     """A new layer with the arguments of `layer`, its outputs 0 where there is no token."""
-    config = layer.get_config()
-    name = f"{direction}_{own_name(layer).removeprefix(f'{direction}_')}"
-    options = {"name": name, "go_backwards": go_backwards, "zero_output_for_mask": layer.return_sequences}
-    return type(layer).from_config({**config, **options})
+    options = {"go_backwards": go_backwards, "zero_output_for_mask": layer.return_sequences}
+    return type(layer).from_config({**layer.get_config(), **options, "name": _name_of(layer, direction)})
+
+
+def _name_of(layer: Layer, direction: str) -> str:
+    return f"{direction}_{own_name(layer).removeprefix(f'{direction}_')}"
 
 
 def _check_pair(forward: Any, backward: Any, merge_mode: _MergeMode) -> None:

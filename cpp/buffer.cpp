@@ -19,8 +19,8 @@ constexpr std::size_t alignment = 64;
 constexpr std::size_t kept_limit = std::size_t{96} << 20;  // bytes
 
 // Sizes are rounded up to four steps a power of two, so that batches of nearly equal length share blocks.
-std::size_t rounded_bytes(std::size_t floats) {
-  const std::size_t bytes = (floats * sizeof(float) + alignment - 1) / alignment * alignment;
+std::size_t rounded_bytes(std::size_t wanted) {
+  const std::size_t bytes = (wanted + alignment - 1) / alignment * alignment;
   std::size_t step = alignment;
   while (step * 8 < bytes) step *= 2;
   return (bytes + step - 1) / step * step;
@@ -59,22 +59,22 @@ const int fork_watch =
 
 }  // namespace
 
-float* acquire_block(std::size_t floats) {
-  const std::size_t bytes = rounded_bytes(floats);
+void* acquire_block(std::size_t wanted) {
+  const std::size_t bytes = rounded_bytes(wanted);
   {
     const std::lock_guard lock(kept().mutex);
     if (const auto found = kept().blocks.find(bytes); found != kept().blocks.end()) {
       void* block = found->second;
       kept().blocks.erase(found);
       kept().bytes -= bytes;
-      return static_cast<float*>(block);
+      return block;
     }
   }
-  return static_cast<float*>(system_allocate(bytes));
+  return system_allocate(bytes);
 }
 
-void release_block(float* block, std::size_t floats) noexcept {
-  const std::size_t bytes = rounded_bytes(floats);
+void release_block(void* block, std::size_t wanted) noexcept {
+  const std::size_t bytes = rounded_bytes(wanted);
   {
     const std::lock_guard lock(kept().mutex);
     if (kept().bytes + bytes <= kept_limit) {

@@ -7,30 +7,32 @@
 
 namespace rnnext {
 
-float* acquire_block(std::size_t floats);  // throws std::bad_alloc
-void release_block(float* block, std::size_t floats) noexcept;
+void* acquire_block(std::size_t bytes);  // throws std::bad_alloc
+void release_block(void* block, std::size_t bytes) noexcept;
 void trim_blocks() noexcept;  // gives what is kept back to the system
 
+template <class Real>
 class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(std::size_t floats) : data_(floats > 0 ? acquire_block(floats) : nullptr), floats_(floats) {}
-  Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), floats_(std::exchange(other.floats_, 0)) {}
+  explicit Buffer(std::size_t count)
+      : data_(count > 0 ? static_cast<Real*>(acquire_block(count * sizeof(Real))) : nullptr), count_(count) {}
+  Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), count_(std::exchange(other.count_, 0)) {}
   Buffer& operator=(Buffer&& other) noexcept {
     std::swap(data_, other.data_);
-    std::swap(floats_, other.floats_);
+    std::swap(count_, other.count_);
     return *this;
   }
   ~Buffer() {
-    if (data_ != nullptr) release_block(data_, floats_);
+    if (data_ != nullptr) release_block(data_, count_ * sizeof(Real));
   }
 
-  float* data() const { return data_; }
-  std::size_t size() const { return floats_; }
+  Real* data() const { return data_; }
+  std::size_t size() const { return count_; }
 
  private:
-  float* data_ = nullptr;
-  std::size_t floats_ = 0;
+  Real* data_ = nullptr;
+  std::size_t count_ = 0;
 };
 
 }  // namespace rnnext

@@ -18,7 +18,7 @@ RNNEXT_INLINE void unroll(F&& f) {
   }
 }
 
-constexpr index_t cache_line = 16;  // floats
+constexpr index_t cache_line = 64 / sizeof(Real);  // elements
 
 constexpr index_t ceil_div(index_t a, index_t b) { return (a + b - 1) / b; }
 
@@ -26,16 +26,16 @@ constexpr index_t ceil_div(index_t a, index_t b) { return (a + b - 1) / b; }
 struct FullPanel {
   static constexpr bool whole = true;
   static constexpr index_t slot = V::lanes;  // from gate to gate in a record
-  static V load(const float* p) { return V::load(p); }
-  static void store(float* p, V v) { v.store(p); }
+  static V load(const Real* p) { return V::load(p); }
+  static void store(Real* p, V v) { v.store(p); }
 };
 
 // The last panel, when the units are no multiple of the lanes.
 struct TailPanel {
   static constexpr bool whole = false;
   index_t slot;  // its units
-  V load(const float* p) const { return V::load_n(p, slot); }
-  void store(float* p, V v) const { v.store_n(p, slot); }
+  V load(const Real* p) const { return V::load_n(p, slot); }
+  void store(Real* p, V v) const { v.store_n(p, slot); }
 };
 
 // Rows by address, and rows at a fixed stride.
@@ -53,12 +53,12 @@ struct StridedRows {
 
 // acc += A[:, 0:count] · B, both read from where they point; b moves on.
 template <int MR, int NV>
-RNNEXT_INLINE void multiply(V (&acc)[MR][NV], const float* const (&a)[MR], index_t offset, index_t count, const float*& b) {
+RNNEXT_INLINE void multiply(V (&acc)[MR][NV], const Real* const (&a)[MR], index_t offset, index_t count, const Real*& b) {
   V sum[MR][NV];  // locals: the compiler need not prove that nobody else sees them
   unroll<MR>([&](auto r) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { sum[r][j] = acc[r][j]; }); });
-  const float* row[MR];
+  const Real* row[MR];
   unroll<MR>([&](auto r) RNNEXT_LAMBDA { row[r] = a[r] + offset; });
-  const float* panel = b;
+  const Real* panel = b;
   for (index_t k = 0; k < count; ++k, panel += NV * V::lanes) {
     if constexpr (MR <= NV) {
       V left[MR];
@@ -87,7 +87,7 @@ struct KRange {
 };
 
 template <int MR, int NV>
-RNNEXT_INLINE void multiply(V (&acc)[MR][NV], const float* const (&a)[MR], const KRange& k, const float* b) {
+RNNEXT_INLINE void multiply(V (&acc)[MR][NV], const Real* const (&a)[MR], const KRange& k, const Real* b) {
   const index_t full_end = k.run_end < k.columns.runs ? k.run_end : k.columns.runs;
   for (index_t run = k.run_begin; run < full_end; ++run) {
     multiply(acc, a, k.columns.first + run * k.columns.stride, k.columns.width, b);
@@ -117,11 +117,11 @@ RNNEXT_INLINE void for_each_tile(index_t rows, F&& tile) {
 
 // For each row: start(acc, row), acc += A[row] · B, finish(acc, row).
 template <int NV, class RowsA, class Start, class Finish>
-void panel_product(index_t rows, const RowsA& a, const KRange& k, const float* b, Start start, Finish finish) {
+void panel_product(index_t rows, const RowsA& a, const KRange& k, const Real* b, Start start, Finish finish) {
   for_each_tile<NV>(rows, [&](auto mr, index_t row) {
     constexpr int MR = mr;
     V acc[MR][NV];
-    const float* left[MR];
+    const Real* left[MR];
     unroll<MR>([&](auto r) RNNEXT_LAMBDA {
       left[r] = a[row + r];
       start(acc[r], row + r);
@@ -141,14 +141,14 @@ RNNEXT_INLINE void dispatch_vectors(index_t n, F&& f) {
 }
 
 template <int NV>
-RNNEXT_INLINE void load_vectors(V (&acc)[NV], const float* p, index_t width) {
+RNNEXT_INLINE void load_vectors(V (&acc)[NV], const Real* p, index_t width) {
   unroll<NV>([&](auto j) RNNEXT_LAMBDA {
     const index_t left = width - j * V::lanes;
     acc[j] = left >= V::lanes ? V::load(p + j * V::lanes) : V::load_n(p + j * V::lanes, left);
   });
 }
 template <int NV>
-RNNEXT_INLINE void store_vectors(const V (&acc)[NV], float* p, index_t width) {
+RNNEXT_INLINE void store_vectors(const V (&acc)[NV], Real* p, index_t width) {
   unroll<NV>([&](auto j) RNNEXT_LAMBDA {
     const index_t left = width - j * V::lanes;
     if (left >= V::lanes) {
@@ -161,8 +161,8 @@ RNNEXT_INLINE void store_vectors(const V (&acc)[NV], float* p, index_t width) {
 
 // How many runs of k make a slice of a packed panel that stays in L1 while rows pass by.
 inline index_t runs_per_slice(index_t run_width, index_t panel_width) {
-  constexpr index_t slice_floats = 8192;
-  const index_t runs = slice_floats / (run_width * panel_width);
+  constexpr index_t slice = (32 << 10) / sizeof(Real);
+  const index_t runs = slice / (run_width * panel_width);
   return runs > 0 ? runs : 1;
 }
 
@@ -193,22 +193,22 @@ inline void product(const Product& p) {
     const bool tail = run == p.n.runs;
     const index_t width = tail ? p.n.tail_width : p.n.width;
     const index_t column = tail ? p.n.tail_first : p.n.first + run * p.n.stride;
-    const float* panel = p.b + run * p.n.width * k_count;
-    const float* bias = p.bias != nullptr ? p.bias + run * p.n.width : nullptr;
+    const Real* panel = p.b + run * p.n.width * k_count;
+    const Real* bias = p.bias != nullptr ? p.bias + run * p.n.width : nullptr;
     dispatch_vectors<max_vectors>(ceil_div(width, V::lanes), [&](auto nv) {
       constexpr int NV = nv;
       for_each_slice(p.k, NV * V::lanes, [&](const KRange& k, index_t offset, bool first, bool) {
-        const RowTable<float> c{p.c};
+        const RowTable<Real> c{p.c};
         const auto start = [&](V(&acc)[NV], index_t row) RNNEXT_LAMBDA {
           if (p.accumulate || !first) {
             load_vectors<NV>(acc, c[row] + column, width);
           } else {
-            unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j] = bias != nullptr ? V::load(bias + j * V::lanes) : V::set1(0.0f); });
+            unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j] = bias != nullptr ? V::load(bias + j * V::lanes) : V::set1(0); });
           }
         };
         const auto finish = [&](const V(&acc)[NV], index_t row)
                                 RNNEXT_LAMBDA { store_vectors<NV>(acc, c[row] + column, width); };
-        panel_product<NV>(p.rows, RowTable<const float>{p.a}, k, panel + offset, start, finish);
+        panel_product<NV>(p.rows, RowTable<const Real>{p.a}, k, panel + offset, start, finish);
       });
     });
   }
@@ -223,9 +223,9 @@ RNNEXT_INLINE void outer_tile(const OuterProduct& p, index_t m, index_t k_begin,
   });
   // The next tile's sums come from far away, and a tile takes long enough for them to arrive.
   for (index_t i = 0; i < MR * c_width; i += cache_line) RNNEXT_PREFETCH(p.c + (m + MR) * c_width + i);
-  const float* d = p.d + k_begin * p.d_stride;
+  const Real* d = p.d + k_begin * p.d_stride;
   for (index_t k = k_begin; k < k_end; ++k, d += p.d_stride) {
-    const float* a = p.a[k] + m;
+    const Real* a = p.a[k] + m;
     if constexpr (MR <= NV) {
       V left[MR];
       unroll<MR>([&](auto r) RNNEXT_LAMBDA { left[r] = V::set1(a[r]); });
@@ -271,12 +271,12 @@ inline void column_sums(const ColumnSums& p) {
 
 inline void row_sums(const RowSums& p) {
   for (index_t k = 0; k < p.k; ++k) {
-    const float* from = p.d + k * p.stride;
+    const Real* from = p.d + k * p.stride;
     if (const index_t row = p.index[k]; row < 0) {
-      float* to = p.sums + ~row * p.stride;
+      Real* to = p.sums + ~row * p.stride;
       for (index_t j = 0; j < p.width; j += V::lanes) V::load(from + j).store(to + j);
     } else {
-      float* to = p.sums + row * p.stride;
+      Real* to = p.sums + row * p.stride;
       for (index_t j = 0; j < p.width; j += V::lanes) (V::load(to + j) + V::load(from + j)).store(to + j);
     }
   }

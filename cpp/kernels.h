@@ -24,47 +24,51 @@ struct Columns {
 
 // C (=|+=) A·B + bias, for the runs [run_begin, run_end) of C's columns; the tail counts as run number n.runs.
 // B is packed: a panel for each run of n, [K, width rounded up to whole vectors]; K walks k's runs, then its tail.
+template <class Real>
 struct Product {
-  const float* const* a;  // rows addresses of rows of A
-  float* const* c;        // rows addresses of rows of C
+  const Real* const* a;  // rows addresses of rows of A
+  Real* const* c;        // rows addresses of rows of C
   index_t rows;
-  Columns k;          // columns of A's rows
-  Columns n;          // columns of C's rows
-  const float* b;     // packed
-  const float* bias;  // one packed row, or null for none
-  bool accumulate;    // add to C (bias is then ignored)
+  Columns k;         // columns of A's rows
+  Columns n;         // columns of C's rows
+  const Real* b;     // packed
+  const Real* bias;  // one packed row, or null for none
+  bool accumulate;   // add to C (bias is then ignored)
   index_t run_begin, run_end;
 };
 
 // C[m, :] += sum over k of A[k, m] · D[k, :], for m in [m_begin, m_end): the gradient of a weight panel.
+template <class Real>
 struct OuterProduct {
-  const float* const* a;  // k addresses of rows [M]
-  const float* d;         // [k, d_stride]
+  const Real* const* a;  // k addresses of rows [M]
+  const Real* d;         // [k, d_stride]
   index_t d_stride;
   index_t k;
   index_t m_begin, m_end;
   index_t width;  // floats of d's rows that take part
-  float* c;       // [M, width rounded up to whole vectors]
+  Real* c;        // [M, width rounded up to whole vectors]
 };
 
 // sums[j] += sum over k of D[k, j]: the gradient of a bias panel.
+template <class Real>
 struct ColumnSums {
-  const float* d;  // [k, d_stride]
+  const Real* d;  // [k, d_stride]
   index_t d_stride;
   index_t k;
   index_t width;
-  float* sums;  // [width rounded up to whole vectors]
+  Real* sums;  // [width rounded up to whole vectors]
 };
 
 // sums[index[j]] += D[j, :], in ascending j: the gradient of rows that were used several times. ~i in place of i: the first of
 // row i, whose sum starts here.
+template <class Real>
 struct RowSums {
-  const float* d;  // [k, stride]
+  const Real* d;   // [k, stride]
   index_t stride;  // of d and of sums
   index_t k;
   const std::int32_t* index;  // [k]
   index_t width;              // floats of d's rows that take part
-  float* sums;
+  Real* sums;
 };
 
 enum class Optimizer : int { sgd = 0, rmsprop = 1, adam = 2 };
@@ -132,6 +136,7 @@ struct AdamIdle {
 
 // One step of a cell for some rows and the unit panels [panel_begin, panel_end); a panel is `lanes` units, the last may be
 // narrower. A record holds a row's gates: [panel][slot][lane], the last panel with its own, narrower lane count.
+template <class Real>
 struct CellStep {
   index_t rows;
   index_t units;  // H
@@ -139,57 +144,66 @@ struct CellStep {
   bool descending;  // panels, or runs of columns, from the last to the first: steps take turns, as the caches keep the last
                     // weights
   // Row r of a block is at pointer + r * stride.
-  const float* h_prev;  // [rows, H]
+  const Real* h_prev;  // [rows, H]
   index_t h_prev_stride;
-  const float* c_prev;  // [rows, H], LSTM
+  const Real* c_prev;  // [rows, H], LSTM
   index_t c_prev_stride;
-  const float* const* input;  // forward: rows addresses of records with the input's part of the gates; they may be `gates`
-  const float* const* ahead;  // the same of the step after this one, to be fetched meanwhile, or null
-  index_t ahead_rows;         // how many of these there are
-  float* gates;               // [rows, record], activated
+  const Real* const* input;  // forward: rows addresses of records with the input's part of the gates; they may be `gates`
+  const Real* const* ahead;  // the same of the step after this one, to be fetched meanwhile, or null
+  index_t ahead_rows;        // how many of these there are
+  Real* gates;               // [rows, record], activated
   index_t gates_stride;
-  float* h;  // [rows, H]
+  Real* h;  // [rows, H]
   index_t h_stride;
-  float* c;  // [rows, H], LSTM
+  Real* c;  // [rows, H], LSTM
   index_t c_stride;
-  float* rh;  // [rows, H], r ⊙ h_prev, reset before
+  Real* rh;  // [rows, H], r ⊙ h_prev, reset before
   index_t rh_stride;
-  const float* weights[2];  // packed recurrent weights, by operand
-  const float* bias;        // packed recurrent bias of the candidate, reset after
+  const Real* weights[2];  // packed recurrent weights, by operand
+  const Real* bias;        // packed recurrent bias of the candidate, reset after
   // Backward only.
-  const float* const* dy;  // rows addresses of [H], or null
-  float* d;                // gradients of the pre-activations, [panel][row][slot][lane]
-  index_t d_stride;        // from row to row
-  index_t d_panel;         // from panel to panel
-  float* dh;               // [rows, H], in: for h of this step, out: for h_prev
+  const Real* const* dy;  // rows addresses of [H], or null
+  Real* d;                // gradients of the pre-activations, [panel][row][slot][lane]
+  index_t d_stride;       // from row to row
+  index_t d_panel;        // from panel to panel
+  Real* dh;               // [rows, H], in: for h of this step, out: for h_prev
   index_t dh_stride;
-  float* dc;  // [rows, H], LSTM
+  Real* dc;  // [rows, H], LSTM
   index_t dc_stride;
-  float* drh;  // [rows, H], reset before
+  Real* drh;  // [rows, H], reset before
   index_t drh_stride;
-  const float* weights_t[2];     // packed transposed recurrent weights, by operand
+  const Real* weights_t[2];      // packed transposed recurrent weights, by operand
   index_t flat_begin, flat_end;  // this thread's runs of dh's columns
 };
 
-using StepKernel = void (*)(const CellStep&);
+template <class Real>
+using StepKernel = void (*)(const CellStep<Real>&);
 
 // A step is a few phases; threads that share rows meet between them.
+template <class Real>
 struct CellKernels {
   int forward_phases;
-  StepKernel forward[2];
+  StepKernel<Real> forward[2];
   int backward_phases;
-  StepKernel backward[3];
+  StepKernel<Real> backward[3];
+};
+
+// What a recurrent layer is made of, for one type of elements.
+template <class Real>
+struct RecurrentKernels {
+  int lanes;         // elements of a vector
+  int flat_vectors;  // vectors of a run of plain columns (dh, dx)
+  void (*product)(const Product<Real>&);
+  void (*outer_product)(const OuterProduct<Real>&);
+  void (*column_sums)(const ColumnSums<Real>&);
+  void (*row_sums)(const RowSums<Real>&);
+  CellKernels<Real> cells[cell_count];
 };
 
 struct KernelTable {
   const char* name;
-  int lanes;         // floats of a vector
-  int flat_vectors;  // vectors of a run of plain columns (dh, dx)
-  void (*product)(const Product&);
-  void (*outer_product)(const OuterProduct&);
-  void (*column_sums)(const ColumnSums&);
-  void (*row_sums)(const RowSums&);
-  CellKernels cells[cell_count];
+  RecurrentKernels<float> f32;
+  RecurrentKernels<double> f64;
   void (*optimizers[optimizer_count])(const OptimizerStep&);
   void (*momentum_idle)(const MomentumIdle&);
   void (*adam_idle)(const AdamIdle&);

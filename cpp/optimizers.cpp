@@ -237,7 +237,7 @@ void OptimizedParameter::rebase() {
 
 // Valid where no row has moved without a gradient so far.
 void OptimizedParameter::set_anchor() {
-  table_->anchor = Buffer(static_cast<std::size_t>(rows_ * width_));
+  table_->anchor = Buffer<float>(static_cast<std::size_t>(rows_ * width_));
   std::copy_n(p_, rows_ * width_, table_->anchor.data());
 }
 
@@ -287,7 +287,7 @@ void OptimizedParameter::restore(const std::optional<Pending>& pending) {
   open_table();
   Table& t = *table_;
   if (!pending->anchor.empty()) {
-    t.anchor = Buffer(pending->anchor.size());
+    t.anchor = Buffer<float>(pending->anchor.size());
     std::copy(pending->anchor.begin(), pending->anchor.end(), t.anchor.data());
   }
   t.last = pending->last;

@@ -98,7 +98,7 @@ class OptimizedParameter {
 
  private:
   struct Table {
-    Buffer anchor;                      // [rows, width], or empty while no row has moved without a gradient
+    Buffer<float> anchor;               // [rows, width], or empty while no row has moved without a gradient
     std::vector<std::int32_t> last;     // [rows], the step of a row's last gradient
     std::vector<std::int32_t> current;  // [rows], the step that its value belongs to
     std::vector<double> rates, decays;  // [steps]

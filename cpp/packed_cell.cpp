@@ -10,28 +10,32 @@
 namespace rnnext {
 namespace {
 
-Buffer floats(index_t count) { return Buffer(static_cast<std::size_t>(count)); }
+template <class Real>
+Buffer<Real> elements(index_t count) {
+  return Buffer<Real>(static_cast<std::size_t>(count));
+}
 
 }  // namespace
 
-PackedCell::PackedCell(const CellWeights& weights)
+template <class Real>
+PackedCell<Real>::PackedCell(const CellWeights<Real>& weights)
     : cell(weights.cell),
       inputs(weights.kernel.shape[0]),
       units(weights.recurrent_kernel.shape[0]),
-      record_stride(row_stride(rnnext::traits(cell).record_slots * units)),
-      state_stride(row_stride(units)),
+      record_stride(row_stride<Real>(rnnext::traits(cell).record_slots * units)),
+      state_stride(row_stride<Real>(units)),
       traits(rnnext::traits(cell)),
-      layout{units, kernels().lanes},
-      recurrent_bias(floats(units)),
-      input_(floats(layout.packed_floats(traits.input, inputs))),
-      input_bias_(floats(layout.packed_floats(traits.input, 1))) {
+      layout{units, recurrent_kernels<Real>().lanes},
+      recurrent_bias(elements<Real>(units)),
+      input_(elements<Real>(layout.packed_size(traits.input, inputs))),
+      input_bias_(elements<Real>(layout.packed_size(traits.input, 1))) {
   for (int i = 0; i < traits.recurrent_count; ++i) {
     const auto n = static_cast<std::size_t>(i);
-    recurrent[n] = floats(layout.packed_floats(traits.recurrent[n], units));
+    recurrent[n] = elements<Real>(layout.packed_size(traits.recurrent[n], units));
   }
   const index_t width = traits.gates * units;
-  std::vector<float> sums(static_cast<std::size_t>(width), 0.0f);
-  std::fill_n(recurrent_bias.data(), units, 0.0f);
+  std::vector<Real> sums(static_cast<std::size_t>(width), Real{0});
+  std::fill_n(recurrent_bias.data(), units, Real{0});
   if (weights.bias) {
     for (index_t j = 0; j < width; ++j) sums[static_cast<std::size_t>(j)] = weights.bias(index_t{0}, j);
     if (traits.has_recurrent_bias) {
@@ -41,11 +45,12 @@ PackedCell::PackedCell(const CellWeights& weights)
       for (index_t u = 0; u < units; ++u) recurrent_bias.data()[u] = weights.bias(index_t{1}, candidate + u);
     }
   }
-  pack_gates(view<2>(static_cast<const float*>(sums.data()), {1, width}), traits.input,
+  pack_gates(view<2>(static_cast<const Real*>(sums.data()), {1, width}), traits.input,
              block_signs(traits, weights.update_gate_writes), layout, 0, layout.panels(), input_bias_.data());
 }
 
-void PackedCell::pack(const CellWeights& weights, int part, int parts) {
+template <class Real>
+void PackedCell<Real>::pack(const CellWeights<Real>& weights, int part, int parts) {
   const BlockSigns signs = block_signs(traits, weights.update_gate_writes);
   const Range panels = share(layout.panels(), part, parts);
   pack_gates(weights.kernel, traits.input, signs, layout, panels.begin, panels.end, input_.data());
@@ -55,7 +60,8 @@ void PackedCell::pack(const CellWeights& weights, int part, int parts) {
   }
 }
 
-Product PackedCell::input_product() const {
+template <class Real>
+Product<Real> PackedCell<Real>::input_product() const {
   constexpr index_t run = 64;
   const index_t slots = traits.input.slots;
   const index_t full = layout.full();
@@ -72,25 +78,27 @@ Product PackedCell::input_product() const {
           .run_end = layout.panels()};
 }
 
-void PackedCell::project(const float* const* from, index_t rows, float* records) const {
+template <class Real>
+void PackedCell<Real>::project(const Real* const* from, index_t rows, Real* records) const {
   constexpr index_t chunk = 192;
-  std::array<float*, chunk> to{};
-  Product p = input_product();
+  std::array<Real*, chunk> to{};
+  Product<Real> p = input_product();
   for (index_t begin = 0; begin < rows; begin += chunk) {
     p.rows = std::min(chunk, rows - begin);
     for (index_t i = 0; i < p.rows; ++i) to[static_cast<std::size_t>(i)] = records + (begin + i) * record_stride;
     p.a = from + begin;
     p.c = to.data();
-    kernels().product(p);
+    recurrent_kernels<Real>().product(p);
   }
 }
 
-PackedCell make_packed_cell(const CellWeights& weights, View<const float, 2> vocabulary) {
-  PackedCell packed(weights);
+template <class Real>
+PackedCell<Real> make_packed_cell(const CellWeights<Real>& weights, View<const Real, 2> vocabulary) {
+  PackedCell<Real> packed(weights);
   const index_t rows = vocabulary ? vocabulary.shape[0] : 0;
-  std::vector<const float*> from;
+  std::vector<const Real*> from;
   if (rows > 0) {
-    packed.vocabulary = Buffer(static_cast<std::size_t>(rows * packed.record_stride));
+    packed.vocabulary = Buffer<Real>(static_cast<std::size_t>(rows * packed.record_stride));
     packed.vocabulary_rows = rows;
     for (index_t r = 0; r < rows; ++r) from.push_back(vocabulary.data + r * vocabulary.strides[0]);
   }
@@ -103,7 +111,7 @@ PackedCell make_packed_cell(const CellWeights& weights, View<const float, 2> voc
                   .backward = false,
                   .barriers = 0,
                   .row_groups = rows,
-                  .lanes = kernels().lanes};
+                  .lanes = recurrent_kernels<Real>().lanes};
   parallel(threads_for(work, num_threads()), [&](const Member& member) {
     packed.pack(weights, member.id, member.size);
     member.all.wait();
@@ -113,5 +121,10 @@ PackedCell make_packed_cell(const CellWeights& weights, View<const float, 2> voc
   });
   return packed;
 }
+
+template class PackedCell<float>;
+template class PackedCell<double>;
+template PackedCell<float> make_packed_cell(const CellWeights<float>&, View<const float, 2>);
+template PackedCell<double> make_packed_cell(const CellWeights<double>&, View<const double, 2>);
 
 }  // namespace rnnext

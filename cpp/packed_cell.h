@@ -10,41 +10,44 @@
 namespace rnnext {
 
 // In Keras's layout.
+template <class Real>
 struct CellWeights {
   Cell cell;
   bool update_gate_writes;
-  View<const float, 2> kernel;            // [I, G*H]
-  View<const float, 2> recurrent_kernel;  // [H, G*H]
-  View<const float, 2> bias;              // [1, G*H]; reset after: [2, G*H]; may be null
+  View<const Real, 2> kernel;            // [I, G*H]
+  View<const Real, 2> recurrent_kernel;  // [H, G*H]
+  View<const Real, 2> bias;              // [1, G*H]; reset after: [2, G*H]; may be null
 };
 
+template <class Real>
 class PackedCell {
  public:
-  explicit PackedCell(const CellWeights& weights);  // makes room, and packs the biases
+  explicit PackedCell(const CellWeights<Real>& weights);  // makes room, and packs the biases
 
-  void pack(const CellWeights& weights, int part, int parts);
+  void pack(const CellWeights<Real>& weights, int part, int parts);
   // Rows of inputs to records with the input's part of the gates. C's addresses, A's, and how many rows are for the caller to
   // set.
-  Product input_product() const;
+  Product<Real> input_product() const;
   // The same for `rows` addresses of inputs, to records one behind the other.
-  void project(const float* const* inputs, index_t rows, float* records) const;
+  void project(const Real* const* inputs, index_t rows, Real* records) const;
 
   Cell cell;
   index_t inputs, units;
   index_t record_stride, state_stride;
   const CellTraits& traits;
   PanelLayout layout;
-  std::array<Buffer, 2> recurrent;  // by operand
-  Buffer recurrent_bias;            // [H]
-  Buffer vocabulary;                // [V, record_stride], or empty
+  std::array<Buffer<Real>, 2> recurrent;  // by operand
+  Buffer<Real> recurrent_bias;            // [H]
+  Buffer<Real> vocabulary;                // [V, record_stride], or empty
   index_t vocabulary_rows = 0;
 
  private:
-  Buffer input_;
-  Buffer input_bias_;
+  Buffer<Real> input_;
+  Buffer<Real> input_bias_;
 };
 
 // Packed, with the vocabulary [V, I] projected if there is one, on as many threads as that is worth.
-PackedCell make_packed_cell(const CellWeights& weights, View<const float, 2> vocabulary);
+template <class Real>
+PackedCell<Real> make_packed_cell(const CellWeights<Real>& weights, View<const Real, 2> vocabulary);
 
 }  // namespace rnnext

@@ -15,23 +15,26 @@ namespace rnnext {
 
 // The input is an array, or rows of a table that have not been gathered: then each different row is projected once. Without a
 // table, ids name rows of a packed vocabulary.
+template <class Real>
 struct Input {
-  View<const float, 3> x;           // [B, T, I], the last stride is 1; null if there are ids
+  View<const Real, 3> x;            // [B, T, I], the last stride is 1; null if there are ids
   View<const std::int32_t, 2> ids;  // [B, T], rows of the table
-  View<const float, 2> table;       // [V, I], the last stride is 1
+  View<const Real, 2> table;        // [V, I], the last stride is 1
 };
 
+template <class Real>
 struct Forward {
-  CellWeights weights;       // not read if they are packed already
-  const PackedCell* packed;  // or null
-  Input input;
-  View<const float, 2> h0, c0;  // [B, H]; null is zeros
-  View<float, 3> y;             // [B, T, H]; null if only the last state is wanted
-  View<float, 2> h_T, c_T;      // [B, H]; c_T for cells that have one
+  CellWeights<Real> weights;       // not read if they are packed already
+  const PackedCell<Real>* packed;  // or null
+  Input<Real> input;
+  View<const Real, 2> h0, c0;  // [B, H]; null is zeros
+  View<Real, 3> y;             // [B, T, H]; null if only the last state is wanted
+  View<Real, 2> h_T, c_T;      // [B, H]; c_T for cells that have one
 };
 
 // What a forward pass leaves for its backward pass. Blocks of states start with the initial one: h_prev of step 0 is no special
 // case. Rows are in the schedule's order. Refers to the input, which must live as long and stay as it was.
+template <class Real>
 struct Tape {
   Cell cell;
   bool update_gate_writes;
@@ -39,36 +42,39 @@ struct Tape {
   index_t inputs;
   index_t units;
   Schedule schedule;
-  std::vector<const float*> x_rows;        // [tokens] of [I]; with ids [different rows]
+  std::vector<const Real*> x_rows;         // [tokens] of [I]; with ids [different rows]
   std::vector<std::int32_t> table_rows;    // with ids: the rows used, ascending
   std::vector<std::int32_t> row_of_token;  // [tokens], where in table_rows
   index_t state_stride;
   index_t record_stride;
-  Buffer h;                           // [states, state_stride], by the schedule's blocks of states
-  Buffer c;                           // the same
-  Buffer rh;                          // [tokens, state_stride], r ⊙ h_prev
-  Buffer gates;                       // [tokens, record_stride]
-  Buffer input_t;                     // packed transposed kernel
-  std::array<Buffer, 2> recurrent_t;  // packed transposed recurrent kernels, by operand
+  Buffer<Real> h;                           // [states, state_stride], by the schedule's blocks of states
+  Buffer<Real> c;                           // the same
+  Buffer<Real> rh;                          // [tokens, state_stride], r ⊙ h_prev
+  Buffer<Real> gates;                       // [tokens, record_stride]
+  Buffer<Real> input_t;                     // packed transposed kernel
+  std::array<Buffer<Real>, 2> recurrent_t;  // packed transposed recurrent kernels, by operand
 
   bool from_table() const { return !row_of_token.empty(); }
   std::size_t nbytes() const;
 };
 
+template <class Real>
 struct Backward {
-  View<const float, 3> dy;          // [B, T, H], or null
-  View<const float, 2> dh_T, dc_T;  // [B, H], or null
-  View<float, 3> dx;                // [B, T, I], or null if not wanted or the input came from a table
-  View<float, 2> dtable_rows;       // [different rows, I], or null
-  View<float, 2> dkernel;           // [I, G*H]
-  View<float, 2> drecurrent;        // [H, G*H]
-  View<float, 2> dbias;             // [1, G*H]; reset after: [2, G*H]; may be null
-  View<float, 2> dh0, dc0;          // [B, H]; dc0 for cells that have one; null if the schedule has trunks
+  View<const Real, 3> dy;          // [B, T, H], or null
+  View<const Real, 2> dh_T, dc_T;  // [B, H], or null
+  View<Real, 3> dx;                // [B, T, I], or null if not wanted or the input came from a table
+  View<Real, 2> dtable_rows;       // [different rows, I], or null
+  View<Real, 2> dkernel;           // [I, G*H]
+  View<Real, 2> drecurrent;        // [H, G*H]
+  View<Real, 2> dbias;             // [1, G*H]; reset after: [2, G*H]; may be null
+  View<Real, 2> dh0, dc0;          // [B, H]; dc0 for cells that have one; null if the schedule has trunks
 };
 
 // Returns the tape if it is wanted, else null. A tape needs weights that are not packed yet.
-std::unique_ptr<Tape> recurrent_forward(const Forward& args, Schedule schedule, bool keep_tape);
+template <class Real>
+std::unique_ptr<Tape<Real>> recurrent_forward(const Forward<Real>& args, Schedule schedule, bool keep_tape);
 
-void recurrent_backward(const Tape& tape, const Backward& args);
+template <class Real>
+void recurrent_backward(const Tape<Real>& tape, const Backward<Real>& args);
 
 }  // namespace rnnext

@@ -9,26 +9,27 @@
 namespace rnnext {
 namespace {
 
-std::size_t floats(index_t rows, index_t stride) { return static_cast<std::size_t>(rows * stride); }
+std::size_t elements(index_t rows, index_t stride) { return static_cast<std::size_t>(rows * stride); }
 
 // The rows of one block walk back through time by themselves, in segments of steps: first the gradients of the gates' pre-
 // activations for a segment's tokens, then while they are near whatever is summed from them.
+template <class Real>
 class BackwardPass {
  public:
-  BackwardPass(const Tape& tape, const Backward& args);
+  BackwardPass(const Tape<Real>& tape, const Backward<Real>& args);
   void run();
 
  private:
   struct Segment {
     index_t begin, end;   // steps
     index_t first_token;  // of the block's
-    GateGradients d;
+    GateGradients<Real> d;
   };
   struct Block {
     RowSet rows;
     std::vector<index_t> offset;        // [steps + 1], the block's tokens before a step
     std::vector<index_t> segment_ends;  // steps, ascending
-    std::unique_ptr<WeightGradients> sums;
+    std::unique_ptr<WeightGradients<Real>> sums;
   };
   // A thread's part in the group that it walks with.
   struct Walker {
@@ -48,18 +49,18 @@ class BackwardPass {
   void step(index_t t, const Block& block, const Segment& segment, const Walker& walker);
   void part_from_trunk(index_t t, const RowSet& rows, Range units);
   void input_gradients(const Block& block, const Segment& segment, const Walker& walker);
-  void product_with_input(const GateGradients& d, const float* const* from, float* const* to, index_t rows, Range runs);
+  void product_with_input(const GateGradients<Real>& d, const Real* const* from, Real* const* to, index_t rows, Range runs);
   void table_gradients(const Member& member);
   void store_states(const Member& member);
   void clear_padding(const Member& member);
 
   index_t runs_of(index_t columns) const { return (columns + k_.lanes * k_.flat_vectors - 1) / (k_.lanes * k_.flat_vectors); }
-  const float* h_before(index_t t, index_t row) const { return tape_.h.data() + s_.state(t, row) * tape_.state_stride; }
+  const Real* h_before(index_t t, index_t row) const { return tape_.h.data() + s_.state(t, row) * tape_.state_stride; }
 
-  const Tape& tape_;
-  const Backward& args_;
+  const Tape<Real>& tape_;
+  const Backward<Real>& args_;
   const Schedule& s_;
-  const KernelTable& k_;
+  const RecurrentKernels<Real>& k_;
   const CellTraits& cell_;
   const PanelLayout layout_;
   const index_t d_stride_;
@@ -68,21 +69,22 @@ class BackwardPass {
   std::vector<Block> blocks_;
   index_t segment_tokens_ = 0;  // at most
   index_t d_panel_ = 0;
-  std::vector<std::array<Buffer, 2>> d_;  // by group; a thread may be one segment ahead of the others
-  Buffer dh_, dc_, drh_;                  // [rows, state_stride]
+  std::vector<std::array<Buffer<Real>, 2>> d_;  // by group; a thread may be one segment ahead of the others
+  Buffer<Real> dh_, dc_, drh_;                  // [rows, state_stride]
   std::unique_ptr<Barrier[]> groups_;
-  std::vector<std::vector<const float*>> from_;  // by member
-  std::vector<std::vector<float*>> to_;
+  std::vector<std::vector<const Real*>> from_;  // by member
+  std::vector<std::vector<Real*>> to_;
 };
 
-BackwardPass::BackwardPass(const Tape& tape, const Backward& args)
+template <class Real>
+BackwardPass<Real>::BackwardPass(const Tape<Real>& tape, const Backward<Real>& args)
     : tape_(tape),
       args_(args),
       s_(tape.schedule),
-      k_(kernels()),
+      k_(recurrent_kernels<Real>()),
       cell_(traits(tape.cell)),
       layout_{tape.units, k_.lanes},
-      d_stride_(WeightGradients::d_stride(cell_, k_.lanes)),
+      d_stride_(WeightGradients<Real>::d_stride(cell_, k_.lanes)),
       work_{s_.tokens(),          s_.steps,  s_.rows, tape.inputs, tape.units, cell_.gates, true,
             cell_.has_rh ? 2 : 1, s_.blocks, k_.lanes},
       threads_(threads_for(work_, num_threads())) {
@@ -91,11 +93,11 @@ BackwardPass::BackwardPass(const Tape& tape, const Backward& args)
   d_panel_ = (segment_tokens_ + 1) * d_stride_;
   d_.resize(static_cast<std::size_t>(std::min<index_t>(threads_, s_.blocks)));
   for (auto& pair : d_) {
-    for (Buffer& d : pair) d = Buffer(floats(layout_.panels(), d_panel_) + 64);
+    for (Buffer<Real>& d : pair) d = Buffer<Real>(elements(layout_.panels(), d_panel_) + 64);
   }
-  dh_ = Buffer(floats(s_.rows, tape.state_stride));
-  if (cell_.has_c) dc_ = Buffer(floats(s_.rows, tape.state_stride));
-  if (cell_.has_rh) drh_ = Buffer(floats(s_.rows, tape.state_stride));
+  dh_ = Buffer<Real>(elements(s_.rows, tape.state_stride));
+  if (cell_.has_c) dc_ = Buffer<Real>(elements(s_.rows, tape.state_stride));
+  if (cell_.has_rh) drh_ = Buffer<Real>(elements(s_.rows, tape.state_stride));
   groups_ = std::make_unique<Barrier[]>(static_cast<std::size_t>(threads_));
   from_.resize(static_cast<std::size_t>(threads_));
   to_.resize(static_cast<std::size_t>(threads_));
@@ -105,7 +107,8 @@ BackwardPass::BackwardPass(const Tape& tape, const Backward& args)
 }
 
 // Segments have enough tokens for the weight gradients to be worth loading, few enough for theirs to stay near.
-BackwardPass::Block BackwardPass::make_block(index_t number) {
+template <class Real>
+typename BackwardPass<Real>::Block BackwardPass<Real>::make_block(index_t number) {
   constexpr index_t tokens_wanted = 128;
   Block block;
   block.rows = row_set(s_, number, s_.blocks);
@@ -120,11 +123,12 @@ BackwardPass::Block BackwardPass::make_block(index_t number) {
       begin = t + 1;
     }
   }
-  block.sums = std::make_unique<WeightGradients>(tape_, k_);
+  block.sums = std::make_unique<WeightGradients<Real>>(tape_, k_);
   return block;
 }
 
-BackwardPass::Segment BackwardPass::segment(const Block& block, std::size_t i, int group) const {
+template <class Real>
+typename BackwardPass<Real>::Segment BackwardPass<Real>::segment(const Block& block, std::size_t i, int group) const {
   const index_t begin = i == 0 ? 0 : block.segment_ends[i - 1];
   const index_t end = block.segment_ends[i];
   const index_t first = block.offset[static_cast<std::size_t>(begin)];
@@ -132,7 +136,8 @@ BackwardPass::Segment BackwardPass::segment(const Block& block, std::size_t i, i
   return {begin, end, first, {d_[static_cast<std::size_t>(group)][i % 2].data(), tokens, d_panel_}};
 }
 
-void BackwardPass::collect_sources(const Block& block) const {
+template <class Real>
+void BackwardPass<Real>::collect_sources(const Block& block) const {
   auto& sources = block.sums->sources;
   const auto tokens = static_cast<std::size_t>(block.offset.back());
   sources.h.reserve(tokens);
@@ -152,9 +157,10 @@ void BackwardPass::collect_sources(const Block& block) const {
   }
 }
 
-void BackwardPass::run() {
+template <class Real>
+void BackwardPass<Real>::run() {
   const BlockSigns signs = block_signs(cell_, tape_.update_gate_writes);
-  WeightGradients& sums = *blocks_.front().sums;
+  WeightGradients<Real>& sums = *blocks_.front().sums;
   parallel(threads_, [&](const Member& member) {
     const Plan plan = make_plan(work_, member.size);
     if (member.id == 0) {
@@ -189,20 +195,22 @@ void BackwardPass::run() {
   if (args_.dbias) sums.store_bias(signs, args_.dbias);
 }
 
-void add_row(View<const float, 2> from, index_t row, float* to) {
+template <class Real>
+void add_row(View<const Real, 2> from, index_t row, Real* to) {
   if (!from) return;
   for (index_t u = 0; u < from.shape[1]; ++u) to[u] += from(row, u);
 }
 
 // What comes from outside for the last states: their own gradients, and those of the outputs that repeat them.
-void BackwardPass::load_gradients(const Member& member) {
+template <class Real>
+void BackwardPass<Real>::load_gradients(const Member& member) {
   const Range rows = share(s_.rows, member.id, member.size);
   for (index_t r = rows.begin; r < rows.end; ++r) {
     const index_t caller = s_.order[static_cast<std::size_t>(r)];
-    float* dh = dh_.data() + r * tape_.state_stride;
-    float* dc = dc_.data() + r * tape_.state_stride;
-    std::fill_n(dh, tape_.state_stride, 0.0f);
-    if (cell_.has_c) std::fill_n(dc, tape_.state_stride, 0.0f);
+    Real* dh = dh_.data() + r * tape_.state_stride;
+    Real* dc = dc_.data() + r * tape_.state_stride;
+    std::fill_n(dh, tape_.state_stride, Real{0});
+    if (cell_.has_c) std::fill_n(dc, tape_.state_stride, Real{0});
     if (caller < 0) continue;  // a trunk has no output
     add_row(args_.dh_T, caller, dh);
     if (cell_.has_c) add_row(args_.dc_T, caller, dc);
@@ -214,7 +222,8 @@ void BackwardPass::load_gradients(const Member& member) {
 }
 
 // Positions without a token have no gradient.
-void BackwardPass::clear_padding(const Member& member) {
+template <class Real>
+void BackwardPass<Real>::clear_padding(const Member& member) {
   if (s_.whole()) return;
   const Range rows = share(s_.rows, member.id, member.size);
   for (index_t r = rows.begin; r < rows.end; ++r) {
@@ -222,12 +231,13 @@ void BackwardPass::clear_padding(const Member& member) {
     const index_t first = s_.starts[static_cast<std::size_t>(r)];
     const index_t end = first + s_.lengths[static_cast<std::size_t>(r)];
     for (index_t t = 0; t < s_.positions; ++t) {
-      if (t < first || t >= end) std::fill_n(&args_.dx(caller, t, index_t{0}), tape_.inputs, 0.0f);
+      if (t < first || t >= end) std::fill_n(&args_.dx(caller, t, index_t{0}), tape_.inputs, Real{0});
     }
   }
 }
 
-void BackwardPass::walk(Block& block, const Walker& walker) {
+template <class Real>
+void BackwardPass<Real>::walk(Block& block, const Walker& walker) {
   if (walker.part == 0) {
     collect_sources(block);
     if (tape_.from_table()) {
@@ -251,11 +261,12 @@ void BackwardPass::walk(Block& block, const Walker& walker) {
   walker.barrier.wait();
 }
 
-void BackwardPass::step(index_t t, const Block& block, const Segment& segment, const Walker& walker) {
+template <class Real>
+void BackwardPass<Real>::step(index_t t, const Block& block, const Segment& segment, const Walker& walker) {
   const RowSet& rows = block.rows;
   const index_t first = rows.first;
   const index_t state = tape_.state_stride * rows.step;
-  CellStep args{};
+  CellStep<Real> args{};
   args.rows = rows.alive(s_.alive(t));
   args.units = tape_.units;
   args.descending = t % 2 != 0;
@@ -289,7 +300,7 @@ void BackwardPass::step(index_t t, const Block& block, const Segment& segment, c
     }
     args.dy = dy.data();
   }
-  const CellKernels& cell = k_.cells[static_cast<int>(tape_.cell)];
+  const CellKernels<Real>& cell = k_.cells[static_cast<int>(tape_.cell)];
   for (int phase = 0; phase < cell.backward_phases; ++phase) {
     cell.backward[phase](args);
     if (phase + 1 < cell.backward_phases) walker.barrier.wait();
@@ -298,10 +309,11 @@ void BackwardPass::step(index_t t, const Block& block, const Segment& segment, c
 }
 
 // What the rows that joined at step t had from their trunk, they hand back.
-void BackwardPass::part_from_trunk(index_t t, const RowSet& rows, Range units) {
-  const auto hand_back = [&](const Buffer& gradients, index_t row) {
-    float* to = gradients.data() + rows.first * tape_.state_stride;
-    const float* from = gradients.data() + row * tape_.state_stride;
+template <class Real>
+void BackwardPass<Real>::part_from_trunk(index_t t, const RowSet& rows, Range units) {
+  const auto hand_back = [&](const Buffer<Real>& gradients, index_t row) {
+    Real* to = gradients.data() + rows.first * tape_.state_stride;
+    const Real* from = gradients.data() + row * tape_.state_stride;
     for (index_t u = units.begin; u < units.end; ++u) to[u] += from[u];
   };
   for (index_t i = rows.alive(s_.joining(t)); i < rows.alive(s_.alive(t)); ++i) {
@@ -311,7 +323,8 @@ void BackwardPass::part_from_trunk(index_t t, const RowSet& rows, Range units) {
 }
 
 // dx = D · Wᵀ for the segment's tokens.
-void BackwardPass::input_gradients(const Block& block, const Segment& segment, const Walker& walker) {
+template <class Real>
+void BackwardPass<Real>::input_gradients(const Block& block, const Segment& segment, const Walker& walker) {
   auto& from = from_[walker.id];
   auto& to = to_[walker.id];
   std::size_t n = 0;
@@ -327,8 +340,9 @@ void BackwardPass::input_gradients(const Block& block, const Segment& segment, c
   product_with_input(segment.d, from.data(), to.data(), static_cast<index_t>(n), runs);
 }
 
-void BackwardPass::product_with_input(const GateGradients& d, const float* const* from, float* const* to, index_t rows,
-                                      Range runs) {
+template <class Real>
+void BackwardPass<Real>::product_with_input(const GateGradients<Real>& d, const Real* const* from, Real* const* to,
+                                            index_t rows, Range runs) {
   const index_t slots = cell_.input.slots;
   const index_t full = layout_.full();
   const index_t run = k_.lanes * k_.flat_vectors;
@@ -346,16 +360,17 @@ void BackwardPass::product_with_input(const GateGradients& d, const float* const
 }
 
 // What the input's products are for tokens, once for each different row.
-void BackwardPass::table_gradients(const Member& member) {
-  WeightGradients& sums = *blocks_.front().sums;
+template <class Real>
+void BackwardPass<Real>::table_gradients(const Member& member) {
+  WeightGradients<Real>& sums = *blocks_.front().sums;
   sums.add_table(tape_.x_rows.data(), member.id, member.size);
   member.all.wait();
   if (!args_.dtable_rows) return;
-  const GateGradients d = sums.table_rows();
+  const GateGradients<Real> d = sums.table_rows();
   const Range rows = share(d.tokens, member.id, member.size);
   constexpr index_t chunk = 192;
-  std::array<const float*, chunk> from{};
-  std::array<float*, chunk> to{};
+  std::array<const Real*, chunk> from{};
+  std::array<Real*, chunk> to{};
   for (index_t begin = rows.begin; begin < rows.end; begin += chunk) {
     const index_t count = std::min<index_t>(chunk, rows.end - begin);
     for (index_t i = 0; i < count; ++i) {
@@ -366,7 +381,8 @@ void BackwardPass::table_gradients(const Member& member) {
   }
 }
 
-void BackwardPass::store_states(const Member& member) {
+template <class Real>
+void BackwardPass<Real>::store_states(const Member& member) {
   if (s_.trunks > 0) return;  // there was no initial state
   const Range rows = share(s_.rows, member.id, member.size);
   for (index_t r = rows.begin; r < rows.end; ++r) {
@@ -378,6 +394,11 @@ void BackwardPass::store_states(const Member& member) {
 
 }  // namespace
 
-void recurrent_backward(const Tape& tape, const Backward& args) { BackwardPass(tape, args).run(); }
+template <class Real>
+void recurrent_backward(const Tape<Real>& tape, const Backward<Real>& args) {
+  BackwardPass<Real>(tape, args).run();
+}
+template void recurrent_backward(const Tape<float>&, const Backward<float>&);
+template void recurrent_backward(const Tape<double>&, const Backward<double>&);
 
 }  // namespace rnnext

@@ -7,47 +7,52 @@
 namespace rnnext {
 namespace {
 
-std::size_t floats(index_t rows, index_t stride) { return static_cast<std::size_t>(rows * stride); }
+std::size_t elements(index_t rows, index_t stride) { return static_cast<std::size_t>(rows * stride); }
 
-void clear_part(const Buffer& buffer, int part, int parts) {
+template <class Real>
+void clear_part(const Buffer<Real>& buffer, int part, int parts) {
   const Range mine = share(static_cast<std::ptrdiff_t>(buffer.size()), part, parts);
-  std::fill(buffer.data() + mine.begin, buffer.data() + mine.end, 0.0f);
+  std::fill(buffer.data() + mine.begin, buffer.data() + mine.end, Real{0});
 }
 
-void add_part(const Buffer& from, const Buffer& to, int part, int parts) {
+template <class Real>
+void add_part(const Buffer<Real>& from, const Buffer<Real>& to, int part, int parts) {
   const Range mine = share(static_cast<std::ptrdiff_t>(to.size()), part, parts);
   for (index_t i = mine.begin; i < mine.end; ++i) to.data()[i] += from.data()[i];
 }
 
 }  // namespace
 
-WeightGradients::WeightGradients(const Tape& tape, const KernelTable& kernels)
+template <class Real>
+WeightGradients<Real>::WeightGradients(const Tape<Real>& tape, const RecurrentKernels<Real>& kernels)
     : k_(kernels), cell_(traits(tape.cell)), layout_{tape.units, kernels.lanes}, d_stride_(d_stride(cell_, kernels.lanes)) {
   const auto weight = [&](const Operand& op, index_t rows) {
-    weights_[count_++] = {op, rows, Buffer(floats(layout_.packed_floats(op, rows), 1))};
+    weights_[count_++] = {op, rows, Buffer<Real>(elements(layout_.packed_size(op, rows), 1))};
   };
   weight(cell_.input, tape.inputs);
   for (int i = 0; i < cell_.recurrent_count; ++i) weight(cell_.recurrent[static_cast<std::size_t>(i)], tape.units);
-  bias_ = Buffer(floats(layout_.panels(), cell_.record_slots * k_.lanes));
+  bias_ = Buffer<Real>(elements(layout_.panels(), cell_.record_slots * k_.lanes));
   if (tape.from_table()) {
     table_count_ = static_cast<index_t>(tape.table_rows.size());
     table_panel_ = (table_count_ + 1) * d_stride_;
-    table_ = Buffer(floats(layout_.panels(), table_panel_) + 64);
+    table_ = Buffer<Real>(elements(layout_.panels(), table_panel_) + 64);
   }
 }
 
-void WeightGradients::clear(int part, int parts) {
+template <class Real>
+void WeightGradients<Real>::clear(int part, int parts) {
   for (std::size_t w = 0; w < count_; ++w) clear_part(weights_[w].packed, part, parts);
   clear_part(bias_, part, parts);
 }
 
-void WeightGradients::add(const GateGradients& d, index_t first, int part, int parts) {
+template <class Real>
+void WeightGradients<Real>::add(const GateGradients<Real>& d, index_t first, int part, int parts) {
   const bool from_table = table_.size() > 0;
-  const std::array<const float* const*, 3> from{sources.x.data() + first, sources.h.data() + first, sources.rh.data() + first};
+  const std::array<const Real* const*, 3> from{sources.x.data() + first, sources.h.data() + first, sources.rh.data() + first};
   outer(d, from.data(), from_table ? 1 : 0, count_, part, parts);
   const Range panels = share(layout_.panels(), part, parts);
   for (index_t p = panels.begin; p < panels.end; ++p) {
-    const float* rows = d.d + p * d.panel;
+    const Real* rows = d.d + p * d.panel;
     k_.column_sums({.d = rows,
                     .d_stride = d_stride_,
                     .k = d.tokens,
@@ -63,35 +68,39 @@ void WeightGradients::add(const GateGradients& d, index_t first, int part, int p
   }
 }
 
-void WeightGradients::add(const WeightGradients& other, int part, int parts) {
+template <class Real>
+void WeightGradients<Real>::add(const WeightGradients<Real>& other, int part, int parts) {
   for (std::size_t w = 0; w < count_; ++w) add_part(other.weights_[w].packed, weights_[w].packed, part, parts);
   add_part(other.bias_, bias_, part, parts);
   add_table_rows(other, part, parts);
 }
 
-void WeightGradients::add_table_rows(const WeightGradients& other, int part, int parts) {
+template <class Real>
+void WeightGradients<Real>::add_table_rows(const WeightGradients<Real>& other, int part, int parts) {
   const Range rows = share(table_count_, part, parts);
   for (index_t row = rows.begin; row < rows.end; ++row) {
     const auto r = static_cast<std::size_t>(row);
     if (other.used_[r] == 0) continue;
     for (index_t p = 0; p < layout_.panels(); ++p) {
-      const float* from = other.table_.data() + p * table_panel_ + row * d_stride_;
-      float* to = table_.data() + p * table_panel_ + row * d_stride_;
+      const Real* from = other.table_.data() + p * table_panel_ + row * d_stride_;
+      Real* to = table_.data() + p * table_panel_ + row * d_stride_;
       const index_t width = cell_.input.slots * layout_.width(p);
-      if (used_[r] == 0) std::fill_n(to, width, 0.0f);
+      if (used_[r] == 0) std::fill_n(to, width, Real{0});
       for (index_t j = 0; j < width; ++j) to[j] += from[j];
     }
     used_[r] = 1;
   }
 }
 
-void WeightGradients::add_table(const float* const* table_rows, int part, int parts) {
+template <class Real>
+void WeightGradients<Real>::add_table(const Real* const* table_rows, int part, int parts) {
   outer({table_.data(), table_count_, table_panel_}, &table_rows, 0, 1, part, parts);
 }
 
 // sources[w][token] times the token's gradients, for the weights [first, last).
-void WeightGradients::outer(const GateGradients& d, const float* const* const* from, std::size_t first, std::size_t last,
-                            int part, int parts) {
+template <class Real>
+void WeightGradients<Real>::outer(const GateGradients<Real>& d, const Real* const* const* from, std::size_t first,
+                                  std::size_t last, int part, int parts) {
   constexpr index_t tile = 12;  // rows of a gradient that stay together
   index_t total = 0;
   for (std::size_t w = first; w < last; ++w) total += weights_[w].rows * weights_[w].op.slots * layout_.units;
@@ -121,8 +130,9 @@ void WeightGradients::outer(const GateGradients& d, const float* const* const* f
   }
 }
 
-void WeightGradients::store(const BlockSigns& signs, View<float, 2> dkernel, View<float, 2> drecurrent, int part,
-                            int parts) const {
+template <class Real>
+void WeightGradients<Real>::store(const BlockSigns& signs, View<Real, 2> dkernel, View<Real, 2> drecurrent, int part,
+                                  int parts) const {
   for (std::size_t w = 0; w < count_; ++w) {
     const Range rows = share(weights_[w].rows, part, parts);
     unpack_gates(weights_[w].packed.data(), weights_[w].op, signs, layout_, rows.begin, rows.end,
@@ -130,11 +140,12 @@ void WeightGradients::store(const BlockSigns& signs, View<float, 2> dkernel, Vie
   }
 }
 
-void WeightGradients::store_bias(const BlockSigns& signs, View<float, 2> dbias) const {
+template <class Real>
+void WeightGradients<Real>::store_bias(const BlockSigns& signs, View<Real, 2> dbias) const {
   const auto store = [&](const Operand& op, index_t row) {
     for (index_t u = 0; u < layout_.units; ++u) {
       const index_t panel = u / k_.lanes;
-      const float* sums = bias_.data() + panel * cell_.record_slots * k_.lanes;
+      const Real* sums = bias_.data() + panel * cell_.record_slots * k_.lanes;
       for (int slot = 0; slot < op.slots; ++slot) {
         const auto block = static_cast<std::size_t>(op.blocks[static_cast<std::size_t>(slot)]);
         dbias(row, static_cast<index_t>(block) * layout_.units + u) =
@@ -145,5 +156,8 @@ void WeightGradients::store_bias(const BlockSigns& signs, View<float, 2> dbias) 
   store(cell_.input, 0);
   if (cell_.has_recurrent_bias) store(cell_.recurrent[0], 1);
 }
+
+template class WeightGradients<float>;
+template class WeightGradients<double>;
 
 }  // namespace rnnext

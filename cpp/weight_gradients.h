@@ -14,23 +14,25 @@
 namespace rnnext {
 
 // Gradients of the gates' pre-activations, [panel][token][slot][lane].
+template <class Real>
 struct GateGradients {
-  float* d;
+  Real* d;
   index_t tokens;
   index_t panel;  // floats from panel to panel
 
-  const float* row(index_t token, index_t stride) const { return d + token * stride; }
+  const Real* row(index_t token, index_t stride) const { return d + token * stride; }
 };
 
+template <class Real>
 class WeightGradients {
  public:
-  WeightGradients(const Tape& tape, const KernelTable& kernels);
+  WeightGradients(const Tape<Real>& tape, const RecurrentKernels<Real>& kernels);
 
   static index_t d_stride(const CellTraits& cell, int lanes) { return (cell.record_slots * lanes + 15) / 16 * 16; }
 
   // Where the block's tokens come from, in the order of the gradients to come.
   struct Sources {
-    std::vector<const float*> x, h, rh;      // [tokens]; x without a table
+    std::vector<const Real*> x, h, rh;       // [tokens]; x without a table
     std::vector<std::int32_t> row_of_token;  // [tokens], with a table
   };
   Sources sources;
@@ -51,34 +53,34 @@ class WeightGradients {
   }
   void clear(int part, int parts);
   // Adds the tokens [first, first + d.tokens) of the sources; this is part `part` of the outputs.
-  void add(const GateGradients& d, index_t first, int part, int parts);
+  void add(const GateGradients<Real>& d, index_t first, int part, int parts);
   // This share of other's sums to these.
-  void add(const WeightGradients& other, int part, int parts);
+  void add(const WeightGradients<Real>& other, int part, int parts);
   // With a table: the input's weights from its rows' sums, once they are complete.
-  void add_table(const float* const* table_rows, int part, int parts);
+  void add_table(const Real* const* table_rows, int part, int parts);
 
-  GateGradients table_rows() const { return {table_.data(), table_count_, table_panel_}; }
-  void store(const BlockSigns& signs, View<float, 2> dkernel, View<float, 2> drecurrent, int part, int parts) const;
-  void store_bias(const BlockSigns& signs, View<float, 2> dbias) const;
+  GateGradients<Real> table_rows() const { return {table_.data(), table_count_, table_panel_}; }
+  void store(const BlockSigns& signs, View<Real, 2> dkernel, View<Real, 2> drecurrent, int part, int parts) const;
+  void store_bias(const BlockSigns& signs, View<Real, 2> dbias) const;
 
  private:
   struct Weight {
     Operand op;
     index_t rows;  // M
-    Buffer packed;
+    Buffer<Real> packed;
   };
-  void outer(const GateGradients& d, const float* const* const* sources, std::size_t first, std::size_t last, int part,
+  void outer(const GateGradients<Real>& d, const Real* const* const* sources, std::size_t first, std::size_t last, int part,
              int parts);
-  void add_table_rows(const WeightGradients& other, int part, int parts);
+  void add_table_rows(const WeightGradients<Real>& other, int part, int parts);
 
-  const KernelTable& k_;
+  const RecurrentKernels<Real>& k_;
   const CellTraits& cell_;
   const PanelLayout layout_;
   const index_t d_stride_;
   std::array<Weight, 3> weights_;
   std::size_t count_ = 0;
-  Buffer bias_;             // [panel][slot][lane]
-  Buffer table_;            // with a table: sums of its different rows, as GateGradients
+  Buffer<Real> bias_;       // [panel][slot][lane]
+  Buffer<Real> table_;      // with a table: sums of its different rows, as GateGradients
   std::vector<char> used_;  // [different rows], whether there is a sum
   index_t table_count_ = 0;
   index_t table_panel_ = 0;

@@ -30,6 +30,11 @@ inline std::string describe(const std::vector<index_t>& shape) {
 
 inline std::vector<index_t> shape_of(const py::array& array) { return {array.shape(), array.shape() + array.ndim()}; }
 
+template <class T>
+bool holds(const py::object& object) {
+  return py::isinstance<py::array>(object) && py::reinterpret_borrow<py::array>(object).dtype().equal(py::dtype::of<T>());
+}
+
 // One argument of one function, for what its errors say.
 struct Argument {
   std::string function;
@@ -62,20 +67,21 @@ struct Argument {
 };
 
 // The array itself if its rows are contiguous and it is aligned, else a copy.
-inline py::array with_contiguous_rows(const py::array& array) {
+template <class Real>
+py::array with_contiguous_rows(const py::array& array) {
   const auto last = array.ndim() - 1;
   const bool aligned = (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
   const bool rows = array.shape(last) <= 1 || array.strides(last) == array.itemsize();
   bool whole_strides = true;
   for (py::ssize_t d = 0; d < array.ndim(); ++d) whole_strides &= array.strides(d) % array.itemsize() == 0;
   if (aligned && rows && whole_strides) return array;
-  return aligned_array<float>::ensure(array);
+  return aligned_array<Real>::ensure(array);
 }
 
-template <int Rank>
-View<const float, Rank> view_of(const py::array& array) {
-  View<const float, Rank> v;
-  v.data = static_cast<const float*>(array.data());
+template <class Real, int Rank>
+View<const Real, Rank> view_of(const py::array& array) {
+  View<const Real, Rank> v;
+  v.data = static_cast<const Real*>(array.data());
   for (int d = 0; d < Rank; ++d) {
     const auto i = static_cast<std::size_t>(d);
     v.shape[i] = array.shape(d);
@@ -85,17 +91,17 @@ View<const float, Rank> view_of(const py::array& array) {
 }
 
 // A new array whose memory goes back to the engine's kept blocks.
-template <int Rank>
-std::pair<py::array, View<float, Rank>> new_array(std::array<index_t, Rank> shape) {
+template <class Real, int Rank>
+std::pair<py::array, View<Real, Rank>> new_array(std::array<index_t, Rank> shape) {
   index_t count = 1;
   for (const index_t n : shape) count *= n;
-  auto* buffer = new Buffer(static_cast<std::size_t>(count));
-  const py::capsule owner(buffer, [](void* p) { delete static_cast<Buffer*>(p); });
+  auto* buffer = new Buffer<Real>(static_cast<std::size_t>(count));
+  const py::capsule owner(buffer, [](void* p) { delete static_cast<Buffer<Real>*>(p); });
   if (buffer->data() == nullptr) {  // nothing in it
-    py::array_t<float> empty(std::vector<py::ssize_t>(shape.begin(), shape.end()));
+    py::array_t<Real> empty(std::vector<py::ssize_t>(shape.begin(), shape.end()));
     return {empty, view<Rank>(empty.mutable_data(), shape)};
   }
-  py::array array(py::dtype::of<float>(), std::vector<py::ssize_t>(shape.begin(), shape.end()), buffer->data(), owner);
+  py::array array(py::dtype::of<Real>(), std::vector<py::ssize_t>(shape.begin(), shape.end()), buffer->data(), owner);
   return {std::move(array), view<Rank>(buffer->data(), shape)};
 }
 

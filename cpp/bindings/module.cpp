@@ -42,7 +42,7 @@ double fma_peak(int threads) {
       sink = k.fma_chains(n);
       if (member.id == 0) team = member.size;
     });
-    best = std::max(best, 2.0 * static_cast<double>(n) * k.lanes * k.fma_chain_count * team / seconds_since(start));
+    best = std::max(best, 2.0 * static_cast<double>(n) * k.f32.lanes * k.fma_chain_count * team / seconds_since(start));
   }
   return best;
 }

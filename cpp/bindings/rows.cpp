@@ -7,14 +7,15 @@
 namespace rnnext {
 namespace {
 
+template <class Real>
 py::tuple sum_rows(const py::object& ids_in, const py::object& d_in, index_t table_rows) {
   const std::string who = "sum_rows";
   const Argument ids_argument{who, "ids"};
   const Argument d_argument{who, "d"};
   const py::array ids = aligned_array<std::int32_t>::ensure(ids_argument.require<std::int32_t>(ids_in, 2, "[B, T]"));
-  py::array d = d_argument.require<float>(d_in, 3, "[B, T, D]");
+  py::array d = d_argument.require<Real>(d_in, 3, "[B, T, D]");
   d_argument.expect_shape(d, {ids.shape(0), ids.shape(1), d.shape(2)}, "[B, T, D]");
-  d = aligned_array<float>::ensure(d);
+  d = aligned_array<Real>::ensure(d);
   const index_t tokens = ids.size();
   const index_t width = d.shape(2);
   const auto* id = static_cast<const std::int32_t*>(ids.data());
@@ -32,13 +33,13 @@ py::tuple sum_rows(const py::object& ids_in, const py::object& d_in, index_t tab
   for (std::size_t n = 0; n < used.size(); ++n) place[static_cast<std::size_t>(used[n])] = static_cast<std::int32_t>(n);
   py::array_t<index_t> rows(static_cast<py::ssize_t>(used.size()));
   std::copy(used.begin(), used.end(), rows.mutable_data());
-  auto [sums, sums_view] = new_array<2>({static_cast<index_t>(used.size()), width});
+  auto [sums, sums_view] = new_array<Real, 2>({static_cast<index_t>(used.size()), width});
   {
     const py::gil_scoped_release unlocked;
-    std::fill_n(sums_view.data, static_cast<index_t>(used.size()) * width, 0.0f);
-    const auto* from = static_cast<const float*>(d.data());
+    std::fill_n(sums_view.data, static_cast<index_t>(used.size()) * width, Real{0});
+    const auto* from = static_cast<const Real*>(d.data());
     for (index_t i = 0; i < tokens; ++i, from += width) {
-      float* to = sums_view.data + place[static_cast<std::size_t>(id[i])] * width;
+      Real* to = sums_view.data + place[static_cast<std::size_t>(id[i])] * width;
       for (index_t j = 0; j < width; ++j) to[j] += from[j];
     }
   }
@@ -47,6 +48,13 @@ py::tuple sum_rows(const py::object& ids_in, const py::object& d_in, index_t tab
 
 }  // namespace
 
-void bind_rows(py::module_& m) { m.def("sum_rows", sum_rows, py::arg("ids"), py::arg("d"), py::arg("table_rows")); }
+void bind_rows(py::module_& m) {
+  m.def(
+      "sum_rows",
+      [](const py::object& ids, const py::object& d, index_t table_rows) {
+        return holds<double>(d) ? sum_rows<double>(ids, d, table_rows) : sum_rows<float>(ids, d, table_rows);
+      },
+      py::arg("ids"), py::arg("d"), py::arg("table_rows"));
+}
 
 }  // namespace rnnext

@@ -27,16 +27,28 @@ RNNEXT_INLINE V input_part(const CellStep& s, const Access& at, index_t row, ind
   return at.load(s.input[row] + offset);
 }
 
+// A · panel for a panel of `vectors` vectors.
+inline void narrow_product(index_t rows, StridedRows<const Real> a, const Columns& k, const Real* panel, index_t vectors,
+                           StridedRows<Real> c) {
+  dispatch_vectors<max_vectors>(vectors, [&](auto nv) {
+    constexpr int NV = nv;
+    panel_product<NV>(
+        rows, a, KRange{k, 0, k.runs + (k.tail_width > 0 ? 1 : 0)}, panel,
+        [&](V(&acc)[NV], index_t) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j] = V::set1(0); }); },
+        [&](const V(&acc)[NV], index_t row)
+            RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j].store(c[row] + j * V::lanes); }); });
+  });
+}
+
 // The recurrent product of SLOTS gates for one panel, then finish(gates, row) with the gates' pre-activations still in
 // registers. `start(slot, access, row)` gives each gate's initial value.
 template <int SLOTS, class Access, class Start, class Finish>
-RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t unit, const StridedRows<const float>& left,
-                                const float* weights, index_t slot_in_record, index_t record_slots, Start start,
-                                Finish finish) {
+RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t unit, const StridedRows<const Real>& left,
+                                const Real* weights, index_t slot_in_record, index_t record_slots, Start start, Finish finish) {
   const Columns k = contiguous(s.units);
-  const float* panel = weights + unit * SLOTS * s.units;
-  float* record = s.gates + unit * record_slots + slot_in_record * at.slot;
-  const StridedRows<float> partial{record, s.gates_stride};
+  const Real* panel = weights + unit * SLOTS * s.units;
+  Real* record = s.gates + unit * record_slots + slot_in_record * at.slot;
+  const StridedRows<Real> partial{record, s.gates_stride};
   if constexpr (Access::whole) {
     for_each_slice(k, SLOTS * V::lanes, [&](const KRange& range, index_t offset, bool first, bool last) {
       const auto begin = [&](V(&acc)[SLOTS], index_t row) RNNEXT_LAMBDA {
@@ -55,27 +67,26 @@ RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t uni
       }
     });
   } else {
-    // The narrow panel's gates are packed without gaps: multiply as plain columns, then take the gates apart.
-    dispatch_vectors<SLOTS>(ceil_div(SLOTS * at.slot, V::lanes), [&](auto nv) {
-      constexpr int NV = nv;
-      const KRange range{k, 0, k.runs + (k.tail_width > 0 ? 1 : 0)};
-      panel_product<NV>(
-          s.rows, left, range, panel,
-          [&](V(&acc)[NV], index_t) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j] = V::set1(0.0f); }); },
-          [&](const V(&acc)[NV], index_t row) RNNEXT_LAMBDA {
-            float packed[(SLOTS + 1) * V::lanes];
-            unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j].store(packed + j * V::lanes); });
-            V gates[SLOTS];
-            unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { gates[j] = start(j, at, row) + at.load(packed + j * at.slot); });
-            finish(gates, row);
-          });
-    });
+    // The narrow panel's gates are packed without gaps: multiplied as plain columns, then taken apart.
+    constexpr index_t chunk = 24;
+    constexpr index_t stride = (SLOTS + 1) * V::lanes;
+    Real packed[chunk * stride];
+    for (index_t first = 0; first < s.rows; first += chunk) {
+      const index_t count = s.rows - first < chunk ? s.rows - first : chunk;
+      narrow_product(count, {left[first], left.stride}, k, panel, ceil_div(SLOTS * at.slot, V::lanes), {packed, stride});
+      for (index_t row = 0; row < count; ++row) {
+        V gates[SLOTS];
+        unroll<SLOTS>(
+            [&](auto j) RNNEXT_LAMBDA { gates[j] = start(j, at, first + row) + at.load(packed + row * stride + j * at.slot); });
+        finish(gates, first + row);
+      }
+    }
   }
 }
 
 // dh (=|+=) D[slots] · W^T for this thread's runs of units.
 template <class RowsC>
-RNNEXT_INLINE void hidden_product(const CellStep& s, index_t first_slot, index_t slots, const float* weights_t, const RowsC& c,
+RNNEXT_INLINE void hidden_product(const CellStep& s, index_t first_slot, index_t slots, const Real* weights_t, const RowsC& c,
                                   bool accumulate) {
   const index_t full = s.units / V::lanes;
   const index_t tail = s.units % V::lanes;
@@ -88,12 +99,12 @@ RNNEXT_INLINE void hidden_product(const CellStep& s, index_t first_slot, index_t
       constexpr int NV = nv;
       for_each_slice(k, NV * V::lanes, [&](const KRange& range, index_t offset, bool first, bool) {
         panel_product<NV>(
-            s.rows, StridedRows<const float>{s.d, s.d_stride}, range, weights_t + r * run * k_count + offset,
+            s.rows, StridedRows<const Real>{s.d, s.d_stride}, range, weights_t + r * run * k_count + offset,
             [&](V(&acc)[NV], index_t row) RNNEXT_LAMBDA {
               if (accumulate || !first) {
                 load_vectors<NV>(acc, c[row] + r * run, width);
               } else {
-                unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j] = V::set1(0.0f); });
+                unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j] = V::set1(0); });
               }
             },
             [&](const V(&acc)[NV], index_t row) RNNEXT_LAMBDA { store_vectors<NV>(acc, c[row] + r * run, width); });

@@ -6,8 +6,7 @@ struct GruResetAfter {
 
   // r = σ(·)  z = σ(·)  n = tanh(x_n + r ⊙ q)   h = z ⊙ h_prev + (1 - z) ⊙ n
   template <class Access>
-  static RNNEXT_INLINE void unit_forward(const Access& at, const V (&pre)[3], V x_n, const float* h_prev, float* gates,
-                                         float* h) {
+  static RNNEXT_INLINE void unit_forward(const Access& at, const V (&pre)[3], V x_n, const Real* h_prev, Real* gates, Real* h) {
     const V r = sigmoid(pre[0]);
     const V z = sigmoid(pre[1]);
     const V q = pre[2];
@@ -22,9 +21,9 @@ struct GruResetAfter {
   // dn = dh ⊙ (1 - z) ⊙ (1 - n²)    dr = dn ⊙ q ⊙ r(1 - r)    dz = dh ⊙ (h_prev - n) ⊙ z(1 - z)    dq = dn ⊙ r
   // dh_prev = dh ⊙ z + [dr dz dq] · Uᵀ; the first term is left in dh for the product to add to.
   template <class Access>
-  static RNNEXT_INLINE void unit_backward(const Access& at, V dh, const float* gates, const float* h_prev, float* dh_prev,
-                                          float* d) {
-    const V one = V::set1(1.0f);
+  static RNNEXT_INLINE void unit_backward(const Access& at, V dh, const Real* gates, const Real* h_prev, Real* dh_prev,
+                                          Real* d) {
+    const V one = V::set1(1);
     const V n = at.load(gates);
     const V r = at.load(gates + at.slot);
     const V z = at.load(gates + 2 * at.slot);
@@ -39,7 +38,7 @@ struct GruResetAfter {
 
   static void forward(const CellStep& s) {
     for_each_panel(s, [&](const auto& at, index_t unit) {
-      const StridedRows<const float> h_prev{s.h_prev, s.h_prev_stride};
+      const StridedRows<const Real> h_prev{s.h_prev, s.h_prev_stride};
       gate_product<3>(
           s, at, unit, h_prev, s.weights[0], 1, slots,
           [&](int slot, const auto& access, index_t r) RNNEXT_LAMBDA {
@@ -55,7 +54,7 @@ struct GruResetAfter {
 
   static void backward_gates(const CellStep& s) {
     for_each_panel(s, [&](const auto& at, index_t unit) {
-      float* d = s.d + unit / V::lanes * s.d_panel;
+      Real* d = s.d + unit / V::lanes * s.d_panel;
       for (index_t r = 0; r < s.rows; ++r) {
         const V dh = upstream(s, at, r, unit);
         unit_backward(at, dh, s.gates + r * s.gates_stride + unit * slots, s.h_prev + r * s.h_prev_stride + unit,
@@ -65,7 +64,7 @@ struct GruResetAfter {
   }
 
   static void backward_hidden(const CellStep& s) {
-    hidden_product(s, 1, 3, s.weights_t[0], StridedRows<float>{s.dh, s.dh_stride}, true);
+    hidden_product(s, 1, 3, s.weights_t[0], StridedRows<Real>{s.dh, s.dh_stride}, true);
   }
 
   static constexpr CellKernels kernels{1, {forward, nullptr}, 2, {backward_gates, backward_hidden, nullptr}};

@@ -6,8 +6,7 @@ struct GruResetBefore {
 
   // z = σ(·)  r = σ(·)  rh = r ⊙ h_prev
   template <class Access>
-  static RNNEXT_INLINE void unit_forward_gates(const Access& at, const V (&pre)[2], const float* h_prev, float* gates,
-                                               float* rh) {
+  static RNNEXT_INLINE void unit_forward_gates(const Access& at, const V (&pre)[2], const Real* h_prev, Real* gates, Real* rh) {
     const V z = sigmoid(pre[0]);
     const V r = sigmoid(pre[1]);
     at.store(gates + at.slot, z);
@@ -17,8 +16,7 @@ struct GruResetBefore {
 
   // n = tanh(x_n + U_n rh)   h = z ⊙ h_prev + (1 - z) ⊙ n
   template <class Access>
-  static RNNEXT_INLINE void unit_forward_state(const Access& at, const V (&pre)[1], const float* h_prev, float* gates,
-                                               float* h) {
+  static RNNEXT_INLINE void unit_forward_state(const Access& at, const V (&pre)[1], const Real* h_prev, Real* gates, Real* h) {
     const V n = tanh(pre[0]);
     const V z = at.load(gates + at.slot);
     at.store(gates, n);
@@ -27,9 +25,9 @@ struct GruResetBefore {
 
   // dn = dh ⊙ (1 - z) ⊙ (1 - n²)   dz = dh ⊙ (h_prev - n) ⊙ z(1 - z)   dh_prev = dh ⊙ z + …
   template <class Access>
-  static RNNEXT_INLINE void unit_backward_state(const Access& at, V dh, const float* gates, const float* h_prev, float* dh_prev,
-                                                float* d) {
-    const V one = V::set1(1.0f);
+  static RNNEXT_INLINE void unit_backward_state(const Access& at, V dh, const Real* gates, const Real* h_prev, Real* dh_prev,
+                                                Real* d) {
+    const V one = V::set1(1);
     const V n = at.load(gates);
     const V z = at.load(gates + at.slot);
     at.store(d, dh * (one - z) * (one - n * n));
@@ -39,17 +37,17 @@ struct GruResetBefore {
 
   // drh = dn · U_nᵀ   dr = drh ⊙ h_prev ⊙ r(1 - r)   dh_prev += drh ⊙ r, and + [dz dr] · Uᵀ to come
   template <class Access>
-  static RNNEXT_INLINE void unit_backward_reset(const Access& at, const float* gates, const float* h_prev, const float* drh,
-                                                float* dh_prev, float* d) {
+  static RNNEXT_INLINE void unit_backward_reset(const Access& at, const Real* gates, const Real* h_prev, const Real* drh,
+                                                Real* dh_prev, Real* d) {
     const V r = at.load(gates + 2 * at.slot);
     const V upstream_rh = at.load(drh);
-    at.store(d + 2 * at.slot, upstream_rh * at.load(h_prev) * r * (V::set1(1.0f) - r));
+    at.store(d + 2 * at.slot, upstream_rh * at.load(h_prev) * r * (V::set1(1) - r));
     at.store(dh_prev, fma(upstream_rh, r, at.load(dh_prev)));
   }
 
   static void forward_gates(const CellStep& s) {
     for_each_panel(s, [&](const auto& at, index_t unit) {
-      const StridedRows<const float> h_prev{s.h_prev, s.h_prev_stride};
+      const StridedRows<const Real> h_prev{s.h_prev, s.h_prev_stride};
       gate_product<2>(
           s, at, unit, h_prev, s.weights[0], 1, slots,
           [&](int slot, const auto& access, index_t r)
@@ -63,7 +61,7 @@ struct GruResetBefore {
 
   static void forward_state(const CellStep& s) {
     for_each_panel(s, [&](const auto& at, index_t unit) {
-      const StridedRows<const float> rh{s.rh, s.rh_stride};
+      const StridedRows<const Real> rh{s.rh, s.rh_stride};
       gate_product<1>(
           s, at, unit, rh, s.weights[1], 0, slots,
           [&](int, const auto& access, index_t r) RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots); },
@@ -76,7 +74,7 @@ struct GruResetBefore {
 
   static void backward_state(const CellStep& s) {
     for_each_panel(s, [&](const auto& at, index_t unit) {
-      float* d = s.d + unit / V::lanes * s.d_panel;
+      Real* d = s.d + unit / V::lanes * s.d_panel;
       for (index_t r = 0; r < s.rows; ++r) {
         const V dh = upstream(s, at, r, unit);
         unit_backward_state(at, dh, s.gates + r * s.gates_stride + unit * slots, s.h_prev + r * s.h_prev_stride + unit,
@@ -86,9 +84,9 @@ struct GruResetBefore {
   }
 
   static void backward_reset(const CellStep& s) {
-    hidden_product(s, 0, 1, s.weights_t[1], StridedRows<float>{s.drh, s.drh_stride}, false);
+    hidden_product(s, 0, 1, s.weights_t[1], StridedRows<Real>{s.drh, s.drh_stride}, false);
     for_each_panel(s, [&](const auto& at, index_t unit) {
-      float* d = s.d + unit / V::lanes * s.d_panel;
+      Real* d = s.d + unit / V::lanes * s.d_panel;
       for (index_t r = 0; r < s.rows; ++r) {
         unit_backward_reset(at, s.gates + r * s.gates_stride + unit * slots, s.h_prev + r * s.h_prev_stride + unit,
                             s.drh + r * s.drh_stride + unit, s.dh + r * s.dh_stride + unit, d + r * s.d_stride);
@@ -97,7 +95,7 @@ struct GruResetBefore {
   }
 
   static void backward_hidden(const CellStep& s) {
-    hidden_product(s, 1, 2, s.weights_t[0], StridedRows<float>{s.dh, s.dh_stride}, true);
+    hidden_product(s, 1, 2, s.weights_t[0], StridedRows<Real>{s.dh, s.dh_stride}, true);
   }
 
   static constexpr CellKernels kernels{2, {forward_gates, forward_state}, 3, {backward_state, backward_reset, backward_hidden}};

@@ -5,8 +5,8 @@ struct Lstm {
 
   // i = σ(·)  f = σ(·)  g = tanh(·)  o = σ(·)   c = f ⊙ c_prev + i ⊙ g   h = o ⊙ tanh(c)
   template <class Access>
-  static RNNEXT_INLINE void unit_forward(const Access& at, const V (&pre)[4], const float* c_prev, float* gates, float* c,
-                                         float* h) {
+  static RNNEXT_INLINE void unit_forward(const Access& at, const V (&pre)[4], const Real* c_prev, Real* gates, Real* c,
+                                         Real* h) {
     const V i = sigmoid(pre[0]);
     const V f = sigmoid(pre[1]);
     const V g = tanh(pre[2]);
@@ -24,9 +24,9 @@ struct Lstm {
   // di = dc ⊙ g   df = dc ⊙ c_prev   dg = dc ⊙ i   dc_prev = dc ⊙ f
   // and each times its activation's derivative: s(1 - s) for σ, 1 - g² for tanh.
   template <class Access>
-  static RNNEXT_INLINE void unit_backward(const Access& at, V dh, const float* gates, const float* c_prev, const float* c,
-                                          float* dc, float* d) {
-    const V one = V::set1(1.0f);
+  static RNNEXT_INLINE void unit_backward(const Access& at, V dh, const Real* gates, const Real* c_prev, const Real* c,
+                                          Real* dc, Real* d) {
+    const V one = V::set1(1);
     const V i = at.load(gates);
     const V f = at.load(gates + at.slot);
     const V g = at.load(gates + 2 * at.slot);
@@ -42,7 +42,7 @@ struct Lstm {
 
   static void forward(const CellStep& s) {
     for_each_panel(s, [&](const auto& at, index_t unit) {
-      const StridedRows<const float> h_prev{s.h_prev, s.h_prev_stride};
+      const StridedRows<const Real> h_prev{s.h_prev, s.h_prev_stride};
       gate_product<4>(
           s, at, unit, h_prev, s.weights[0], 0, slots,
           [&](int slot, const auto& access, index_t r)
@@ -56,7 +56,7 @@ struct Lstm {
 
   static void backward_gates(const CellStep& s) {
     for_each_panel(s, [&](const auto& at, index_t unit) {
-      float* d = s.d + unit / V::lanes * s.d_panel;
+      Real* d = s.d + unit / V::lanes * s.d_panel;
       for (index_t r = 0; r < s.rows; ++r) {
         const V dh = upstream(s, at, r, unit);
         unit_backward(at, dh, s.gates + r * s.gates_stride + unit * slots, s.c_prev + r * s.c_prev_stride + unit,
@@ -66,7 +66,7 @@ struct Lstm {
   }
 
   static void backward_hidden(const CellStep& s) {
-    hidden_product(s, 0, 4, s.weights_t[0], StridedRows<float>{s.dh, s.dh_stride}, false);
+    hidden_product(s, 0, 4, s.weights_t[0], StridedRows<Real>{s.dh, s.dh_stride}, false);
   }
 
   static constexpr CellKernels kernels{1, {forward, nullptr}, 2, {backward_gates, backward_hidden, nullptr}};

@@ -10,7 +10,10 @@
 namespace rnnext {
 namespace {
 
+namespace f32 {
+
 struct V {
+  using Real = float;
   static constexpr int lanes = 8;
   static constexpr int flat_vectors = 2;
   static constexpr int max_rows(int vectors) { return 12 / vectors; }
@@ -57,10 +60,50 @@ inline V sqrt(V a) { return {_mm256_sqrt_ps(a.v)}; }
 inline V exp2_of_low_bits(V a) { return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a.v), 23))}; }
 
 #include "kernels.inl"
+#include "table.inl"
+
+}  // namespace f32
+
+namespace f64 {
+
+struct V {
+  using Real = double;
+  static constexpr int lanes = 4;
+  static constexpr int flat_vectors = 2;
+  static constexpr int max_rows(int) { return 4; }
+
+  __m256d v;
+
+  static V load(const double* p) { return {_mm256_loadu_pd(p)}; }
+  static V load_n(const double* p, index_t n) { return {_mm256_maskload_pd(p, first(n))}; }
+  static V set1(double x) { return {_mm256_set1_pd(x)}; }
+  void store(double* p) const { _mm256_storeu_pd(p, v); }
+  void store_n(double* p, index_t n) const { _mm256_maskstore_pd(p, first(n), v); }
+
+  static __m256i first(index_t n) {
+    const __m256i lane = _mm256_setr_epi64x(0, 1, 2, 3);
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), lane);
+  }
+};
+
+inline V operator+(V a, V b) { return {_mm256_add_pd(a.v, b.v)}; }
+inline V operator-(V a, V b) { return {_mm256_sub_pd(a.v, b.v)}; }
+inline V operator*(V a, V b) { return {_mm256_mul_pd(a.v, b.v)}; }
+inline V operator/(V a, V b) { return {_mm256_div_pd(a.v, b.v)}; }
+inline V fma(V a, V b, V c) { return {_mm256_fmadd_pd(a.v, b.v, c.v)}; }
+inline V reciprocal(V a) { return V::set1(1) / a; }
+inline V min(V a, V b) { return {_mm256_min_pd(a.v, b.v)}; }
+inline V max(V a, V b) { return {_mm256_max_pd(a.v, b.v)}; }
+// 2^n, for a value whose low bits hold n + 1023.
+inline V exp2_of_low_bits(V a) { return {_mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a.v), 52))}; }
+
+#include "kernels.inl"
+
+}  // namespace f64
 
 }  // namespace
 
 extern const KernelTable avx2_table;
-const KernelTable avx2_table = table("avx2");
+const KernelTable avx2_table = f32::table("avx2", f64::recurrent_kernels);
 
 }  // namespace rnnext

@@ -10,7 +10,10 @@
 namespace rnnext {
 namespace {
 
+namespace f32 {
+
 struct V {
+  using Real = float;
   static constexpr int lanes = 16;
   static constexpr int flat_vectors = 4;
   static constexpr int max_rows(int vectors) { return vectors == 1 ? 14 : 24 / vectors; }
@@ -44,10 +47,47 @@ inline V reciprocal(V a) {
 }
 
 #include "kernels.inl"
+#include "table.inl"
+
+}  // namespace f32
+
+namespace f64 {
+
+struct V {
+  using Real = double;
+  static constexpr int lanes = 8;
+  static constexpr int flat_vectors = 4;
+  static constexpr int max_rows(int) { return 4; }  // float64 is for precision: small tiles, small code
+
+  __m512d v;
+
+  static V load(const double* p) { return {_mm512_loadu_pd(p)}; }
+  static V load_n(const double* p, index_t n) { return {_mm512_maskz_loadu_pd(first(n), p)}; }
+  static V set1(double x) { return {_mm512_set1_pd(x)}; }
+  void store(double* p) const { _mm512_storeu_pd(p, v); }
+  void store_n(double* p, index_t n) const { _mm512_mask_storeu_pd(p, first(n), v); }
+
+  static __mmask8 first(index_t n) { return static_cast<__mmask8>((1u << static_cast<unsigned>(n)) - 1u); }
+};
+
+inline V operator+(V a, V b) { return {_mm512_add_pd(a.v, b.v)}; }
+inline V operator-(V a, V b) { return {_mm512_sub_pd(a.v, b.v)}; }
+inline V operator*(V a, V b) { return {_mm512_mul_pd(a.v, b.v)}; }
+inline V operator/(V a, V b) { return {_mm512_div_pd(a.v, b.v)}; }
+inline V fma(V a, V b, V c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
+inline V reciprocal(V a) { return V::set1(1) / a; }
+inline V min(V a, V b) { return {_mm512_min_pd(a.v, b.v)}; }
+inline V max(V a, V b) { return {_mm512_max_pd(a.v, b.v)}; }
+// 2^n, for a value whose low bits hold n + 1023.
+inline V exp2_of_low_bits(V a) { return {_mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(a.v), 52))}; }
+
+#include "kernels.inl"
+
+}  // namespace f64
 
 }  // namespace
 
 extern const KernelTable avx512_table;
-const KernelTable avx512_table = table("avx512");
+const KernelTable avx512_table = f32::table("avx512", f64::recurrent_kernels);
 
 }  // namespace rnnext

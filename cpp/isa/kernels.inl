@@ -1,9 +1,25 @@
-// Everything that is compiled once per ISA, in order. Included inside the ISA file's anonymous namespace, after its V.
+// What is compiled once per ISA and type of elements, in order. Included inside a namespace of its own in the ISA file, after
+// its V.
+
+using Real = V::Real;
+using Product = rnnext::Product<Real>;
+using OuterProduct = rnnext::OuterProduct<Real>;
+using ColumnSums = rnnext::ColumnSums<Real>;
+using RowSums = rnnext::RowSums<Real>;
+using CellStep = rnnext::CellStep<Real>;
+using CellKernels = rnnext::CellKernels<Real>;
+
 #include "../math.inl"
 #include "../gemm.inl"
 #include "../cells/cell.inl"
 #include "../cells/gru_reset_after.inl"
 #include "../cells/gru_reset_before.inl"
 #include "../cells/lstm.inl"
-#include "../optimizers.inl"
-#include "table.inl"
+
+constexpr RecurrentKernels<Real> recurrent_kernels{V::lanes,
+                                                   V::flat_vectors,
+                                                   product,
+                                                   outer_product,
+                                                   column_sums,
+                                                   row_sums,
+                                                   {Lstm::kernels, GruResetAfter::kernels, GruResetBefore::kernels}};

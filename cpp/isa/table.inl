@@ -1,4 +1,7 @@
-// Puts an ISA's table together. Included last, inside the ISA file's anonymous namespace.
+// What is computed in float32 only, and the ISA's table. Included inside the ISA file's namespace of float32, after
+// kernels.inl.
+
+#include "../optimizers.inl"
 
 template <class F>
 inline void map_array(const float* x, float* y, index_t n, F f) {
@@ -45,22 +48,7 @@ inline float read_all(const float* x, index_t n) {
   return lanes[0];
 }
 
-constexpr KernelTable table(const char* name) {
-  return {name,
-          V::lanes,
-          V::flat_vectors,
-          product,
-          outer_product,
-          column_sums,
-          row_sums,
-          {Lstm::kernels, GruResetAfter::kernels, GruResetBefore::kernels},
-          {sgd, rmsprop, adam},
-          momentum_idle,
-          adam_idle,
-          sum_squares,
-          sigmoid_array,
-          tanh_array,
-          fma_chains,
-          read_all,
-          fma_chain_count};
+constexpr KernelTable table(const char* name, const RecurrentKernels<double>& f64) {
+  return {name,        recurrent_kernels, f64,        {sgd, rmsprop, adam}, momentum_idle, adam_idle,
+          sum_squares, sigmoid_array,     tanh_array, fma_chains,           read_all,      fma_chain_count};
 }

@@ -11,11 +11,14 @@
 namespace rnnext {
 namespace {
 
+namespace f32 {
+
 using f32x4 = float __attribute__((vector_size(16)));
 using u32x4 = std::uint32_t __attribute__((vector_size(16)));
 using f32x4_unaligned = float __attribute__((vector_size(16), aligned(4), may_alias));
 
 struct V {
+  using Real = float;
   static constexpr int lanes = 4;
 #if defined(__aarch64__)
   static constexpr int flat_vectors = 4;
@@ -63,10 +66,55 @@ inline V sqrt(V a) {
 inline V exp2_of_low_bits(V a) { return {reinterpret_cast<f32x4>(reinterpret_cast<u32x4>(a.v) << 23)}; }
 
 #include "kernels.inl"
+#include "table.inl"
+
+}  // namespace f32
+
+namespace f64 {
+
+using f64x2 = double __attribute__((vector_size(16)));
+using u64x2 = std::uint64_t __attribute__((vector_size(16)));
+using f64x2_unaligned = double __attribute__((vector_size(16), aligned(8), may_alias));
+
+struct V {
+  using Real = double;
+  static constexpr int lanes = 2;
+  static constexpr int flat_vectors = 2;
+  static constexpr int max_rows(int) { return 4; }
+
+  f64x2 v;
+
+  static V load(const double* p) { return {*reinterpret_cast<const f64x2_unaligned*>(p)}; }
+  static V load_n(const double* p, index_t n) { return {f64x2{p[0], n > 1 ? p[1] : 0.0}}; }
+  static V set1(double x) { return {f64x2{x, x}}; }
+  void store(double* p) const { *reinterpret_cast<f64x2_unaligned*>(p) = v; }
+  void store_n(double* p, index_t n) const {
+    for (index_t i = 0; i < n; ++i) p[i] = v[i];
+  }
+};
+
+inline V operator+(V a, V b) { return {a.v + b.v}; }
+inline V operator-(V a, V b) { return {a.v - b.v}; }
+inline V operator*(V a, V b) { return {a.v * b.v}; }
+inline V operator/(V a, V b) { return {a.v / b.v}; }
+#if defined(__aarch64__)
+inline V fma(V a, V b, V c) { return {vfmaq_f64(c.v, a.v, b.v)}; }
+#else
+inline V fma(V a, V b, V c) { return {a.v * b.v + c.v}; }
+#endif
+inline V reciprocal(V a) { return V::set1(1) / a; }
+inline V min(V a, V b) { return {a.v < b.v ? a.v : b.v}; }
+inline V max(V a, V b) { return {a.v > b.v ? a.v : b.v}; }
+// 2^n, for a value whose low bits hold n + 1023.
+inline V exp2_of_low_bits(V a) { return {reinterpret_cast<f64x2>(reinterpret_cast<u64x2>(a.v) << 52)}; }
+
+#include "kernels.inl"
+
+}  // namespace f64
 
 }  // namespace
 
 extern const KernelTable vec128_table;
-const KernelTable vec128_table = table("vec128");
+const KernelTable vec128_table = f32::table("vec128", f64::recurrent_kernels);
 
 }  // namespace rnnext

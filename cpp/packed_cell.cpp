@@ -98,7 +98,7 @@ PackedCell<Real>::PackedCell(const CellWeights<Real>& weights)
       units(weights.units()),
       outputs(weights.recurrent_kernel.shape[0]),
       record_stride(row_stride<Real>(rnnext::traits(cell).record_slots * units)),
-      state_stride(row_stride<Real>(units)),
+      state_stride(row_stride<Real>(std::max(units, outputs))),
       traits(rnnext::traits(cell)),
       layout{units, recurrent_kernels<Real>().lanes},
       terms(traits.has_terms ? std::make_shared<const CellTerms<Real>>(weights) : nullptr),

@@ -452,7 +452,7 @@ std::unique_ptr<Tape<Real>> recurrent_forward(const Forward<Real>& args, Schedul
   }
   tape->between = args.between;
   tape->schedule = std::move(schedule);
-  tape->state_stride = row_stride<Real>(tape->units);
+  tape->state_stride = row_stride<Real>(std::max(tape->units, tape->outputs));
   tape->record_stride = row_stride<Real>(traits(tape->cell).record_slots * tape->units);
   ForwardPass<Real>(args, *tape, keep_tape).run();
   return keep_tape ? std::move(tape) : nullptr;

@@ -27,7 +27,7 @@ RNNEXT_INLINE V input_part(const CellStep& s, const Access& at, index_t row, ind
   return at.load(s.input[row] + offset);
 }
 
-// A · panel for a panel of `vectors` vectors.
+// c = A · panel for a panel of `vectors` vectors; rows of c have room for whole ones.
 inline void narrow_product(index_t rows, StridedRows<const Real> a, const Columns& k, const Real* panel, index_t vectors,
                            StridedRows<Real> c) {
   dispatch_vectors<max_vectors>(vectors, [&](auto nv) {
@@ -86,7 +86,7 @@ RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t uni
 
 // acc = mask ⊙ acc + what is there already.
 template <int NV>
-inline void apply_mask(V (&acc)[NV], const Real* mask, const Real* there, index_t width) {
+RNNEXT_RARE void apply_mask(V (&acc)[NV], const Real* mask, const Real* there, index_t width) {
   V scale[NV], sum[NV];
   load_vectors<NV>(scale, mask, width);
   unroll<NV>([&](auto j) RNNEXT_LAMBDA { sum[j] = V::set1(0); });

@@ -90,13 +90,9 @@ struct LstmTerms {
   }
 
   static void project(const CellStep& s) {
-    const Columns k = contiguous(s.units);
     for (index_t column = 0; column < s.outputs; column += V::lanes) {
-      const index_t width = s.outputs - column < V::lanes ? s.outputs - column : V::lanes;
-      panel_product<1>(
-          s.rows, StridedRows<const Real>{s.rh, s.rh_stride}, KRange{k, 0, k.runs + 1}, s.terms->projection + column * s.units,
-          [](V(&acc)[1], index_t) { acc[0] = V::set1(0); },
-          [&](const V(&acc)[1], index_t row) { store_vectors<1>(acc, s.h + row * s.h_stride + column, width); });
+      narrow_product(s.rows, {s.rh, s.rh_stride}, contiguous(s.units), s.terms->projection + column * s.units, 1,
+                     {s.h + column, s.h_stride});
     }
   }
 
@@ -106,19 +102,13 @@ struct LstmTerms {
       Real* to = s.dprojected + r * s.dprojected_stride;
       for (index_t u = 0; u < s.outputs; ++u) to[u] = s.dh[r * s.dh_stride + u] + (s.dy != nullptr ? s.dy[r][u] : 0);
     }
-    const Columns k{0, s.outputs / V::lanes, V::lanes, V::lanes, s.outputs / V::lanes * V::lanes, s.outputs % V::lanes};
+    const index_t full = s.outputs / V::lanes;
+    const Columns k{0, full, V::lanes, V::lanes, full * V::lanes, s.outputs % V::lanes};
     constexpr index_t run = V::flat_vectors * V::lanes;
     for (index_t column = 0; column < s.units; column += run) {
       const index_t width = s.units - column < run ? s.units - column : run;
-      dispatch_vectors<V::flat_vectors>(ceil_div(width, V::lanes), [&](auto nv) {
-        constexpr int NV = nv;
-        panel_product<NV>(
-            s.rows, StridedRows<const Real>{s.dprojected, s.dprojected_stride}, KRange{k, 0, k.runs + 1},
-            s.terms->projection_t + column * s.outputs,
-            [](V(&acc)[NV], index_t) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j] = V::set1(0); }); },
-            [&](const V(&acc)[NV], index_t row)
-                RNNEXT_LAMBDA { store_vectors<NV>(acc, s.drh + row * s.drh_stride + column, width); });
-      });
+      narrow_product(s.rows, {s.dprojected, s.dprojected_stride}, k, s.terms->projection_t + column * s.outputs,
+                     ceil_div(width, V::lanes), {s.drh + column, s.drh_stride});
     }
   }
 

@@ -362,10 +362,10 @@ void ForwardPass<Real>::join(index_t t, const RowSet& rows, Range units, const M
   group.wait();
 }
 
-// state = new + share ⊙ (old - new), where `state` holds the new one or is given it
+// state = share ⊙ old + (1 - share) ⊙ new: a unit that keeps all of its state keeps its bits
 template <class Real>
 void keep_share(const Real* share, const Real* old_state, const Real* new_state, Range columns, Real* state) {
-  for (index_t u = columns.begin; u < columns.end; ++u) state[u] = new_state[u] + share[u] * (old_state[u] - new_state[u]);
+  for (index_t u = columns.begin; u < columns.end; ++u) state[u] = share[u] * old_state[u] + (1 - share[u]) * new_state[u];
 }
 
 // After step t: zoneout, and what the products of the next step read.

@@ -616,11 +616,6 @@ X = np.zeros((2, 5, 3), np.float32)
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (
-            lambda: LSTM(3, recurrent_dropout=0.2),
-            ValueError,
-            "lstm: recurrent_dropout is 0.2, expected 0: .* not supported yet",
-        ),
         (lambda: LSTM(3, dropout=1.5), ValueError, "lstm: dropout is 1.5, expected 0 to 1"),
         (lambda: LSTM(3, recurrent_weight_dropout="no"), TypeError, "recurrent_weight_dropout is 'no', expected a number"),
         (lambda: GRU(3, dropout=0.1, seed=-1), ValueError, "gru: seed is -1, expected at least 0"),

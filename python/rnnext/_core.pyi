@@ -1,4 +1,8 @@
-"""The C++ engine. Everything here checks its arguments and releases the GIL."""
+"""The C++ engine. Everything here checks its arguments and releases the GIL.
+
+Recurrent layers compute in float32, or in float64 where x and all weights are; then so are all other arrays. H is the width of
+c, and of h but for an LSTM with a projection [H, P], whose h is P wide.
+"""
 
 from typing import Any, Literal
 
@@ -32,6 +36,17 @@ def recurrent_forward(
     update_gate_writes: bool = False,  # GRU: h = (1-z) h_prev + z h~ instead of z h_prev + (1-z) h~
     return_sequences: bool = False,
     keep_tape: bool = True,
+    recurrent_mask: _F32 | None = None,  # [B, H], what the products read of h is times this
+    zoneout_h: _F32 | None = None,  # [B, T, H], share of the old h that stays in the step that reads a position
+    zoneout_c: _F32 | None = None,  # [B, T, H]; LSTM only
+    peephole: _F32 | None = None,  # [3, H]: i f o; LSTM only
+    coupled: bool = False,  # f = 1 - i; LSTM only
+    clip: float | None = None,  # bound of the pre-activations
+    projection: _F32 | None = None,  # [H, P]; the recurrent kernel is [P, 4*H]; LSTM only
+    kernel_norm: _F32 | None = None,  # [G*H], scales of the normalised products; all norms or none
+    recurrent_norm: _F32 | None = None,  # [G*H]
+    state_norm: _F32 | None = None,  # [2, H], scale and shift of c; LSTM only
+    norm_epsilon: float = 1e-3,
 ) -> tuple[_F32, _F32, _F32 | None, Tape | None]:
     """Run a layer: (y, h_T, c_T, tape).
 
@@ -50,7 +65,16 @@ class PackedCell:
         vocabulary: _F32 | None = None,  # [V, I], projected too: x is then ids alone
         *,
         update_gate_writes: bool = False,
-    ) -> None: ...
+        peephole: _F32 | None = None,
+        coupled: bool = False,
+        clip: float | None = None,
+        projection: _F32 | None = None,
+        kernel_norm: _F32 | None = None,
+        recurrent_norm: _F32 | None = None,
+        state_norm: _F32 | None = None,
+        norm_epsilon: float = 1e-3,
+    ) -> None:
+        """The weights of `recurrent_forward`."""
 
 def recurrent_infer(
     packed: PackedCell,
@@ -62,6 +86,8 @@ def recurrent_infer(
     lengths: _I64 | None = None,
     reverse: bool = False,
     return_sequences: bool = False,
+    zoneout_h: _F32 | None = None,
+    zoneout_c: _F32 | None = None,
 ) -> tuple[_F32, _F32, _F32 | None]:
     """Run a layer with packed weights: (y, h_T, c_T), bit for bit those of `recurrent_forward`."""
 
@@ -72,8 +98,10 @@ def recurrent_backward(
     dc_T: _F32 | None = None,  # [B, H]; LSTM only
     *,
     need_dx: bool = True,
-) -> tuple[_F32 | tuple[_I64, _F32] | None, _F32, _F32, _F32 | None, _F32 | None, _F32 | None]:
+) -> tuple[Any, ...]:
     """Gradients (dx, dkernel, drecurrent_kernel, dbias, dh0, dc0) for the weights of the forward call.
+
+    Where there was a peephole, a projection or norms, a seventh is a dict of their gradients by argument name, in that order.
 
     Where x was (ids, table), dx is (rows, values): the table's rows that were used, ascending, and their gradients. dx is None
     without need_dx, dbias without a bias, dc0 for a GRU; dh0 and dc0 also where there were ids, no initial state, and rows that

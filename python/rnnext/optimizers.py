@@ -46,6 +46,10 @@ class _Tracked:
     """One parameter with what the optimizer remembers of it."""
 
     def __init__(self, parameter: Parameter, rule: _core.OptimizerRule, slots: Sequence[str | None], decays: bool) -> None:
+        if parameter.storage.dtype != np.float32:
+            raise TypeError(
+                f"{parameter.name} has dtype {parameter.storage.dtype}, expected float32: models are trained in float32"
+            )
         self.parameter = parameter
         self.version = parameter.version
         self.slots: dict[str, Array] = {name: np.zeros(parameter.shape, np.float32) for name in slots if name is not None}

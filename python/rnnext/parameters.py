@@ -33,7 +33,7 @@ class Penalty(Protocol):
 
 
 class Parameter:
-    """A named float32 array that training changes.
+    """A named array that training changes, float32 unless it is given as float64 with `dtype`.
 
     `value` is owned, C-contiguous and only ever changed in place, so that whoever holds it sees the change. `version` counts
     the changes: whatever was derived from the value (packed weights, a projected vocabulary) knows by it when it is stale. What
@@ -49,6 +49,7 @@ class Parameter:
         trainable: bool = True,
         regularizer: Penalty | None = None,
         constraint: Callable[[Array], Array] | None = None,
+        dtype: npt.DTypeLike = np.float32,
     ) -> None:
         self.name = name
         self.trainable = trainable
@@ -56,7 +57,7 @@ class Parameter:
         self.constraint = constraint
         self.version = 0
         self.overdue: Overdue | None = None
-        self._value: Array = np.array(value, dtype=np.float32, order="C", copy=True)
+        self._value: Array = np.array(value, dtype=dtype, order="C", copy=True)
 
     @property
     def value(self) -> Array:
@@ -84,7 +85,7 @@ class Parameter:
 
     def assign(self, value: npt.ArrayLike) -> None:
         """Copy `value` into place; a ValueError names a wrong shape, and then nothing has changed."""
-        array = np.asarray(value, dtype=np.float32)
+        array = np.asarray(value, dtype=self._value.dtype)
         if array.shape != self.shape:
             raise ValueError(f"{self.name}: value has shape {array.shape}, expected {self.shape}")
         if self.overdue is not None:

@@ -21,11 +21,10 @@ class Bidirectional(Wrapper):
 
     As in Keras both layers are made anew from what `layer` was constructed with, the second with `go_backwards`, unless
     `backward_layer` is given, which is then a part itself. With `return_sequences` the output at a step is that of both
-    directions there, and 0 where there is no token. `merge_mode`: "concat" [.., 2H], "sum", "mul", "ave" [.., H], or None: both outputs.
+    directions there, and 0 where there is no token. `merge_mode`: "concat" [.., 2H], "sum", "mul", "ave" [.., H], or None: both
+    outputs.
     Weights: those of the forward layer, then those of the backward layer.
     """
-
-    takes_gather = True
 
     def __init__(
         self,
@@ -49,6 +48,7 @@ class Bidirectional(Wrapper):
         backward.zero_output_for_mask = backward.return_sequences
         backward.rename(_name_of(backward, "backward"))
         super().__init__([forward, backward], name=name, trainable=trainable)
+        self.takes_gather = forward.takes_gather and backward.takes_gather
         self.merge_mode = merge_mode
         self.return_sequences = forward.return_sequences
         self.return_state = forward.return_state
@@ -162,7 +162,7 @@ class Bidirectional(Wrapper):
         if d is None:
             return (None, None), tuple(dlast)
         if self.merge_mode == "concat":
-            units = self.forward_layer.units
+            units = self.forward_layer.outputs
             return (np.ascontiguousarray(d[..., :units]), np.ascontiguousarray(d[..., units:])), tuple(dlast)
         if self.merge_mode == "mul":
             return (d * y_b, d * y_f), tuple(dlast)
@@ -186,7 +186,7 @@ class Bidirectional(Wrapper):
         self.backward_layer.compute_output_shape(input_shape)
         if self.merge_mode != "concat":
             return shape
-        return (*shape[:-1], self.forward_layer.units + self.backward_layer.units)
+        return (*shape[:-1], self.forward_layer.outputs + self.backward_layer.outputs)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -223,9 +223,9 @@ def _check_pair(forward: Any, backward: Any, merge_mode: _MergeMode) -> None:
             raise ValueError(
                 f"Bidirectional: layer has {option}={first} and backward_layer {option}={second}, expected the same"
             )
-    if merge_mode in ("sum", "mul", "ave") and forward.units != backward.units:
+    if merge_mode in ("sum", "mul", "ave") and forward.outputs != backward.outputs:
         raise ValueError(
-            f"Bidirectional: layer has units={forward.units} and backward_layer units={backward.units}, expected the same"
+            f"Bidirectional: layer has units={forward.outputs} and backward_layer units={backward.outputs}, expected the same"
             f" for merge_mode={merge_mode!r}"
         )
 

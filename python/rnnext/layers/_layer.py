@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +43,7 @@ class Layer:
     alone and keeps nothing for a backward pass. The first axis of x is the batch. `build` makes the weights, or the first call.
     """
 
-    takes_gather: ClassVar[bool] = False  # forward accepts a Gather in place of the array
+    takes_gather: bool = False  # forward accepts a Gather in place of the array
     several_outputs: str | None = None  # the argument that makes y a tuple, as "return_state=True"
 
     def __init__(self, *, name: str | None = None, trainable: bool = True) -> None:
@@ -158,16 +158,16 @@ def _snake_case(name: str) -> str:
     return "".join(parts)
 
 
-def float_input(layer: Layer, x: object, axes: str) -> Array:
-    """x as a float32 array with those axes, as "[B, T, I]"; TypeError or ValueError names what came."""
+def float_input(layer: Layer, x: object, axes: str, dtype: npt.DTypeLike = np.float32) -> Array:
+    """x as an array of `dtype` with those axes, as "[B, T, I]"; TypeError or ValueError names what came."""
     if not isinstance(x, np.ndarray):
         raise TypeError(f"{layer.name}: x is a {type(x).__name__}, expected a NumPy array {axes}")
     if x.dtype.kind != "f":
-        raise TypeError(f"{layer.name}: x has dtype {x.dtype}, expected float32")
+        raise TypeError(f"{layer.name}: x has dtype {x.dtype}, expected {np.dtype(dtype)}")
     expected = axes.count(",") + 1
     if x.ndim != expected and not (axes.startswith("[B, ...") and x.ndim >= 2):
         raise ValueError(f"{layer.name}: x has shape {x.shape}, expected {axes} ({expected} dimensions)")
-    return x if x.dtype == np.float32 else x.astype(np.float32)
+    return x if x.dtype == dtype else x.astype(dtype)
 
 
 def check_rank(layer: Layer, shape: Shape, axes: str) -> None:

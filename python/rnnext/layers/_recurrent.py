@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -25,12 +25,22 @@ from rnnext.layers._layer import (
     check_units,
     float_input,
 )
-from rnnext.layers._segments import Played, Segments, State
+from rnnext.layers._segments import Played, Segments, State, play_back
+from rnnext.layers._terms import Terms
 from rnnext.layers._windows import Holes, Window, from_lengths, from_mask
 from rnnext.parameters import Array, Gradients, Parameter, RowGradient
 
-_Weights: TypeAlias = tuple[Array, Array, Array | None]  # kernel, recurrent kernel, bias
+_Weights: TypeAlias = dict[str, Any]  # arrays by the engine's names
 _Cell: TypeAlias = Literal["lstm", "gru_reset_after", "gru_reset_before"]
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What a training step has in place of the layer's weights and states."""
+
+    recurrent_kernel: Array | None = None
+    recurrent_mask: Array | None = None  # [B, H], what the products read of h is times this
+    zones: dict[str, Array] = field(default_factory=dict)  # [B, T, H], where the old state stays
 
 
 @dataclass
@@ -46,13 +56,16 @@ class _Kept:
 class _Recurrent(Layer):
     """What LSTM and GRU share: windows, states, the call of the engine.
 
-    Options of both: in training `dropout` scales the inputs by what is drawn once for all steps of a row, and
-    `recurrent_weight_dropout` the recurrent kernel by what is drawn once a batch (DropConnect). `stateful` starts a call from
-    the states after the one before it, row by row, until `reset_state()`; no gradient goes back there. `zero_output_for_mask`
-    makes the outputs of `return_sequences` 0 where there is no token.
+    Options of both: in training `dropout` scales the inputs, and `recurrent_dropout` what the gates see of the last state, by
+    what is drawn once for all steps of a row (Gal & Ghahramani 2016), `recurrent_weight_dropout` the recurrent kernel by what
+    is drawn once a batch (DropConnect). `zoneout_h`, for an LSTM `zoneout_c` too: the probability that a unit keeps its state
+    in a step (Krueger et al. 2017); otherwise than in training each keeps that share. `layer_norm` normalises the products of
+    input and state, and an LSTM's c (Ba et al. 2016; `norm_epsilon` is added to variances). `clip` bounds the pre-activations.
+    `stateful` starts a call from the states after the one before it, row by row, until `reset_state()`; no gradient goes back
+    there. `zero_output_for_mask` makes the outputs of `return_sequences` 0 where there is no token. `dtype`: "float32", or
+    "float64" for who checks gradients; training a model needs float32.
     """
 
-    takes_gather = True
     largest_vocabulary: ClassVar[int] = 256 << 20  # bytes of a projected vocabulary
     gates: ClassVar[int]
     states: ClassVar[int]  # h and c, or h
@@ -76,7 +89,11 @@ class _Recurrent(Layer):
         dropout: float,
         recurrent_dropout: float,
         recurrent_weight_dropout: float,
+        zoneout_h: float,
+        zoneout_c: float,
+        terms: Terms,
         seed: int | None,
+        dtype: Any,
         return_sequences: bool,
         return_state: bool,
         go_backwards: bool,
@@ -96,11 +113,18 @@ class _Recurrent(Layer):
         self.regularizers = tuple(map(regularizers.get, (kernel_regularizer, recurrent_regularizer, bias_regularizer)))
         self.constraints = tuple(map(constraints.get, (kernel_constraint, recurrent_constraint, bias_constraint)))
         self.dropout = check_rate(self, "dropout", dropout)
-        if check_rate(self, "recurrent_dropout", recurrent_dropout):
-            raise ValueError(f"{self.name}: recurrent_dropout is {recurrent_dropout}, expected 0: it is not supported yet")
+        self.recurrent_dropout = check_rate(self, "recurrent_dropout", recurrent_dropout)
         self.recurrent_weight_dropout = check_rate(self, "recurrent_weight_dropout", recurrent_weight_dropout)
+        self.zoneout = {
+            name: check_rate(self, name, rate)
+            for name, rate in (("zoneout_h", zoneout_h), ("zoneout_c", zoneout_c))[: self.states]
+        }
+        self.terms = terms.check(self)
         self.seed = check_seed(self, seed)
-        self.generator = _random.generator(seed) if self.dropout or self.recurrent_weight_dropout else None
+        drawing = (self.dropout, self.recurrent_dropout, self.recurrent_weight_dropout, *self.zoneout.values())
+        self.generator = _random.generator(seed) if any(drawing) else None
+        self.dtype = self._check_dtype(dtype)
+        self.takes_gather = self.dtype == np.float32  # as a table of embeddings is
         self.return_sequences = return_sequences
         self.return_state = return_state
         self.several_outputs = "return_state=True" if return_state else None
@@ -110,6 +134,8 @@ class _Recurrent(Layer):
         self.segment = None if segment is None else check_units(self, "segment", segment)
         if truncate and segment is None:
             raise ValueError(f"{self.name}: truncate is {truncate} and segment is None, expected the steps of a segment")
+        if segment is not None and any(self.zoneout.values()):
+            raise ValueError(f"{self.name}: segment is {segment} and there is zoneout, expected one of them")
         self.truncate = truncate
         self._kept: _Kept | None = None
         self._state: State | None = None  # after the last call, if stateful
@@ -121,20 +147,31 @@ class _Recurrent(Layer):
             raise ValueError(f"{self.name}: input has shape {input_shape}, expected (B, T, I) with I known")
         width = self.gates * self.units
         first_values = {
-            "kernel": self.kernel_initializer((input_shape[2], width)),
-            "recurrent_kernel": self.recurrent_initializer((self.units, width)),
+            "kernel": self.kernel_initializer((input_shape[2], width), self.dtype),
+            "recurrent_kernel": self.recurrent_initializer((self.outputs, width), self.dtype),
         }
         if self.use_bias:
             first_values["bias"] = self._make_bias()
-        return [
-            Parameter(f"{self.name}/{name}", value, regularizer=regularizer, constraint=constraint)
-            for (name, value), regularizer, constraint in zip(
-                first_values.items(), self.regularizers, self.constraints, strict=False
+        penalties = dict(
+            zip(("kernel", "recurrent_kernel", "bias"), zip(self.regularizers, self.constraints, strict=True), strict=True)
+        )
+        first_values |= self.terms.weights(self.states, self.gates, self.units, self.kernel_initializer, self.dtype)
+        self._names = list(first_values)
+        made = []
+        for name, value in first_values.items():
+            regularizer, constraint = penalties.get(name, (None, None))
+            made.append(
+                Parameter(f"{self.name}/{name}", value, regularizer=regularizer, constraint=constraint, dtype=self.dtype)
             )
-        ]
+        return made
 
     def _make_bias(self) -> Array:
-        return self.bias_initializer((self.gates * self.units,))
+        return self.bias_initializer((self.gates * self.units,), self.dtype)
+
+    @property
+    def outputs(self) -> int:
+        """The width of h: that of the projection, if there is one."""
+        return self.terms.projection or self.units
 
     # ------------------------------------------------------------ forward and backward
 
@@ -165,18 +202,27 @@ class _Recurrent(Layer):
         initial_state: Sequence[Array] | Array | None,
         generator: np.random.Generator,
     ) -> tuple[Any, Backprop]:
-        """`forward` with inputs and recurrent kernel scaled by what is drawn, [B, 1, I] and [H, G*H]: once for all steps."""
-        values: Any = x if isinstance(x, Gather) else float_input(self, x, "[B, T, I]")
+        """`forward` with what is drawn: for all steps but zoneout, which is drawn for each."""
+        values: Any = x if isinstance(x, Gather) else float_input(self, x, "[B, T, I]", self.dtype)
         self.build(x.shape)
         scale = drawn_scale(generator, self.dropout, (x.shape[0], 1, x.shape[2])) if self.dropout else None
         if scale is not None:  # a row of the table is another one in each row of the batch
             values = (x.table.current_rows(x.ids)[x.ids] if isinstance(x, Gather) else values) * scale
-        recurrent_kernel = self.weights[1].value
-        weight_scale: Array | None = None
+        recurrent_kernel = weight_scale = recurrent_mask = None
+        rows, steps = x.shape[:2]
         if self.recurrent_weight_dropout:
-            weight_scale = drawn_scale(generator, self.recurrent_weight_dropout, recurrent_kernel.shape)
-            recurrent_kernel = recurrent_kernel * weight_scale
-        y, undo = self._run(values, mask, lengths, initial_state, keep=True, recurrent_kernel=recurrent_kernel)
+            kernel = self.weights[1].value
+            weight_scale = drawn_scale(generator, self.recurrent_weight_dropout, kernel.shape)
+            recurrent_kernel = kernel * weight_scale
+        if self.recurrent_dropout:
+            recurrent_mask = drawn_scale(generator, self.recurrent_dropout, (rows, self.outputs)).astype(self.dtype)
+        zones = {
+            name: (generator.integers(0, 1 << 16, (rows, steps, width), np.uint16) < rate * (1 << 16)).astype(self.dtype)
+            for (name, rate), width in zip(self.zoneout.items(), (self.outputs, self.units), strict=False)
+            if rate
+        }
+        drawn = _Drawn(recurrent_kernel, recurrent_mask, zones)
+        y, undo = self._run(values, mask, lengths, initial_state, keep=True, drawn=drawn)
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
             found = undo(dy, need_dx=need_dx)
@@ -217,13 +263,13 @@ class _Recurrent(Layer):
         """
         if self.go_backwards:
             raise ValueError(f"{self.name}: go_backwards is True, expected False: a stream has no end to start from")
-        x = float_input(self, x, "[B, I]")
+        x = float_input(self, x, "[B, I]", self.dtype)
         self.build((None, None, x.shape[1]))
         if x.shape[1] != self.weights[0].shape[0]:
             raise ValueError(f"{self.name}: x has shape {x.shape}, expected [B, I] with I={self.weights[0].shape[0]}")
         given = self._initial_state(state, len(x), "state")
         options: dict[str, Any] = {"table": None, "weights": self._values(), "packed": self._packed(None, 0), "reverse": False}
-        return self._walk(x[:, None], Window(), given, **options)[1]
+        return self._walk(x[:, None], Window(), given, between=self._expected_zones(len(x), 1), **options)[1]
 
     def _run(
         self,
@@ -233,10 +279,10 @@ class _Recurrent(Layer):
         initial_state: Sequence[Array] | Array | None,
         *,
         keep: bool,
-        recurrent_kernel: Array | None = None,  # in place of the layer's
+        drawn: _Drawn | None = None,
     ) -> tuple[Any, Backprop]:
         gather = x if isinstance(x, Gather) else None
-        values: Any = x.ids if gather is not None else float_input(self, x, "[B, T, I]")
+        values: Any = x.ids if gather is not None else float_input(self, x, "[B, T, I]", self.dtype)
         shape = x.shape
         self.build(shape)
         if shape[2] != self.weights[0].shape[0]:
@@ -251,24 +297,30 @@ class _Recurrent(Layer):
         tokens = self._tokens(mask, lengths, shape[1]) if self.zero_output_for_mask and self.return_sequences else None
         table = None if gather is None else gather.table
         weights = self._values()
-        if recurrent_kernel is not None:
-            weights = weights[0], recurrent_kernel, weights[2]
-        walk = partial(self._walk, table=table, weights=weights, reverse=self.go_backwards and holes is None)
+        between: dict[str, Any] = self._expected_zones(*values.shape[:2]) if drawn is None else dict(drawn.zones)
+        if drawn is not None and drawn.recurrent_kernel is not None:
+            weights["recurrent_kernel"] = drawn.recurrent_kernel
+        if drawn is not None and drawn.recurrent_mask is not None:
+            between["recurrent_mask"] = drawn.recurrent_mask
+        reverse = self.go_backwards and holes is None
+        walk = partial(self._walk, table=table, weights=weights, reverse=reverse, between=between)
         play: Any = None
         if not keep:
             y, last, _ = walk(values, window, state, packed=self._packed(table, values.size))
         elif self.segment is None or self.segment >= shape[1]:
             y, last, tape = walk(values, window, state, packed=None)
-            play = partial(_core.recurrent_backward, tape)
+            play = partial(play_back, tape)
         else:
-            packed = self._packed(None, 0) if recurrent_kernel is None else (self._pack(weights), False)
+            walk_only = (
+                partial(walk, packed=self._packed(None, 0)) if drawn is None else partial(walk, packed=None, keep_tape=False)
+            )
             segments = Segments(
-                partial(walk, packed=packed),
+                walk_only,
                 partial(walk, packed=None),
                 values,
                 window,
                 steps=self.segment,
-                reverse=self.go_backwards and holes is None,
+                reverse=reverse,
                 return_sequences=self.return_sequences,
                 truncate=self.truncate,
             )
@@ -277,7 +329,7 @@ class _Recurrent(Layer):
         if holes is not None and self.return_sequences:
             y = holes.apart(y)
         if tokens is not None:
-            y = np.where(tokens, y, np.float32(0))
+            y = np.where(tokens, y, y.dtype.type(0))
         if self.stateful:
             self._state = tuple(h.copy() for h in last)
 
@@ -296,6 +348,8 @@ class _Recurrent(Layer):
         weights: _Weights,
         packed: tuple[_core.PackedCell, bool] | None,
         reverse: bool,
+        between: dict[str, Any],
+        keep_tape: bool = True,
     ) -> tuple[Array, State, Any]:
         """The engine's (y, last states, tape) for x or ids; with what `_packed` returned there is no tape."""
         h0, c0 = (*state, None, None)[:2]
@@ -304,24 +358,34 @@ class _Recurrent(Layer):
             "lengths": window.lengths,
             "reverse": reverse,
             "return_sequences": self.return_sequences,
+            **between,
         }
         tape: Any = None
         whole = packed is not None and packed[1]
         inputs = values if table is None or whole else (values, table.current_rows(values))
         if packed is None:
-            y, h_T, c_T, tape = _core.recurrent_forward(
-                self.cell, inputs, *weights, h0, c0, update_gate_writes=self.update_gate_writes, **options
-            )
+            options |= {**self._cell_options(), "keep_tape": keep_tape}
+            y, h_T, c_T, tape = _core.recurrent_forward(self.cell, inputs, h0=h0, c0=c0, **weights, **options)
         else:
             y, h_T, c_T = _core.recurrent_infer(packed[0], inputs, h0, c0, **options)
         return y, (h_T,) if c_T is None else (h_T, c_T), tape
 
+    def _cell_options(self) -> dict[str, Any]:
+        return {"update_gate_writes": self.update_gate_writes, **self.terms.options()}
+
+    def _expected_zones(self, rows: int, steps: int) -> dict[str, Array]:
+        """Zoneout when nothing is drawn: each unit keeps its share."""
+        return {
+            name: np.broadcast_to(np.full(width, rate, self.dtype), (rows, steps, width))
+            for (name, rate), width in zip(self.zoneout.items(), (self.outputs, self.units), strict=False)
+            if rate
+        }
+
     def _values(self) -> _Weights:
-        kernel, recurrent_kernel, *bias = (weight.value for weight in self.weights)
-        return kernel, recurrent_kernel, bias[0] if bias else None
+        return {"bias": None, **{name: weight.value for name, weight in zip(self._names, self.weights, strict=True)}}
 
     def _pack(self, weights: _Weights, vocabulary: Array | None = None) -> _core.PackedCell:
-        return _core.PackedCell(self.cell, *weights, vocabulary, update_gate_writes=self.update_gate_writes)
+        return _core.PackedCell(self.cell, vocabulary=vocabulary, **weights, **self._cell_options())
 
     def _packed(self, table: Parameter | None, tokens: int) -> tuple[_core.PackedCell, bool]:
         """The weights as they are now, packed; and whether the whole table is projected with them.
@@ -386,12 +450,10 @@ class _Recurrent(Layer):
         states = (given,) if isinstance(given, np.ndarray) else tuple(given)
         if len(states) != self.states:
             raise ValueError(f"{self.name}: {argument} has {len(states)} arrays, expected {self.states} of shape [B, H]")
-        for state in states:
-            if not isinstance(state, np.ndarray) or state.shape != (rows, self.units):
-                raise ValueError(
-                    f"{self.name}: {argument} has shape {np.shape(state)}, expected ({rows}, {self.units}) = [B, H]"
-                )
-        return tuple(np.asarray(state, dtype=np.float32) for state in states)
+        for state, width in zip(states, (self.outputs, self.units), strict=False):
+            if not isinstance(state, np.ndarray) or state.shape != (rows, width):
+                raise ValueError(f"{self.name}: {argument} has shape {np.shape(state)}, expected ({rows}, {width}) = [B, H]")
+        return tuple(np.asarray(state, dtype=self.dtype) for state in states)
 
     def _backward(
         self,
@@ -405,14 +467,14 @@ class _Recurrent(Layer):
     ) -> Gradients:
         """Gradients for dy, of y's form; entries of a tuple may be None."""
         doutput, *dlast = dy if isinstance(dy, tuple) else (dy,)
-        doutput, *dlast = (None if d is None else np.asarray(d, dtype=np.float32) for d in (doutput, *dlast))
+        doutput, *dlast = (None if d is None else np.asarray(d, dtype=self.dtype) for d in (doutput, *dlast))
         if not self.return_sequences and doutput is not None and dlast and dlast[0] is not None:
             doutput, dlast[0] = doutput + dlast[0], None  # the output is the last state
         if tokens is not None and doutput is not None:
-            doutput = np.where(tokens, doutput, np.float32(0))
+            doutput = np.where(tokens, doutput, doutput.dtype.type(0))
         if holes is not None and self.return_sequences and doutput is not None:
             doutput = holes.apart_backward(doutput)
-        dx, *dweights, dh0, dc0 = play(doutput, *dlast, need_dx=need_dx)
+        dx, dweights, dh0, dc0 = play(doutput, *dlast, need_dx=need_dx)
         weights = self.of_trainable([d for d in dweights if d is not None])
         initial: tuple[Any, ...] = (dh0, dc0)[:states]
         inputs: Any = dx
@@ -440,7 +502,7 @@ class _Recurrent(Layer):
         check_rank(self, input_shape, "(B, T, I)")
         check_features(self, input_shape, "I")
         rows, steps, _ = input_shape
-        return (rows, steps, self.units) if self.return_sequences else (rows, self.units)
+        return (rows, steps, self.outputs) if self.return_sequences else (rows, self.outputs)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -459,8 +521,12 @@ class _Recurrent(Layer):
                 for which, given in zip(("kernel", "recurrent", "bias"), all_given, strict=True)
             },
             "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
             "recurrent_weight_dropout": self.recurrent_weight_dropout,
+            **self.zoneout,
+            **self.terms.config(self.states),
             "seed": self.seed,
+            "dtype": self.dtype.name,
             "return_sequences": self.return_sequences,
             "return_state": self.return_state,
             "go_backwards": self.go_backwards,
@@ -469,6 +535,12 @@ class _Recurrent(Layer):
             "segment": self.segment,
             "truncate": self.truncate,
         }
+
+    def _check_dtype(self, dtype: Any) -> np.dtype[Any]:
+        for known in (np.dtype(np.float32), np.dtype(np.float64)):
+            if dtype in (known, known.name):
+                return known
+        raise ValueError(f"{self.name}: dtype is {dtype!r}, expected 'float32' or 'float64'")
 
     def _expect_activations(self, activation: object, recurrent_activation: object) -> None:
         for name, value, only in (
@@ -484,6 +556,10 @@ class LSTM(_Recurrent):
 
     i, f, o = σ(x W + h' U + b), g = tanh(likewise); c = f ⊙ c' + i ⊙ g; h = o ⊙ tanh(c). Weights: kernel [I, 4H],
     recurrent_kernel [H, 4H], bias [4H], gates in the order i f g o; with `unit_forget_bias` f's bias starts at 1.
+
+    `peepholes` lets the gates see the state (Gers & Schmidhuber 2000), `coupled` makes f = 1 - i, `projection` makes h
+    that many numbers, (o ⊙ tanh(c)) R (Sak et al. 2014). Their weights follow the others: peephole [3, H] (of i f o),
+    projection [H, P], with `layer_norm` kernel_norm [4H], recurrent_norm [4H], state_norm [2, H] (scale, shift).
 
     For long sequences: with `segment` training keeps the states after every so many steps only, and computes the steps between
     them again on the way back, for about a third more time; `truncate` cuts the gradients there (truncated back-propagation).
@@ -512,7 +588,16 @@ class LSTM(_Recurrent):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         recurrent_weight_dropout: float = 0.0,
+        zoneout_h: float = 0.0,
+        zoneout_c: float = 0.0,
+        layer_norm: bool = False,
+        norm_epsilon: float = 1e-3,
+        clip: float | None = None,
+        peepholes: bool = False,
+        coupled: bool = False,
+        projection: int | None = None,
         seed: int | None = None,
+        dtype: Any = "float32",
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
@@ -538,7 +623,11 @@ class LSTM(_Recurrent):
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
             recurrent_weight_dropout=recurrent_weight_dropout,
+            zoneout_h=zoneout_h,
+            zoneout_c=zoneout_c,
+            terms=Terms(layer_norm, norm_epsilon, clip, peepholes, coupled, projection),
             seed=seed,
+            dtype=dtype,
             return_sequences=return_sequences,
             return_state=return_state,
             go_backwards=go_backwards,
@@ -555,9 +644,9 @@ class LSTM(_Recurrent):
     def _make_bias(self) -> Array:
         if not self.unit_forget_bias:
             return super()._make_bias()
-        part = self.bias_initializer((self.units,))
-        rest = self.bias_initializer((2 * self.units,))
-        return np.concatenate([part, np.ones(self.units, np.float32), rest])
+        part = self.bias_initializer((self.units,), self.dtype)
+        rest = self.bias_initializer((2 * self.units,), self.dtype)
+        return np.concatenate([part, np.ones(self.units, self.dtype), rest])
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "unit_forget_bias": self.unit_forget_bias}
@@ -569,8 +658,8 @@ class GRU(_Recurrent):
     z, r = σ(x W + h' U + b). With `reset_after` (Keras's default, PyTorch's only form) n = tanh(x W_n + b_n + r ⊙ (h' U_n +
     b'_n)), without it n = tanh(x W_n + (r ⊙ h') U_n + b_n). `update_gate="keep"`: h = z ⊙ h' + (1 - z) ⊙ n, as in Keras and
     PyTorch; `"write"`: h = (1 - z) ⊙ h' + z ⊙ n, the textbook's. Weights: kernel [I, 3H], recurrent_kernel [H, 3H], bias
-    [2, 3H] (row 0 of the input, row 1 of the state) or, without `reset_after`, [3H]; gates in the order z r n. `segment` and
-    `truncate` are for long sequences, as in LSTM.
+    [2, 3H] (row 0 of the input, row 1 of the state) or, without `reset_after`, [3H]; gates in the order z r n. With
+    `layer_norm` kernel_norm [3H] and recurrent_norm [3H] follow. `segment` and `truncate` are for long sequences, as in LSTM.
     """
 
     gates, states = 3, 1
@@ -594,7 +683,12 @@ class GRU(_Recurrent):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         recurrent_weight_dropout: float = 0.0,
+        zoneout_h: float = 0.0,
+        layer_norm: bool = False,
+        norm_epsilon: float = 1e-3,
+        clip: float | None = None,
         seed: int | None = None,
+        dtype: Any = "float32",
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
@@ -622,7 +716,11 @@ class GRU(_Recurrent):
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
             recurrent_weight_dropout=recurrent_weight_dropout,
+            zoneout_h=zoneout_h,
+            zoneout_c=0.0,
+            terms=Terms(layer_norm, norm_epsilon, clip),
             seed=seed,
+            dtype=dtype,
             return_sequences=return_sequences,
             return_state=return_state,
             go_backwards=go_backwards,
@@ -642,7 +740,7 @@ class GRU(_Recurrent):
         self.cell: _Cell = "gru_reset_after" if reset_after else "gru_reset_before"
 
     def _make_bias(self) -> Array:
-        return self.bias_initializer((2, 3 * self.units)) if self.reset_after else super()._make_bias()
+        return self.bias_initializer((2, 3 * self.units), self.dtype) if self.reset_after else super()._make_bias()
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "reset_after": self.reset_after, "update_gate": self.update_gate}

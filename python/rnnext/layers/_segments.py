@@ -17,7 +17,13 @@ from rnnext.layers._windows import Window
 from rnnext.parameters import Array
 
 State: TypeAlias = tuple[Array, ...]  # (h, c) or (h,); () is zeros
-Played: TypeAlias = tuple[Any, Array, Array, Array | None, Array | None, Array | None]  # as recurrent_backward returns it
+Played: TypeAlias = tuple[Any, list[Array | None], Array | None, Array | None]  # of x, weights, h0, c0
+
+
+def play_back(tape: Any, dy: Array | None, dh: Array | None = None, dc: Array | None = None, *, need_dx: bool = True) -> Played:
+    """The engine's gradients; those of the weights in the order of a layer's, None for a bias that there is not."""
+    dx, dkernel, drecurrent, dbias, dh0, dc0, *dterms = _core.recurrent_backward(tape, dy, dh, dc, need_dx=need_dx)
+    return dx, [dkernel, drecurrent, dbias, *(dterms[0].values() if dterms else ())], dh0, dc0
 
 
 class Walk(Protocol):
@@ -73,27 +79,27 @@ class Segments:
                 y = part
                 continue
             if y is None:
-                y = np.empty((len(part), self._positions, part.shape[2]), np.float32)
+                y = np.empty((len(part), self._positions, part.shape[2]), part.dtype)
             y[:, a:b] = part
         return y, state
 
     def backward(self, dy: Array | None, dh: Array | None = None, dc: Array | None = None, *, need_dx: bool = True) -> Played:
-        """What `recurrent_backward` returns for these arguments."""
+        """What `play_back` returns for these arguments."""
         if not self._return_sequences and dy is not None:
             dh, dy = dy, None  # y is the last h
-        inputs = None if not need_dx else _TableSum(self._x) if self._x.ndim == 2 else np.zeros(self._x.shape, np.float32)
-        sums: list[Any] = []
+        inputs = None if not need_dx else _TableSum(self._x) if self._x.ndim == 2 else np.zeros_like(self._x)
+        sums: list[Array | None] = []
         for n, (a, b) in reversed([*enumerate(self._borders())]):
             if sums and dy is None and not any(d is not None and d.any() for d in (dh, dc)):
                 continue  # no gradient comes this far
             dpart = None if dy is None else dy[:, a:b]
-            dx, *dweights, dh, dc = self._play(a, b, self._states[n], dpart, dh, dc, need_dx=need_dx)
+            dx, dweights, dh, dc = self._play(a, b, self._states[n], dpart, dh, dc, need_dx=need_dx)
             if isinstance(inputs, _TableSum):
                 inputs.add(*dx)
             elif inputs is not None:
                 inputs[:, self._where(a, b)] = dx
             for total, part in zip(sums, dweights, strict=False):
-                if total is not None:
+                if total is not None and part is not None:
                     total += part
             sums = sums or dweights
             if self._truncate and n > 0:
@@ -101,14 +107,14 @@ class Segments:
                 for d in (dh, dc):
                     if d is not None:
                         d[crossing] = 0
-        return (inputs.rows_and_values() if isinstance(inputs, _TableSum) else inputs), *sums, dh, dc
+        return (inputs.rows_and_values() if isinstance(inputs, _TableSum) else inputs), sums, dh, dc
 
     def _play(
         self, a: int, b: int, state: State, dy: Array | None, dh: Array | None, dc: Array | None, *, need_dx: bool
-    ) -> Any:
+    ) -> Played:
         """One segment, forward with a tape and backward. The tape is gone before the next one is made."""
         _, _, tape = self._record(*self._cut(a, b), state)
-        return _core.recurrent_backward(tape, dy, dh, dc, need_dx=need_dx)
+        return play_back(tape, dy, dh, dc, need_dx=need_dx)
 
     def _borders(self) -> Iterator[tuple[int, int]]:
         """First step and end of each segment."""
@@ -138,7 +144,7 @@ class _TableSum:
 
     def add(self, rows: npt.NDArray[np.int64], values: Array) -> None:
         if self._values is None:
-            self._values = np.zeros((len(self._rows), values.shape[1]), np.float32)
+            self._values = np.zeros((len(self._rows), values.shape[1]), values.dtype)
         places = np.searchsorted(self._rows, rows)
         self._values[places] += values
         self._used[places] = True

@@ -1,0 +1,67 @@
+"""The rarer terms of LSTM and GRU (docs/equations.md, "Options"): the weights that they add, and what the engine is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from rnnext.layers._layer import Layer, check_units
+from rnnext.parameters import Array
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Those that a layer has. The defaults are none."""
+
+    layer_norm: bool = False
+    norm_epsilon: float = 1e-3
+    clip: float | None = None
+    peepholes: bool = False  # LSTM only, as all below
+    coupled: bool = False
+    projection: int | None = None
+
+    def check(self, layer: Layer) -> Terms:
+        """Itself; TypeError or ValueError names what came."""
+        for name, value in (("clip", self.clip), ("norm_epsilon", self.norm_epsilon)):
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
+                raise TypeError(f"{layer.name}: {name} is {value!r}, expected a number above 0")
+            if not value > 0 or not np.isfinite(value):
+                raise ValueError(f"{layer.name}: {name} is {value}, expected a number above 0")
+        if self.projection is not None:
+            check_units(layer, "projection", self.projection)
+        return self
+
+    def weights(self, states: int, gates: int, units: int, initializer: Callable[..., Array], dtype: Any) -> dict[str, Array]:
+        """First values of their weights by the engine's names, in the order of `get_weights`: scales 1, shifts 0."""
+        found = {}
+        if self.peepholes:
+            found["peephole"] = initializer((3, units), dtype)
+        if self.projection is not None:
+            found["projection"] = initializer((units, self.projection), dtype)
+        if self.layer_norm:
+            found["kernel_norm"] = np.ones(gates * units, dtype)
+            found["recurrent_norm"] = np.ones(gates * units, dtype)
+            if states == 2:
+                found["state_norm"] = np.stack([np.ones(units, dtype), np.zeros(units, dtype)])
+        return found
+
+    def options(self) -> dict[str, Any]:
+        """What the engine is told besides weights."""
+        options: dict[str, Any] = {}
+        if self.layer_norm:
+            options["norm_epsilon"] = self.norm_epsilon
+        if self.clip is not None:
+            options["clip"] = self.clip
+        if self.coupled:
+            options["coupled"] = True
+        return options
+
+    def config(self, states: int) -> dict[str, Any]:
+        """The layer's arguments."""
+        config = asdict(self)
+        return config if states == 2 else {name: config[name] for name in ("layer_norm", "norm_epsilon", "clip")}

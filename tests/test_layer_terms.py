@@ -167,7 +167,7 @@ def test_models_learn_and_are_kept(cell: str, option: str, tmp_path: Path) -> No
     model = Sequential([Embedding(20, 8), Bidirectional(made(cell, option)), Dense(1, activation="sigmoid")])
     model.compile("adam", "binary_crossentropy")
     before = model.evaluate(x, y, verbose=0)
-    model.fit(x, y, batch_size=16, epochs=15, verbose=0)
+    model.fit(x, y, batch_size=16, epochs=40, verbose=0)
     assert model.evaluate(x, y, verbose=0) < before
     model.save(tmp_path / "model")
     loaded = load_model(tmp_path / "model")

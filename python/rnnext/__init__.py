@@ -1,6 +1,19 @@
 """rnnext: LSTM and GRU text classifiers, trained and run at the speed of the CPU, with the API of Keras 3."""
 
-from rnnext import callbacks, data, initializers, layers, losses, metrics, models, optimizers, preprocessing, utils
+from rnnext import (
+    callbacks,
+    constraints,
+    data,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    models,
+    optimizers,
+    preprocessing,
+    regularizers,
+    utils,
+)
 from rnnext._config import get_num_threads, set_num_threads, show_config
 from rnnext._version import __version__
 from rnnext.layers import Input
@@ -11,6 +24,7 @@ __all__ = [
     "Sequential",
     "__version__",
     "callbacks",
+    "constraints",
     "data",
     "get_num_threads",
     "initializers",
@@ -20,6 +34,7 @@ __all__ = [
     "models",
     "optimizers",
     "preprocessing",
+    "regularizers",
     "set_num_threads",
     "show_config",
     "utils",

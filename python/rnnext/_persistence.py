@@ -142,7 +142,7 @@ def run_to_bytes(stack: Stack, compiled: Compiled, run: Run, *, stopped: bool) -
         "logs": run.logs,
         "stopped": stopped,
         "randomness": _random.get_state(),
-        "generators": {layer.name: layer.generator.bit_generator.state for layer in _drawing(stack)},
+        "generators": {name: generator.bit_generator.state for name, generator in _generators(stack).items()},
         "optimized": _names_of_optimized(stack, optimizer),
         "results": compiled.get_state(),
         "callbacks": [callback.get_state() for callback in run.watchers.callbacks],
@@ -177,8 +177,8 @@ def restore_run(stack: Stack, compiled: Compiled, run: Run, path: Path) -> bool:
             _assign(stack, before)
             optimizer.load_state(*optimizer_before)
             raise
-        for layer in _drawing(stack):
-            layer.generator.bit_generator.state = state["generators"][layer.name]
+        for name, generator in _generators(stack).items():
+            generator.bit_generator.state = state["generators"][name]
         compiled.set_state(state["results"])
         _random.set_state(state["randomness"])
         run.generator.bit_generator.state = state["rows"]

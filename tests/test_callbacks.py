@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from rnnext import Sequential, metrics
-from rnnext.callbacks import Callback, EarlyStopping, History
+from rnnext.callbacks import (
+    BackupAndRestore,
+    Callback,
+    CSVLogger,
+    EarlyStopping,
+    History,
+    LambdaCallback,
+    LearningRateScheduler,
+    ModelCheckpoint,
+    ReduceLROnPlateau,
+    SwapEMAWeights,
+    TerminateOnNaN,
+)
 from rnnext.layers import GRU, Dense, Embedding
+from rnnext.models import load_model
+from rnnext.optimizers import SGD
 from rnnext.utils import set_random_seed
 
 
@@ -43,6 +62,12 @@ class Recorder(Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.calls.append(("batch_end", batch, set(logs)))
 
+    def on_test_begin(self, logs: Any = None) -> None:
+        self.calls.append(("test_begin",))
+
+    def on_test_end(self, logs: Any = None) -> None:
+        self.calls.append(("test_end", set(logs)))
+
 
 def test_order_of_calls() -> None:
     model, x, y = model_and_data()
@@ -53,7 +78,8 @@ def test_order_of_calls() -> None:
     steps = [("batch_begin", 0), ("batch_end", 0, training), ("batch_begin", 1), ("batch_end", 1, training)]
     expected: list[Any] = [("train_begin",)]
     for epoch in (1, 2):
-        expected += [("epoch_begin", epoch), *steps, ("epoch_end", epoch, everything)]
+        validated = [("test_begin",), ("test_end", training)]
+        expected += [("epoch_begin", epoch), *steps, *validated, ("epoch_end", epoch, everything)]
     assert recorder.calls == [*expected, ("train_end", everything)]
     assert recorder.model is model
     assert recorder.params == {"epochs": 3, "steps": 2, "verbose": 0, "validation": True}
@@ -175,3 +201,282 @@ def test_early_stopping_refuses_before_training() -> None:
         EarlyStopping(mode="up")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="monitor is 'val_speed', expected one of loss, accuracy, val_loss, val_accuracy"):
         model.fit(x, y, callbacks=[EarlyStopping("val_speed", mode="max")], validation_split=0.2, verbose=0)
+
+
+# ---------------------------------------------------------------- ModelCheckpoint
+
+
+def test_a_checkpoint_at_each_epoch(tmp_path: Path) -> None:
+    model, x, y = model_and_data()
+    weights: list[Any] = []
+    watch = LambdaCallback(on_epoch_end=lambda epoch, logs: weights.append(model.get_weights()))
+    path = tmp_path / "runs" / "model-{epoch:02d}-{val_loss:.4f}"
+    history = model.fit(x, y, epochs=2, validation_split=0.2, callbacks=[watch, ModelCheckpoint(path)], verbose=0).history
+    for n, expected in enumerate(weights):
+        loaded = load_model(tmp_path / "runs" / f"model-{n + 1:02d}-{history['val_loss'][n]:.4f}")
+        for got, wanted in zip(loaded.get_weights(), expected, strict=True):
+            np.testing.assert_array_equal(got, wanted)
+        assert loaded.optimizer is not None
+        assert loaded.optimizer.iterations == n + 1
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_a_checkpoint_every_few_steps(tmp_path: Path) -> None:
+    model, x, y = model_and_data()
+    saved = ModelCheckpoint(tmp_path / "{epoch}-{batch}", save_weights_only=True, save_freq=3)
+    model.fit(x, y, batch_size=10, epochs=2, callbacks=saved, verbose=0)  # 4 steps an epoch
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1-3", "2-2"]
+    model.load_weights(tmp_path / "1-3")
+    with pytest.raises(KeyError, match=r"filepath '.*' names 'auc', expected one of epoch, loss, accuracy"):
+        model.fit(x, y, callbacks=ModelCheckpoint(tmp_path / "{auc}"), verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "values", "saved"),
+    [
+        ({"mode": "min"}, [3, 2, 2, 2.5, 1], [0, 1, 4]),
+        ({"mode": "max"}, [3, 2, 4, 4, 5], [0, 2, 4]),
+        ({"mode": "min", "initial_value_threshold": 2.0}, [3, 2, 1.5], [2]),
+        ({"mode": "min"}, [float("nan"), float("nan"), 2, float("nan"), 1], [0, 2, 4]),
+    ],
+)
+def test_the_best_is_saved(options: dict[str, Any], values: list[float], saved: list[int], tmp_path: Path) -> None:
+    model = Sequential([Dense(1, use_bias=False)])
+    model.build((None, 1))
+    checkpoint = ModelCheckpoint(tmp_path / "{epoch}", save_best_only=True, save_weights_only=True, **options)
+    checkpoint.set_model(model)
+    checkpoint.set_params({"validation": True})
+    checkpoint.on_train_begin()
+    for epoch, value in enumerate(values):
+        checkpoint.on_epoch_end(epoch, {"val_loss": value})
+    assert sorted(int(path.name) - 1 for path in tmp_path.iterdir()) == saved
+
+
+def test_checkpoints_refuse_before_training(tmp_path: Path) -> None:
+    model, x, y = model_and_data()
+    with pytest.raises(ValueError, match="ModelCheckpoint: monitor is 'val_loss', but fit got no validation data"):
+        model.fit(x, y, callbacks=ModelCheckpoint(tmp_path / "m", save_best_only=True), verbose=0)
+    best = ModelCheckpoint(tmp_path / "m", save_best_only=True, save_freq=2)
+    with pytest.raises(ValueError, match="there is no validation after single steps"):
+        model.fit(x, y, validation_split=0.2, callbacks=best, verbose=0)
+    assert model.optimizer is not None
+    assert model.optimizer.iterations == 0
+    assert not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------- learning rates
+
+
+def rates_of(callback: Any, values: list[float]) -> list[float]:
+    """The rate after each epoch with these values of val_loss, for a callback of ours or of Keras."""
+    model = SimpleNamespace(optimizer=SimpleNamespace(learning_rate=1.0))
+    callback.set_model(model)
+    callback.set_params({"validation": True, "epochs": len(values)})
+    callback.on_train_begin()
+    rates = []
+    for epoch, value in enumerate(values):
+        callback.on_epoch_begin(epoch, {})
+        callback.on_epoch_end(epoch, {"val_loss": value})
+        rates.append(float(model.optimizer.learning_rate))
+    return rates
+
+
+PLATEAUS: list[tuple[dict[str, Any], list[float], list[float]]] = [
+    ({"patience": 2, "factor": 0.5}, [3, 3, 3, 3, 3, 2, 2, 2], [1, 1, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]),
+    ({"patience": 1, "cooldown": 2}, [3, 3, 3, 3, 3, 3], [1, 0.1, 0.1, 0.01, 0.01, 0.001]),
+    ({"patience": 1, "min_lr": 0.05}, [3, 3, 3, 3], [1, 0.1, 0.05, 0.05]),
+    ({"patience": 1, "min_delta": 0.5}, [3, 2.8, 2.4], [1, 0.1, 0.1]),
+    ({"patience": 1, "mode": "max"}, [1, 2, 2, 3], [1, 1, 0.1, 0.1]),
+]
+
+
+@pytest.mark.parametrize(("options", "values", "rates"), PLATEAUS)
+def test_reduce_on_plateau(options: dict[str, Any], values: list[float], rates: list[float]) -> None:
+    assert rates_of(ReduceLROnPlateau(**options), values) == pytest.approx(rates)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(("options", "values", "rates"), PLATEAUS)
+def test_reduce_on_plateau_as_keras(options: dict[str, Any], values: list[float], rates: list[float]) -> None:
+    keras = pytest.importorskip("keras")
+    assert rates_of(keras.callbacks.ReduceLROnPlateau(**{"mode": "min", **options}), values) == pytest.approx(rates)
+
+
+def test_rates_are_set_and_logged() -> None:
+    model, x, y = model_and_data()
+    given: list[tuple[int, float]] = []
+
+    def halved(epoch: int, rate: float) -> float:
+        given.append((epoch, rate))
+        return rate / 2
+
+    model.compile(SGD(0.8), "binary_crossentropy")
+    history = model.fit(x, y, epochs=3, callbacks=LearningRateScheduler(halved), verbose=0)
+    assert given == [(0, 0.8), (1, 0.4), (2, 0.2)]
+    assert history.history["learning_rate"] == [0.4, 0.2, 0.1]
+    model.fit(x, y, callbacks=LearningRateScheduler(lambda epoch: 0.3), verbose=0)
+    assert model.optimizer is not None
+    assert model.optimizer.learning_rate == 0.3
+    with pytest.raises(ValueError, match="schedule returned None for epoch 0, expected a number"):
+        model.fit(x, y, callbacks=LearningRateScheduler(lambda epoch: None), verbose=0)  # type: ignore[arg-type, return-value]
+    with pytest.raises(ValueError, match="factor is 1, expected less than 1"):
+        ReduceLROnPlateau(factor=1)
+
+
+# ---------------------------------------------------------------- CSVLogger
+
+
+def test_rows_of_a_log(tmp_path: Path) -> None:
+    model, x, y = model_and_data()
+    path = tmp_path / "log.csv"
+    first = model.fit(x, y, epochs=2, callbacks=CSVLogger(path), verbose=0).history
+    expected = ["epoch,accuracy,loss,val_accuracy,val_loss"]
+    expected += [f"{n},{first['accuracy'][n]},{first['loss'][n]},NA,NA" for n in range(2)]
+    assert path.read_text().splitlines() == expected
+    log = CSVLogger(path, append=True)
+    more = model.fit(x, y, epochs=3, initial_epoch=2, validation_split=0.5, callbacks=log, verbose=0).history
+    expected.append(",".join(str(v) for v in (2, *(more[key][0] for key in expected[0].split(",")[1:]))))
+    assert path.read_text().splitlines() == expected
+    model.fit(x, y, callbacks=CSVLogger(path, separator=";"), verbose=0)
+    assert path.read_text().splitlines()[0] == "epoch;accuracy;loss;val_accuracy;val_loss"
+    assert len(path.read_text().splitlines()) == 2
+    with pytest.raises(FileNotFoundError, match=r"CSVLogger: filename is .*, but there is no such folder"):
+        model.fit(x, y, callbacks=CSVLogger(tmp_path / "none" / "log.csv"), verbose=0)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_log_is_as_that_of_keras(tmp_path: Path) -> None:
+    keras = pytest.importorskip("keras")
+    for name, make in (("ours", CSVLogger), ("theirs", keras.callbacks.CSVLogger)):
+        for append in (False, True):
+            log = make(str(tmp_path / name), append=append)
+            log.on_train_begin()
+            for epoch in range(2):
+                log.on_epoch_end(epoch, {"loss": 0.5 / (epoch + 1), "accuracy": 0.25})
+            log.on_train_end()
+    assert (tmp_path / "ours").read_text() == (tmp_path / "theirs").read_text()
+
+
+# ---------------------------------------------------------------- TerminateOnNaN, LambdaCallback, SwapEMAWeights
+
+
+def test_a_loss_that_is_no_number_ends_training(capsys: pytest.CaptureFixture[str]) -> None:
+    model, x, y = model_and_data()
+    wrong = [np.full((3, 1), np.nan), [0]]
+    spoil = LambdaCallback(on_train_batch_begin=lambda batch, logs: model.layers[-1].set_weights(wrong) if batch else None)
+    history = model.fit(x, y, batch_size=10, epochs=3, callbacks=[spoil, TerminateOnNaN()], verbose=0)
+    assert history.epoch == [0]
+    assert model.optimizer is not None
+    assert model.optimizer.iterations == 2
+    assert capsys.readouterr().out == "Batch 1: Invalid loss, terminating training\n"
+    with pytest.raises(RuntimeError, match="TerminateOnNaN: the loss is nan at batch 0"):
+        model.fit(x, y, callbacks=TerminateOnNaN(raise_error=True), verbose=0)
+
+
+def test_functions_at_every_hook() -> None:
+    model, x, y = model_and_data()
+    calls: list[str] = []
+    steps = ("train_batch_begin", "train_batch_end")
+    hooks = ("train_begin", "epoch_begin", *steps, "test_begin", "test_end", "epoch_end", "train_end")
+    told: dict[str, Any] = {f"on_{hook}": lambda *args, hook=hook, **logs: calls.append(hook) for hook in hooks}
+    model.fit(x, y, validation_split=0.2, callbacks=LambdaCallback(**told), verbose=0)
+    assert calls == list(hooks)
+    with pytest.raises(TypeError, match="LambdaCallback: on_coffee is no hook, expected on_epoch_begin"):
+        LambdaCallback(on_coffee=print)
+
+
+def test_validation_with_averages(tmp_path: Path) -> None:
+    model, x, y = model_and_data()
+    model.compile(SGD(1.0, use_ema=True, ema_momentum=0.9), "binary_crossentropy")
+    ends: list[Any] = []
+    watch = LambdaCallback(on_epoch_end=lambda epoch, logs: ends.append((model.get_weights(), logs["val_loss"])))
+    options: dict[str, Any] = {"batch_size": 10, "epochs": 2, "validation_data": (x, y), "verbose": 0}
+    saved = ModelCheckpoint(tmp_path / "{epoch}", save_weights_only=True)
+    model.fit(x, y, callbacks=[watch, SwapEMAWeights(swap_on_epoch=True), saved], **options)
+    averaged = model.evaluate(x, y, 10, verbose=0)
+    assert ends[-1][1] == averaged  # validation had the averages, which the model has at the end
+    model.load_weights(tmp_path / "2")
+    assert model.evaluate(x, y, 10, verbose=0) == averaged  # as has what was saved
+    model.set_weights(ends[-1][0])
+    assert model.evaluate(x, y, 10, verbose=0) != averaged  # but not what was trained on
+    plain, _, _ = model_and_data()
+    with pytest.raises(ValueError, match="use_ema is False, expected True"):
+        plain.fit(x, y, callbacks=SwapEMAWeights(), verbose=0)
+
+
+# ---------------------------------------------------------------- Ctrl-C
+
+
+class CtrlC(Callback):
+    """As if it were pressed within the next step, or within a validation."""
+
+    def __init__(self, hook: str, epoch: int = 1) -> None:
+        self.hook, self.at, self.ended = hook, epoch, False
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if self.hook == "step" and (self.epoch, batch) == (self.at, 1):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        if self.hook == "validation" and self.epoch == self.at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self.ended = True
+
+
+@pytest.mark.parametrize(("hook", "steps"), [("step", 6), ("validation", 8)])
+def test_ctrl_c_waits_for_the_step(hook: str, steps: int, tmp_path: Path) -> None:
+    model, x, y = model_and_data()
+    pressed = CtrlC(hook)
+    callbacks = [pressed, BackupAndRestore(tmp_path / "backup")]
+    options: dict[str, Any] = {"batch_size": 10, "epochs": 3, "validation_data": (x, y), "verbose": 0}
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x, y, callbacks=callbacks, **options)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert pressed.ended
+    assert model.interrupted
+    assert model.history is not None
+    assert model.history.epoch == [0]
+    assert model.optimizer is not None
+    assert model.optimizer.iterations == steps
+    assert np.isfinite(model.predict(x, verbose=0)).all()
+    again, _, _ = model_and_data()
+    callbacks = [CtrlC("never"), BackupAndRestore(tmp_path / "backup")]
+    history = again.fit(x, y, callbacks=callbacks, **options)  # and what was kept is there to go on from
+    assert not again.interrupted
+    whole, _, _ = model_and_data()
+    assert history.history == whole.fit(x, y, **options).history
+
+
+def test_a_second_ctrl_c_does_not_wait() -> None:
+    model, x, y = model_and_data()
+
+    def twice(batch: int, logs: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x, y, callbacks=LambdaCallback(on_train_batch_begin=twice), verbose=0)
+    assert model.optimizer is not None
+    assert model.optimizer.iterations == 0
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_signals_of_others_are_left_alone() -> None:
+    model, x, y = model_and_data()
+    heard: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    try:
+        model.fit(x, y, epochs=2, batch_size=10, validation_data=(x, y), callbacks=CtrlC("step"), verbose=0)
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert heard == [signal.SIGINT]
+    thread = threading.Thread(target=lambda: model.fit(x, y, verbose=0))  # where no handler can be set
+    thread.start()
+    thread.join(60)
+    assert model.history is not None
+    assert model.history.epoch == [0]

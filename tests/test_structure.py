@@ -97,6 +97,8 @@ MODULES: dict[str, set[str]] = {
     "_version": set(),
     "_random": set(),
     "_inputs": set(),
+    "_feeds": {"_inputs"},
+    "data": {"_inputs"},
     "_progress": set(),
     "_config": {"_core", "_version"},
     "preprocessing": set(),
@@ -113,10 +115,10 @@ MODULES: dict[str, set[str]] = {
     "optimizers": {"parameters", "_core"},
     "callbacks": {"parameters", "metrics"},
     "_stack": {"parameters", "layers", "_inputs"},
-    "_training": {"_stack", "layers", *_TRAINED, "callbacks", "_inputs", "_progress", "_random"},
-    "_persistence": {"_stack", "_training", "layers", *_TRAINED, "parameters", "saving"},
+    "_training": {"_stack", "layers", *_TRAINED, "callbacks", "_feeds", "_inputs", "_progress"},
+    "_persistence": {"_random", "_stack", "_training", "layers", *_TRAINED, "parameters", "saving"},
     "models": {"_persistence", "_training", "_stack", "layers", *_TRAINED, "callbacks", "saving", "parameters"}
-    | {"_inputs", "_progress"},
+    | {"_feeds", "_inputs", "_progress", "_random"},
     "utils": {"_random", "preprocessing"},
 }
 ABOVE_ALL = {"__init__", "__main__", "cli", "bench"}  # what people call; nobody imports it

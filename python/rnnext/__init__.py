@@ -3,6 +3,7 @@
 from rnnext import (
     callbacks,
     constraints,
+    data,
     initializers,
     layers,
     losses,
@@ -24,6 +25,7 @@ __all__ = [
     "__version__",
     "callbacks",
     "constraints",
+    "data",
     "get_num_threads",
     "initializers",
     "layers",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -12,6 +12,8 @@ import numpy.typing as npt
 Values: TypeAlias = npt.NDArray[Any]
 Weights: TypeAlias = npt.NDArray[np.float32]
 _Index: TypeAlias = npt.NDArray[np.int64] | slice
+
+_CHECKED_AT_ONCE = 1 << 22  # numbers, so that those of a mapped file do not all come into memory together
 
 
 class Batch(NamedTuple):
@@ -27,6 +29,8 @@ class Rows:
 
     flat: Values
     offsets: npt.NDArray[np.int64] | None = None  # [N + 1], where each sequence begins; None: rows are flat's own
+    dtype: np.dtype[Any] | None = None  # of a batch; None: flat's own
+    source: RowSource | None = None  # whose memory flat is
 
     def __len__(self) -> int:
         return len(self.flat) if self.offsets is None else len(self.offsets) - 1
@@ -39,20 +43,35 @@ class Rows:
     def batch(self, index: _Index) -> Batch:
         """The named rows; sequences are filled up with 0 at the end, with a mask."""
         if self.offsets is None:
-            return Batch(self.flat[index], None)
+            return Batch(np.asarray(self.flat[index], self.dtype), None)
         begin, end = self.offsets[:-1][index], self.offsets[1:][index]
         lengths = end - begin
         steps = np.arange(lengths.max(initial=0))
         mask = steps < lengths[:, None]
-        x = np.zeros((*mask.shape, *self.flat.shape[1:]), self.flat.dtype)
+        x = np.zeros((*mask.shape, *self.flat.shape[1:]), self.dtype or self.flat.dtype)
         x[mask] = self.flat[(begin[:, None] + steps)[mask]]
+        if self.source is not None:
+            self.source.was_read(int(lengths.sum()))
         return Batch(x, mask)
 
     def part(self, begin: int, end: int) -> Rows:
         """The rows from `begin` to before `end`, not copied."""
         if self.offsets is None:
-            return Rows(self.flat[begin:end])
-        return Rows(self.flat, self.offsets[begin : end + 1])
+            return replace(self, flat=self.flat[begin:end])
+        return replace(self, offsets=self.offsets[begin : end + 1])
+
+    @property
+    def range(self) -> tuple[Any, Any]:
+        """The lowest and the highest number; there must be one."""
+        return (self.flat.min(), self.flat.max()) if self.source is None else self.source.ids_range
+
+    def converted(self, dtype: np.dtype[Any]) -> Rows:
+        """The same with batches of another type; what lies in a file stays there and is converted batch by batch."""
+        if dtype == (self.dtype or self.flat.dtype):
+            return self
+        if isinstance(self.flat, np.memmap) or self.source is not None:
+            return replace(self, dtype=dtype)
+        return replace(self, flat=self.flat.astype(dtype))
 
     def place(self, index: int) -> tuple[int, int]:
         """Row and position of an entry of `flat` [N, T], or [T of all rows]."""
@@ -60,6 +79,20 @@ class Rows:
             return index // self.flat.shape[1], index % self.flat.shape[1]
         row = int(np.searchsorted(self.offsets, index, side="right")) - 1
         return row, index - int(self.offsets[row])
+
+
+class RowSource:
+    """Rows that lie in a file, with their labels: `data.TokenFile`."""
+
+    labels: Values  # [N]
+    ids_range: tuple[int, int]  # the lowest and the highest id
+
+    def rows(self) -> Rows:
+        """The rows, not copied."""
+        raise NotImplementedError(f"{type(self).__name__}: rows is not defined")
+
+    def was_read(self, count: int) -> None:
+        """So many ids have been read: they may leave the memory again."""
 
 
 class Examples(NamedTuple):
@@ -76,12 +109,21 @@ class Examples(NamedTuple):
         )
 
 
+def is_rows(x: object) -> bool:
+    """Whether x is meant to be rows, and not to hand out batches. What is neither counts as rows, which it is refused as."""
+    if isinstance(x, Sequence | Mapping | RowSource) or hasattr(x, "__array__"):
+        return True
+    return not (hasattr(x, "__iter__") or (hasattr(x, "__len__") and hasattr(x, "__getitem__")))
+
+
 def rows_of(x: object, *, who: str, name: str = "x") -> Rows:
     """x as rows: an array of numbers [N, ...], or a list of arrays or lists of different length.
 
     TypeError or ValueError says what came where it is neither, where there is no row, or where a number is not finite.
     """
-    if isinstance(x, np.ndarray) and x.dtype != np.object_:
+    if isinstance(x, RowSource):
+        rows = x.rows()
+    elif isinstance(x, np.ndarray) and x.dtype != np.object_:
         if x.ndim < 2:
             raise ValueError(f"{who}: {name} has shape {x.shape}, expected at least 2 dimensions, [N, T] or [N, T, I]")
         rows = Rows(x)
@@ -126,14 +168,16 @@ def _of_numbers(rows: Rows, who: str, name: str) -> Rows:
     x = rows.flat
     if x.dtype.kind not in "biuf":
         raise TypeError(f"{who}: {name} has dtype {x.dtype}, expected numbers")
-    if x.dtype.kind == "f":
-        finite = np.isfinite(x)
+    step = max(1, _CHECKED_AT_ONCE // max(1, int(np.prod(x.shape[1:]))))
+    for begin in range(0, len(x), step) if x.dtype.kind == "f" else ():
+        finite = np.isfinite(x[begin : begin + step])
         if not finite.all():
-            at = tuple(int(i) for i in np.argwhere(~finite)[0])
+            first, *rest = (int(i) for i in np.argwhere(~finite)[0])
+            at = (begin + first, *rest)
             place = at if rows.offsets is None else (*rows.place(at[0]), *at[1:])
             raise ValueError(f"{who}: {name} has {x[at]} at {', '.join(map(str, place))}, expected finite numbers")
     wanted = {"f": np.dtype(np.float32), "b": np.dtype(np.int32)}.get(x.dtype.kind, x.dtype)
-    return rows if x.dtype == wanted else Rows(x.astype(wanted), rows.offsets)
+    return rows.converted(wanted)
 
 
 def labels_of(y: object, rows: int, *, who: str, name: str = "y") -> Rows:
@@ -198,6 +242,8 @@ def examples_of(data: tuple[Any, ...], *, who: str, names: tuple[str, str, str] 
     """(x, y, sample_weight) as examples; errors call them by those names."""
     x, y, sample_weight = data
     rows = rows_of(x, who=who, name=names[0])
+    if y is None and isinstance(x, RowSource):
+        y = x.labels
     labels = labels_of(y, len(rows), who=who, name=names[1])
     return Examples(rows, labels, weights_of(sample_weight, labels, who=who, name=names[2]))
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rnnext import losses, metrics, optimizers, saving
+from rnnext import _random, losses, metrics, optimizers, saving
 from rnnext._stack import Stack
-from rnnext._training import Compiled
+from rnnext._training import Compiled, Run
 from rnnext.parameters import Array
 
 # ---------------------------------------------------------------- from a model
@@ -34,7 +35,7 @@ def files_of(
         "optimized": None,  # the weights that the optimizer's state is about, in its order
     }
     files = {**extras, saving.WEIGHTS: saving.arrays_to_bytes(weights_of(stack))}
-    if compiled is not None and include_optimizer and compiled.optimizer.iterations:
+    if compiled is not None and include_optimizer and compiled.optimizer.parameters:
         config["optimized"] = _names_of_optimized(stack, compiled.optimizer)
         files[saving.OPTIMIZER] = saving.arrays_to_bytes(compiled.optimizer.state())
     files[saving.CONFIG] = saving.config_to_bytes(config)
@@ -125,3 +126,80 @@ def restore_optimizer(stack: Stack, compiled: Compiled, folder: Path, config: Ma
         compiled.optimizer.load_state(state, parameters)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+# ---------------------------------------------------------------- a training in progress
+
+
+def run_to_bytes(stack: Stack, compiled: Compiled, run: Run, *, stopped: bool) -> bytes:
+    """All that a training needs to go on, as one file."""
+    optimizer = compiled.optimizer
+    state = {
+        "of": _identity(stack, compiled, run),
+        "epoch": run.epoch,
+        "step": run.step,
+        "rows": run.at_epoch,
+        "logs": run.logs,
+        "stopped": stopped,
+        "randomness": _random.get_state(),
+        "generators": {name: generator.bit_generator.state for name, generator in _generators(stack).items()},
+        "optimized": _names_of_optimized(stack, optimizer),
+        "results": compiled.get_state(),
+        "callbacks": [callback.get_state() for callback in run.watchers.callbacks],
+    }
+    weights = {f"{saving.WEIGHTS}/{name}": value for name, value in weights_of(stack).items()}
+    return saving.state_to_bytes(state, weights | {f"{saving.OPTIMIZER}/{n}": a for n, a in optimizer.state().items()})
+
+
+def restore_run(stack: Stack, compiled: Compiled, run: Run, path: Path) -> bool:
+    """Go on from such a file; whether training had been stopped. ValueError, and nothing has changed, if it does not fit."""
+    state, arrays = saving.state_from_file(path)
+    with damage_in(path):
+        given, expected = state["of"], json.loads(json.dumps(_identity(stack, compiled, run)))
+    for name, value in expected.items():
+        if given.get(name) != value:
+            raise ValueError(f"{path}: of another training: its {name} is {given.get(name)!r}, expected {value!r}")
+    weights, optimizer_state = (
+        {name.removeprefix(f"{part}/"): array for name, array in arrays.items() if name.startswith(f"{part}/")}
+        for part in (saving.WEIGHTS, saving.OPTIMIZER)
+    )
+    saving.check_arrays(path, weights, {weight.name: weight.shape for weight in stack.weights})
+    optimizer, by_name = compiled.optimizer, {weight.name: weight for weight in stack.weights}
+    before = {name: np.array(value) for name, value in weights_of(stack).items()}
+    optimizer_before = optimizer.state(), optimizer.parameters
+    with damage_in(path):
+        try:
+            _assign(stack, weights)
+            optimizer.load_state(optimizer_state, [by_name[name] for name in state["optimized"]])
+            for callback, each in zip(run.watchers.callbacks, state["callbacks"], strict=True):
+                callback.set_state(each)
+        except BaseException:
+            _assign(stack, before)
+            optimizer.load_state(*optimizer_before)
+            raise
+        for name, generator in _generators(stack).items():
+            generator.bit_generator.state = state["generators"][name]
+        compiled.set_state(state["results"])
+        _random.set_state(state["randomness"])
+        run.generator.bit_generator.state = state["rows"]
+        run.epoch, run.step, run.at_epoch, run.logs = state["epoch"], state["step"], state["rows"], state["logs"]
+        return bool(state["stopped"])
+
+
+def _assign(stack: Stack, values: Mapping[str, Array]) -> None:
+    for weight in stack.weights:
+        weight.assign(values[weight.name])
+
+
+def _identity(stack: Stack, compiled: Compiled, run: Run) -> dict[str, Any]:
+    """By what a training is known again; `epochs` may change."""
+    return {
+        "model": stack.get_config(),
+        "optimizer": type(compiled.optimizer).__name__,
+        "metrics": ["loss", *(compiled.metrics or {})],
+        "steps": run.steps,
+        "batch_size": run.plan.size,
+        "shuffle": run.plan.shuffle,
+        "initial_epoch": run.plan.first,
+        "callbacks": [type(callback).__name__ for callback in run.watchers.callbacks],
+    }

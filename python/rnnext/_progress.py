@@ -26,7 +26,7 @@ class Progress:
 
     _interval = 0.1  # seconds between two looks at the bar
 
-    def __init__(self, title: str, steps: int, verbose: Verbose) -> None:
+    def __init__(self, title: str, steps: int | None, verbose: Verbose) -> None:
         check_verbose(verbose)
         self.title = title
         self.steps = steps
@@ -44,10 +44,17 @@ class Progress:
                 dynamic_ncols=True,
                 mininterval=self._interval,
             )
+        self.count = 0
         self.begin = self.shown = time.perf_counter()
+
+    def done(self, steps: int) -> None:
+        """So many steps had been done before."""
+        if self.bar is not None:
+            self.bar.update(steps)
 
     def step(self, numbers: Mapping[str, float] | None = None) -> None:
         """One step more; `numbers` are shown beside the bar now and then."""
+        self.count += 1
         if self.bar is None:
             return
         now = time.perf_counter()
@@ -66,7 +73,7 @@ class Progress:
         seconds = time.perf_counter() - self.begin
         self.close()
         if self.lines:
-            each = seconds / max(self.steps, 1) * 1e3
+            each = seconds / max(self.count, 1) * 1e3
             print(f"{self.title} - {seconds:.1f}s - {each:.1f}ms/step - {_numbers(numbers)}", flush=True)
 
     def close(self) -> None:

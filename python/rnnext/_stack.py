@@ -179,7 +179,8 @@ class Stack:
             return
         if ids.dtype.kind not in "iu":
             raise TypeError(f"{first.name}: {name} has dtype {ids.dtype}, expected integers, the ids of a vocabulary")
-        if ids.min() < 0 or ids.max() >= first.input_dim:
+        low, high = rows.range
+        if low < 0 or high >= first.input_dim:
             at = int(np.argmax((ids < 0) | (ids >= first.input_dim)))
             row, position = rows.place(at)
             raise ValueError(
@@ -189,9 +190,9 @@ class Stack:
 
     def as_input(self, rows: Rows) -> Rows:
         """The rows in the type that the first layer takes: whole numbers become floats where there is no vocabulary."""
-        if rows.flat.dtype.kind == "f" or isinstance(self._first(), layers.Embedding):
+        if (rows.dtype or rows.flat.dtype).kind == "f" or isinstance(self._first(), layers.Embedding):
             return rows
-        return Rows(rows.flat.astype(np.float32), rows.offsets)
+        return rows.converted(np.dtype(np.float32))
 
     def _first(self) -> Layer | None:
         return next((layer for layer in self.layers if not isinstance(layer, layers.InputLayer)), None)

@@ -5,14 +5,18 @@ Knows losses, metrics and optimizers; of the model, that it has a forward pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import signal
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from types import FrameType
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from rnnext import _random, losses, metrics
+from rnnext import losses, metrics
+from rnnext._feeds import Feed, Index
 from rnnext._inputs import Examples, Values, Weights
 from rnnext._progress import Progress, Verbose
 from rnnext._stack import Stack
@@ -22,10 +26,9 @@ from rnnext.losses import Loss
 from rnnext.metrics import Mean, Metric
 from rnnext.optimizers import Optimizer
 
-Index: TypeAlias = npt.NDArray[np.int64]
-
 _OPEN_LOSSES = ("crossentropy", "ce")  # names whose meaning the labels' shape decides
 _OPEN_METRICS = ("accuracy", "acc", *_OPEN_LOSSES)
+_NO_ORDER = np.random.default_rng(0)  # for feeds that are not shuffled, which do not draw from it
 _CHECKED_AT_ONCE = 1 << 18  # numbers of made-up predictions
 
 
@@ -79,6 +82,18 @@ class Compiled:
         self.mean_loss.update_state(loss, sample_weight=len(y_pred))
         for name, metric in (self.metrics or {}).items():
             metric.update_state(y, y_pred, _of_steps(mask, weights if name in self._weighted else None))
+
+    def get_state(self) -> dict[str, Any]:
+        """What of the batches so far must be kept to go on."""
+        return {"loss": self.mean_loss.get_state(), "metrics": {n: m.get_state() for n, m in (self.metrics or {}).items()}}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `get_state` was called. KeyError for metrics that are not there."""
+        named = self.metrics or {}
+        found = [(named[name], each) for name, each in state["metrics"].items()]
+        self.mean_loss.set_state(state["loss"])
+        for metric, each in found:
+            metric.set_state(each)
 
     def results(self) -> dict[str, float]:
         """The loss and the metrics since the last `reset`."""
@@ -206,58 +221,124 @@ class Plan:
     verbose: Verbose
 
 
-def train(
-    stack: Stack, compiled: Compiled, training: Examples, validation: Examples | None, plan: Plan, watchers: CallbackList
-) -> None:
-    """All epochs, each with its validation. A callback that sets the model's `stop_training` ends them."""
-    rows = len(training.x)
-    steps = steps_of(rows, plan.size)
-    watchers.set_params({"epochs": plan.last, "steps": steps, "verbose": plan.verbose, "validation": validation is not None})
-    watchers.on_train_begin()
-    generator = _random.generator()
-    logs: dict[str, float] = {}
-    for epoch in range(plan.first, plan.last):
-        watchers.on_epoch_begin(epoch)
-        with Progress(f"Epoch {epoch + 1}/{plan.last}", steps, plan.verbose) as progress:
-            order = generator.permutation(rows) if plan.shuffle else np.arange(rows)
-            logs = _train_epoch(stack, compiled, training, batches(order, plan.size), progress, watchers)
-            if validation is not None:
-                found = measure(stack, compiled, validation, plan.validation_size)
-                logs |= {f"val_{name}": value for name, value in found.items()}
-            watchers.on_epoch_end(epoch, logs)
-            progress.finish(logs)
-        if watchers.model.stop_training:
-            break
-    watchers.on_train_end(logs)
+@dataclass
+class Run:
+    """How far a training is: what it needs to go on besides the model and what `compile` was told."""
+
+    plan: Plan
+    steps: int | None  # of an epoch
+    watchers: CallbackList
+    epoch: int
+    step: int  # done of that epoch; 0: it has not begun
+    generator: np.random.Generator  # of the order of the rows
+    at_epoch: Mapping[str, Any]  # the generator's state when the epoch began
+    logs: dict[str, float]  # of the last epoch
+
+
+class _Interrupts:
+    """Ctrl-C between steps instead of within one, so that it leaves no half of a step. A second one does not wait.
+
+    Only where Python would raise KeyboardInterrupt: in the main thread, and if nobody else has asked for the signal.
+    """
+
+    def __init__(self) -> None:
+        self.pending = False
+        self._hears = False
+
+    def __enter__(self) -> _Interrupts:
+        main = threading.current_thread() is threading.main_thread()
+        self._hears = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self._hears:
+            signal.signal(signal.SIGINT, self._hear)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._hears:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self.pending:
+            raise KeyboardInterrupt
+        self.pending = True
+
+
+def train(stack: Stack, compiled: Compiled, training: Feed, validation: Feed | None, run: Run) -> None:
+    """All epochs from where `run` is, each with its validation. A callback that sets the model's `stop_training` ends them.
+
+    KeyboardInterrupt, after the step in progress and `on_train_end`, if Ctrl-C was pressed.
+    """
+    plan, watchers = run.plan, run.watchers
+    watchers.set_params(
+        {"epochs": plan.last, "steps": run.steps, "verbose": plan.verbose, "validation": validation is not None}
+    )
+    model = watchers.model
+    with _Interrupts() as interrupts:
+        watchers.on_train_begin()  # which may find where an earlier run was
+        while run.epoch < plan.last and not model.stop_training and not interrupts.pending:
+            if not training.begin(run.epoch, run.step):
+                warnings.warn(f"fit: x has no more batches, training ends before epoch {run.epoch + 1}", stacklevel=3)
+                break
+            with Progress(f"Epoch {run.epoch + 1}/{plan.last}", run.steps, plan.verbose) as progress:
+                _train_epoch(stack, compiled, training, validation, run, progress, interrupts)
+        model.interrupted = interrupts.pending
+        compiled.optimizer.finalize_variable_values(stack.trainable_weights)
+        watchers.on_train_end(run.logs)
+    if interrupts.pending:
+        raise KeyboardInterrupt
 
 
 def _train_epoch(
     stack: Stack,
     compiled: Compiled,
-    examples: Examples,
-    batches: Iterator[Index],
+    training: Feed,
+    validation: Feed | None,
+    run: Run,
     progress: Progress,
-    watchers: CallbackList,
-) -> dict[str, float]:
-    """Loss and metrics over all batches, each measured before its step."""
-    compiled.reset()
-    for step, chosen in enumerate(batches):
-        watchers.on_train_batch_begin(step)
+    interrupts: _Interrupts,
+) -> None:
+    """The rest of an epoch and its validation. Loss and metrics are over all batches, each measured before its step."""
+    watchers, epoch = run.watchers, run.epoch
+    stopped = watchers.model.stop_training  # by the last step before the checkpoint that this run goes on from
+    if run.step:
+        run.generator.bit_generator.state = run.at_epoch
+    else:
+        run.at_epoch = run.generator.bit_generator.state
+        watchers.on_epoch_begin(epoch)
+        compiled.reset()
+    progress.done(run.step)
+    for examples, chosen in () if stopped else training.pieces(run.generator):
+        watchers.on_train_batch_begin(run.step)
         compiled.update(*train_step(stack, compiled, examples, chosen))
+        run.step += 1
         so_far = compiled.results() if watchers.at_batch_end or progress.showing else None
-        watchers.on_train_batch_end(step, so_far)
+        watchers.on_train_batch_end(run.step - 1, so_far)
         progress.step(so_far)
-        if watchers.model.stop_training:
+        if watchers.model.stop_training or interrupts.pending:
             break
-    return compiled.results()
+    logs = compiled.results()
+    if validation is not None and not interrupts.pending:
+        watchers.on_test_begin()
+        found = measure(stack, compiled, validation, interrupts=interrupts)
+        watchers.on_test_end(found)
+        logs |= {f"val_{name}": value for name, value in found.items()}
+    if interrupts.pending:
+        return
+    run.epoch, run.step, run.at_epoch, run.logs = epoch + 1, 0, run.generator.bit_generator.state, logs
+    watchers.on_epoch_end(epoch, logs)
+    progress.finish(logs)
 
 
 def measure(
-    stack: Stack, compiled: Compiled, examples: Examples, size: int, progress: Progress | None = None
+    stack: Stack,
+    compiled: Compiled,
+    feed: Feed,
+    progress: Progress | None = None,
+    interrupts: _Interrupts | None = None,
 ) -> dict[str, float]:
-    """Loss and metrics on examples that are not trained on."""
+    """Loss and metrics on examples that are not trained on; on some of them only if Ctrl-C was pressed."""
     compiled.reset()
-    for chosen in batches(np.arange(len(examples.x)), size):
+    feed.begin(0, 0)
+    for examples, chosen in feed.pieces(_NO_ORDER):
         y = examples.y.batch(chosen).x
         weights = None if examples.weights is None else examples.weights[chosen]
         y_pred, mask = stack.infer(examples.x.batch(chosen))
@@ -266,6 +347,8 @@ def measure(
         compiled.update(value, y, y_pred, mask, weights)
         if progress is not None:
             progress.step()
+        if interrupts is not None and interrupts.pending:
+            break
     return compiled.results()
 
 

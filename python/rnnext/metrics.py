@@ -84,6 +84,18 @@ class Metric:
         """Forget all batches."""
         raise NotImplementedError(f"{type(self).__name__}: reset_state is not defined")
 
+    def get_state(self) -> dict[str, Any]:
+        """What of the batches so far must be kept to go on: the attributes that are numbers, arrays or None.
+
+        A subclass that remembers batches in another form says here in which, as JSON can hold it, and in `set_state`.
+        """
+        kinds = (type(None), int, float, np.number, np.ndarray)
+        return {name: value for name, value in vars(self).items() if isinstance(value, kinds)}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `get_state` was called."""
+        vars(self).update(state)
+
     def __call__(self, *arguments: Any, **options: Any) -> float:
         """Take a batch in and return the result so far."""
         self.update_state(*arguments, **options)

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from rnnext import layers, losses, metrics, optimizers, saving
-from rnnext._inputs import Batch, Examples, Rows, count_of, examples_of, rows_of, split_off, weighted_by_class
+from rnnext import _random, layers, losses, metrics, optimizers, saving
+from rnnext._feeds import Feed, RowsFeed, StreamFeed, feed_of
+from rnnext._inputs import (
+    Batch,
+    Examples,
+    Rows,
+    RowSource,
+    count_of,
+    examples_of,
+    is_rows,
+    rows_of,
+    split_off,
+    weighted_by_class,
+)
 from rnnext._persistence import (
     compiled_from,
     damage_in,
@@ -19,12 +31,14 @@ from rnnext._persistence import (
     load_weights,
     restore_generators,
     restore_optimizer,
+    restore_run,
+    run_to_bytes,
     weights_of,
 )
 from rnnext._progress import Progress, Verbose, check_verbose
 from rnnext._stack import Stack
-from rnnext._training import Compiled, Plan, batches, check_examples, measure, steps_of, train, train_step
-from rnnext.callbacks import Callback, CallbackList, History
+from rnnext._training import Compiled, Plan, Run, batches, check_examples, measure, steps_of, train, train_step
+from rnnext.callbacks import BackupAndRestore, Callback, CallbackList, History
 from rnnext.layers._layer import Layer, Mask
 from rnnext.parameters import Array
 
@@ -43,6 +57,8 @@ class Sequential(Stack):
     def __init__(self, layers: Sequence[Layer] | None = None, trainable: bool = True, name: str = "sequential") -> None:
         super().__init__(name)
         self.stop_training = False
+        self.interrupted = False  # whether Ctrl-C has ended the last fit
+        self._run: Run | None = None  # while fit is running
         self.history: History | None = None
         self._compiled: Compiled | None = None
         for layer in layers or ():
@@ -115,17 +131,18 @@ class Sequential(Stack):
     def fit(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: Verbose = "auto",
         callbacks: Sequence[Callback] | Callback | None = None,
         validation_split: float = 0.0,
-        validation_data: tuple[Any, ...] | None = None,
+        validation_data: Any = None,
         shuffle: bool = True,
         class_weight: Mapping[int, float] | None = None,
         sample_weight: Any = None,
         initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
         *,
         validation_batch_size: int | None = None,
     ) -> History:
@@ -135,6 +152,14 @@ class Sequential(Stack):
         or for each of its steps if the model has an output for each. The last `validation_split` of the rows, or
         `validation_data` (x, y[, sample_weight]), are measured after each epoch. Batches of 32 unless `batch_size` says
         otherwise. What does not fit is said before anything is changed.
+
+        x may also be a `data.TokenFile`, whose labels are taken unless y is given, or hand out batches (x, y[, sample_weight]):
+        an object with `len` and `[n]` (Keras's PyDataset), the order of whose batches is shuffled, or any iterable.
+        `steps_per_epoch` of them make an epoch, or all; a generator that comes to its end ends training. `validation_data` may
+        be a TokenFile or such an object that can be iterated again.
+
+        Ctrl-C lets the step in progress finish; callbacks' `on_train_end` is called, then KeyboardInterrupt is raised. The
+        model and its `history` of whole epochs are as after any other step.
         """
         compiled = self._expect_compiled("fit")
         plan = Plan(
@@ -146,43 +171,94 @@ class Sequential(Stack):
             verbose=check_verbose(verbose),
         )
         history = History()
-        watchers = CallbackList([*([callbacks] if isinstance(callbacks, Callback) else callbacks or ()), history])
-        training, validation = self._examples_for_fit(
-            compiled, (x, y, sample_weight), class_weight, validation_split, validation_data
-        )
-        self._build_for(training.x)
+        given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
+        # What is kept of a run is kept after everybody has seen the step.
+        backups = [callback for callback in given if isinstance(callback, BackupAndRestore)]
+        watchers = CallbackList([*(callback for callback in given if callback not in backups), history, *backups])
+        steps = None if steps_per_epoch is None else count_of(steps_per_epoch, who="fit", name="steps_per_epoch")
+        training: Feed
+        validation: Feed | None
+        if is_rows(x):
+            if steps is not None:
+                raise ValueError(f"fit: steps_per_epoch is {steps}, expected None: rows of x make as many batches as they make")
+            rows, validation = self._rows_for_fit(compiled, (x, y, sample_weight), class_weight, validation_split, plan)
+            training = RowsFeed(rows, plan.size, shuffle=shuffle)
+            self._build_for(rows.x)
+        else:
+            for name, value in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
+                if value is not None:
+                    raise ValueError(f"fit: {name} is given, expected None: x hands out batches (x, y) with all of that")
+            if validation_split:
+                raise ValueError(f"fit: validation_split is {validation_split}, expected 0, as x hands out batches")
+            training = feed_of(x, steps, self._check_for(compiled, class_weight), plan.first, shuffle=shuffle)
+            first = training.peek() if isinstance(training, StreamFeed) else x[0] if len(x) else None
+            if first is None:
+                raise ValueError("fit: x is empty, expected at least one batch")
+            self._build_for(training.check(first).x)
+            validation = None
+        if validation_data is not None:
+            validation = self._validation_feed(compiled, validation_data, plan)
         if not self.trainable_weights:
             warnings.warn(f"fit: {self.name} has no weights that are trainable", stacklevel=2)
         watchers.set_model(self)
-        self.history, self.stop_training = history, False
-        train(self, compiled, training, validation, plan, watchers)
+        self.history, self.stop_training, self.interrupted = history, False, False
+        generator = _random.generator()
+        run = Run(plan, training.steps, watchers, plan.first, 0, generator, generator.bit_generator.state, {})
+        self._run = run
+        try:
+            train(self, compiled, training, validation, run)
+        finally:
+            self._run = None
         return history
 
-    def _examples_for_fit(
+    def _rows_for_fit(
         self,
         compiled: Compiled,
         data: tuple[Any, Any, Any],
         class_weight: Mapping[int, float] | None,
         validation_split: float,
-        validation_data: tuple[Any, ...] | None,
-    ) -> tuple[Examples, Examples | None]:
-        """What is trained on and what is measured, checked. As in Keras class weights are for the former alone."""
+        plan: Plan,
+    ) -> tuple[Examples, Feed | None]:
+        """What is trained on and what is split off, checked. As in Keras class weights are for the former alone."""
         training = check_examples(self, compiled, examples_of(data, who="fit"), who="fit")
         validation = None
-        if validation_data is not None:
-            if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
-                raise ValueError("fit: validation_data has another form than (x, y) or (x, y, sample_weight)")
-            x, y, weights = (f"validation_data[{n}]" for n in range(3))
-            given = examples_of((*validation_data, None)[:3], who="fit", names=(x, y, weights))
-            validation = check_examples(self, compiled, given, (x, y), who="fit")
-        elif validation_split:
-            training, validation = split_off(training, validation_split, who="fit")
+        if validation_split:
+            training, held_out = split_off(training, validation_split, who="fit")
+            validation = RowsFeed(held_out, plan.validation_size, shuffle=False)
         return weighted_by_class(training, class_weight, who="fit"), validation
+
+    def _check_for(self, compiled: Compiled, class_weight: Mapping[int, float] | None) -> Callable[[Any], Examples]:
+        """What makes checked examples of a batch that somebody hands out."""
+
+        def check(batch: Any) -> Examples:
+            if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+                raise ValueError("fit: a batch of x has another form than (x, y) or (x, y, sample_weight)")
+            examples = check_examples(self, compiled, examples_of((*batch, None)[:3], who="fit"), who="fit")
+            return weighted_by_class(examples, class_weight, who="fit")
+
+        return check
+
+    def _validation_feed(self, compiled: Compiled, given: Any, plan: Plan) -> Feed:
+        if isinstance(given, RowSource):
+            given = (given, None)
+        if isinstance(given, tuple | list | np.ndarray):
+            if isinstance(given, np.ndarray) or len(given) not in (2, 3):
+                raise ValueError("fit: validation_data has another form than (x, y) or (x, y, sample_weight)")
+            names = x, y, _ = "validation_data[0]", "validation_data[1]", "validation_data[2]"
+            examples = check_examples(
+                self, compiled, examples_of((*given, None)[:3], who="fit", names=names), (x, y), who="fit"
+            )
+            return RowsFeed(examples, plan.validation_size, shuffle=False)
+        if isinstance(given, Iterator):
+            raise TypeError(
+                "fit: validation_data is an iterator, which is used up by one epoch, expected what can be iterated again"
+            )
+        return feed_of(given, None, self._check_for(compiled, None), 0, shuffle=False)
 
     def evaluate(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         batch_size: int | None = None,
         verbose: Verbose = "auto",
         sample_weight: Any = None,
@@ -196,7 +272,7 @@ class Sequential(Stack):
         examples = check_examples(self, compiled, examples, who="evaluate")
         self._build_for(examples.x)
         with Progress("evaluate", steps_of(len(examples.x), size), verbose) as progress:
-            found = measure(self, compiled, examples, size, progress)
+            found = measure(self, compiled, RowsFeed(examples, size, shuffle=False), progress)
             progress.finish(found)
         return _as_keras(found, return_dict)
 
@@ -274,6 +350,27 @@ class Sequential(Stack):
     def save_weights(self, filepath: _Path) -> None:
         """Write the weights alone, as a safetensors file."""
         saving.write_file(filepath, saving.arrays_to_bytes(weights_of(self)))
+
+    def save_training(self, filepath: _Path) -> None:
+        """Write, while fit is running, all that is needed to go on from there: what `BackupAndRestore` keeps.
+
+        To be called by callbacks, at the end of a step or an epoch; callbacks behind the caller have not seen it yet.
+        """
+        compiled, run = self._expect_running("save_training")
+        saving.write_file(filepath, run_to_bytes(self, compiled, run, stopped=self.stop_training))
+
+    def load_training(self, filepath: _Path) -> None:
+        """Go on from what `save_training` wrote; to be called by a callback's `on_train_begin`, behind those of all others.
+
+        ValueError names the file if it is damaged or another training's, and then nothing has changed.
+        """
+        compiled, run = self._expect_running("load_training")
+        self.stop_training = restore_run(self, compiled, run, Path(filepath))
+
+    def _expect_running(self, who: str) -> tuple[Compiled, Run]:
+        if self._run is None or self._compiled is None:
+            raise ValueError(f"{who}: {self.name} is not being trained, expected a call from a callback of fit")
+        return self._compiled, self._run
 
     def load_weights(self, filepath: _Path) -> None:
         """Read what `save_weights` wrote, or a model folder's weights; nothing has changed if they do not fit."""

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from rnnext._version import __version__
 
 FORMAT = 1
 CONFIG, WEIGHTS, OPTIMIZER = "config.json", "model.safetensors", "optimizer.safetensors"
+
+_STATE, _CHECK, _ARRAY, _NAMED = "state.json", "state.crc32", "state.array/", "named/"
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -39,6 +42,56 @@ def arrays_from_file(path: Path) -> Arrays:
         return dict(safetensors.numpy.load(path.read_bytes()))
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path}: not a safetensors file, or a damaged one ({error})") from error
+
+
+def state_to_bytes(state: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """A state of dicts, lists, numbers, strings and NumPy arrays, and named arrays, as one safetensors file."""
+    packed: Arrays = {}
+    text = json.dumps({"rnnext": __version__, "state": _packed(state, packed)})
+    named = {f"{_NAMED}{name}": np.ascontiguousarray(array) for name, array in arrays.items()} | packed
+    return arrays_to_bytes({_STATE: np.frombuffer(text.encode(), np.uint8), _CHECK: _checksum(text, named), **named})
+
+
+def state_from_file(path: Path) -> tuple[dict[str, Any], Arrays]:
+    """What `state_to_bytes` was given. FileNotFoundError or ValueError says what is wrong with the file."""
+    found = arrays_from_file(path)
+    if _STATE not in found or _CHECK not in found:
+        raise ValueError(f"{path}: not a checkpoint of a training, but another safetensors file")
+    text = found.pop(_STATE).tobytes().decode(errors="replace")
+    if not np.array_equal(found.pop(_CHECK), _checksum(text, found)):
+        raise ValueError(f"{path}: damaged, its checksum does not fit")
+    state = _unpacked(json.loads(text)["state"], found)
+    return state, {name.removeprefix(_NAMED): array for name, array in found.items() if name.startswith(_NAMED)}
+
+
+def _packed(value: Any, arrays: Arrays) -> Any:
+    """The same with arrays moved to `arrays` and their names in their place."""
+    if isinstance(value, np.ndarray):
+        name = f"{_ARRAY}{len(arrays)}"
+        arrays[name] = np.ascontiguousarray(value).reshape(value.shape)
+        return {_ARRAY: name}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {str(key): _packed(each, arrays) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_packed(each, arrays) for each in value]
+    return value
+
+
+def _unpacked(value: Any, arrays: Arrays) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {_ARRAY}:
+            return np.array(arrays[value[_ARRAY]])
+        return {key: _unpacked(each, arrays) for key, each in value.items()}
+    return [_unpacked(each, arrays) for each in value] if isinstance(value, list) else value
+
+
+def _checksum(text: str, arrays: Arrays) -> npt.NDArray[np.int64]:
+    check = zlib.crc32(text.encode())
+    for name in sorted(arrays):
+        check = zlib.crc32(arrays[name].tobytes(), zlib.crc32(name.encode(), check))
+    return np.array([check], np.int64)
 
 
 def write_file(path: str | os.PathLike[str], content: bytes) -> None:

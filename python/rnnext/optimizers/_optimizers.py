@@ -11,10 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext import _core
+from rnnext.optimizers import schedules
+from rnnext.optimizers.schedules import LearningRateSchedule
 from rnnext.parameters import Array, Gradient, Parameter, RowGradient
 
 State: TypeAlias = dict[str, npt.NDArray[Any]]
 
+_BLOCK = 1 << 15  # numbers that are averaged at once, so that they stay in the cache
 _PENDING = ("anchor", "last", "rates", "decays")  # of a parameter that is trained by rows
 
 
@@ -36,6 +39,46 @@ def _limit(owner: str, name: str, value: float | None) -> float | None:
     return limit
 
 
+def _count(owner: str, name: str, value: int | None, least: int) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{owner}: {name} is {value!r}, expected a whole number or None")
+    if value < least:
+        raise ValueError(f"{owner}: {name} is {value}, expected at least {least}, or None")
+    return int(value)
+
+
+def _added(a: Gradient, b: Gradient) -> Gradient:
+    """a + b; rows that only one of them has are that one's."""
+    if not isinstance(a, RowGradient) or not isinstance(b, RowGradient):
+        dense: Array = (a.dense() if isinstance(a, RowGradient) else a) + (b.dense() if isinstance(b, RowGradient) else b)
+        return dense
+    rows = np.union1d(a.rows, b.rows)
+    values = np.zeros((len(rows), *a.shape[1:]), np.float32)
+    for each in (a, b):
+        values[np.searchsorted(rows, each.rows)] += each.values
+    return RowGradient(rows, values, a.shape)
+
+
+def _divided(gradient: Gradient, by: int) -> Gradient:
+    if isinstance(gradient, RowGradient):
+        return RowGradient(gradient.rows, gradient.values / np.float32(by), gradient.shape)
+    mean: Array = gradient / np.float32(by)
+    return mean
+
+
+def _blend(average: Array, value: Array, momentum: float) -> None:
+    """average ← momentum · average + (1 - momentum) · value."""
+    kept = np.float32(momentum)
+    flat, values = average.reshape(-1), value.reshape(-1)
+    scratch = np.empty(min(len(flat), _BLOCK), np.float32)
+    for begin in range(0, len(flat), _BLOCK):
+        part, some = flat[begin : begin + _BLOCK], values[begin : begin + _BLOCK]
+        part *= kept
+        part += np.multiply(some, np.float32(1) - kept, out=scratch[: len(some)])
+
+
 def _settle(parameter: Parameter) -> None:
     if parameter.overdue is not None:
         parameter.overdue.settle()
@@ -54,6 +97,8 @@ class _Tracked:
         self.version = parameter.version
         self.slots: dict[str, Array] = {name: np.zeros(parameter.shape, np.float32) for name in slots if name is not None}
         arrays = tuple(None if name is None else self.slots[name] for name in slots)
+        self.average: Array | None = None  # of the value over the steps
+        self.accumulated: Gradient | None = None  # of the batches since the last step
         self.engine = _core.OptimizedParameter(rule, parameter.name, parameter.storage, arrays, decays=decays)
 
 
@@ -64,6 +109,16 @@ class Optimizer:
     `exclude_from_weight_decay` did not name. At most one of `clipnorm` (the norm of each parameter's gradient), `clipvalue`
     (each element) and `global_clipnorm` (the norm of all gradients together) limits the gradients before they are used.
 
+    `learning_rate` may be a schedule, which is asked for the rate of each step.
+
+    `gradient_accumulation_steps`: a step is done with the mean of so many batches' gradients, after the last of them; the
+    others only add theirs. `iterations` counts steps, a schedule is given the number of batches (both as in Keras).
+
+    `use_ema`: the weights' average a ← μ a + (1 - μ) p after each step, μ being `ema_momentum`, from a = p after the first step
+    on, so that nothing is to be corrected for its beginning. The model gets it every `ema_overwrite_frequency` steps and at the
+    end of fit. A step that averages reads all weights, tables too; `ema_frequency` n, which Keras does not have, does so after
+    every n-th step only, with μⁿ.
+
     Rows that a `RowGradient` does not name move as they would with a gradient of zero. That is put off until somebody reads
     them (`Parameter.overdue`); when they are read changes nothing about any later result.
     """
@@ -73,11 +128,16 @@ class Optimizer:
         rule: _core.OptimizerRule,
         slots: tuple[str | None, str | None, str | None],
         *,
-        learning_rate: float,
+        learning_rate: float | LearningRateSchedule,
         weight_decay: float | None,
         clipnorm: float | None,
         clipvalue: float | None,
         global_clipnorm: float | None,
+        use_ema: bool,
+        ema_momentum: float,
+        ema_overwrite_frequency: int | None,
+        ema_frequency: int,
+        gradient_accumulation_steps: int | None,
         name: str | None,
     ) -> None:
         owner = type(self).__name__
@@ -92,7 +152,14 @@ class Optimizer:
         self.clipnorm: Final = _limit(owner, "clipnorm", clipnorm)
         self.clipvalue: Final = _limit(owner, "clipvalue", clipvalue)
         self.global_clipnorm: Final = _limit(owner, "global_clipnorm", global_clipnorm)
-        self.iterations = 0
+        self.use_ema: Final = use_ema
+        self.ema_momentum: Final = _number(owner, "ema_momentum", ema_momentum, 0.0, 1.0)
+        self.ema_overwrite_frequency: Final = _count(owner, "ema_overwrite_frequency", ema_overwrite_frequency, 1)
+        self.ema_frequency: Final = _count(owner, "ema_frequency", ema_frequency, 1) or 1
+        self.gradient_accumulation_steps: Final = _count(owner, "gradient_accumulation_steps", gradient_accumulation_steps, 2)
+        self._batches = 0  # whose gradients were given
+        self._averaged = 0  # the step that the averages belong to
+        self._in_use = False  # whether parameters and averages are exchanged
         self._rule = rule
         self._slots = slots
         self._undecayed: set[int] = set()  # by id, as parameters of equal name may exist
@@ -106,13 +173,25 @@ class Optimizer:
         return [each.parameter for each in self._known]
 
     @property
+    def iterations(self) -> int:
+        """Steps done."""
+        return self._batches // (self.gradient_accumulation_steps or 1)
+
+    @property
     def learning_rate(self) -> float:
-        """Of the next step; may be set at any time."""
-        return self._learning_rate
+        """Of the next step; may be set at any time, unless a schedule says it: then to another schedule (else TypeError)."""
+        given = self._learning_rate
+        return given if isinstance(given, float) else float(given(self._batches))
 
     @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        self._learning_rate = _number(type(self).__name__, "learning_rate", value, 0.0)
+    def learning_rate(self, value: float | LearningRateSchedule) -> None:
+        owner = type(self).__name__
+        if isinstance(value, LearningRateSchedule):
+            self._learning_rate: float | LearningRateSchedule = value
+        elif isinstance(getattr(self, "_learning_rate", None), LearningRateSchedule):
+            raise TypeError(f"{owner}: learning_rate is set to {value!r}, but a schedule says it; give the optimizer a number")
+        else:
+            self._learning_rate = _number(owner, "learning_rate", value, 0.0)
 
     def exclude_from_weight_decay(
         self, var_list: Iterable[Parameter] | None = None, var_names: Iterable[str] | None = None
@@ -144,6 +223,18 @@ class Optimizer:
         if not parameters:
             return
         tracked = self._track(parameters)
+        if self.gradient_accumulation_steps:
+            gradients = self._accumulate(tracked, gradients)
+            if (self._batches + 1) % self.gradient_accumulation_steps:
+                for each, gradient in zip(tracked, gradients, strict=True):
+                    each.accumulated = gradient
+                self._batches += 1
+                self._known, self._last = self._known or tracked, tracked
+                return
+            gradients = [_divided(gradient, self.gradient_accumulation_steps) for gradient in gradients]
+        if self._in_use:
+            self.use_averages(False)
+        rate = self.learning_rate
         given: list[Array | tuple[npt.NDArray[np.int64], Array]] = []
         for each, gradient in zip(tracked, gradients, strict=True):
             if not isinstance(gradient, RowGradient):
@@ -161,31 +252,98 @@ class Optimizer:
             self._rule,
             [each.engine for each in tracked],
             given,
-            rate=self._rate(),
-            decay=self._learning_rate * (self.weight_decay or 0.0),
+            rate=self._corrected(rate),
+            decay=rate * (self.weight_decay or 0.0),
             clipnorm=self.clipnorm or 0.0,
             global_clipnorm=self.global_clipnorm or 0.0,
             clipvalue=self.clipvalue or 0.0,
         )
-        self.iterations += 1
+        self._batches += 1
         for each, gradient in zip(tracked, gradients, strict=True):
             parameter = each.parameter
             parameter.overdue = each.engine if isinstance(gradient, RowGradient) else None
             parameter.touch()
             each.version = parameter.version
-        if not self._known:
-            self._known = tracked
-        self._last = tracked
+        self._known, self._last = self._known or tracked, tracked
+        for each in self._known:
+            each.accumulated = None
+        if self.use_ema and (self.iterations == 1 or self.iterations % self.ema_frequency == 0):
+            self._average()
+        if self.use_ema and self.ema_overwrite_frequency and self.iterations % self.ema_overwrite_frequency == 0:
+            self.finalize_variable_values(self.parameters)
+
+    def _accumulate(self, tracked: Sequence[_Tracked], gradients: Sequence[Gradient]) -> list[Gradient]:
+        """What the batches since the last step and this one have together."""
+        sums: list[Gradient] = []
+        for each, gradient in zip(tracked, gradients, strict=True):
+            values = gradient.values if isinstance(gradient, RowGradient) else gradient
+            if not isinstance(values, np.ndarray) or gradient.shape != each.parameter.shape or values.dtype != np.float32:
+                raise ValueError(
+                    f"{type(self).__name__}: the gradient of {each.parameter.name} is not a float32 array of the shape "
+                    f"{each.parameter.shape}"
+                )
+            before = each.accumulated
+            first = gradient if isinstance(gradient, RowGradient) else values.copy()
+            sums.append(first if before is None else _added(before, gradient))
+        return sums
+
+    # ------------------------------------------------------------ averages
+
+    def _average(self) -> None:
+        """Bring the averages up to the last step."""
+        steps = self.iterations - self._averaged
+        for each in self._known:
+            if each.average is None:
+                each.average = np.array(each.parameter.value)
+            elif steps:
+                _blend(each.average, each.parameter.value, self.ema_momentum**steps)
+        self._averaged = self.iterations
+
+    def use_averages(self, use: bool) -> None:
+        """Exchange all parameters with their averages, or back; nothing if they are so already. ValueError without `use_ema`.
+
+        Gradients are for the weights themselves: the next step exchanges them back.
+        """
+        if not self.use_ema:
+            raise ValueError(f"{type(self).__name__}: use_ema is False, expected True: there are no averages to use")
+        if use == self._in_use or not self.iterations:
+            return
+        if use:
+            self._average()
+        for each in self._known:
+            value = np.array(each.parameter.value)
+            each.parameter.assign(value if each.average is None else each.average)
+            each.average = value
+        self._in_use = use
+
+    def finalize_variable_values(self, var_list: Iterable[Parameter]) -> None:
+        """Give parameters their average's value, as fit does at its end; nothing without `use_ema` or before the first step."""
+        if not self.use_ema or not self.iterations:
+            return
+        wanted = {id(parameter) for parameter in var_list}
+        if not self._in_use:
+            self._average()
+        for each in self._known:
+            if self._in_use:
+                each.average = np.array(each.parameter.value)
+            elif id(each.parameter) in wanted and each.average is not None:
+                each.parameter.assign(each.average)
+        self._in_use = False
+
+    # ------------------------------------------------------------ state
 
     def state(self) -> State:
         """What `load_state` needs for training to go on bit for bit as if it had not been interrupted.
 
-        `iterations`, `learning_rate`, and arrays named by their parameter's position in the first step: `"0/momentum"`.
+        `iterations` (batches), `learning_rate`, and arrays named by their parameter's position in the first step:
+        `"0/momentum"`.
         """
-        state: State = {"iterations": np.array([self.iterations], np.int64), "learning_rate": np.array([self.learning_rate])}
+        state: State = {"iterations": np.array([self._batches], np.int64), "learning_rate": np.array([self.learning_rate])}
+        if self.use_ema:
+            state |= {"averaged": np.array([self._averaged]), "averages_in_use": np.array([int(self._in_use)])}
         for index, each in enumerate(self._known):
             self._take_over(each)
-            arrays = {**each.slots, **(each.engine.pending() or {})}
+            arrays = {**each.slots, **(each.engine.pending() or {}), **_beside(each)}
             state |= {f"{index}/{name}": np.array(array) for name, array in arrays.items()}
         return state
 
@@ -195,7 +353,10 @@ class Optimizer:
         ValueError and TypeError name what is missing, unknown or of a wrong shape, and then nothing has changed.
         """
         owner = type(self).__name__
-        for name, dtype in (("iterations", np.int64), ("learning_rate", np.float64)):
+        alone: dict[str, type] = {"iterations": np.int64, "learning_rate": np.float64}
+        if self.use_ema:
+            alone |= {"averaged": np.int64, "averages_in_use": np.int64}
+        for name, dtype in alone.items():
             if name not in state:
                 raise ValueError(f"{owner}: the state has no {name}")
             if state[name].shape != (1,) or state[name].dtype != dtype:
@@ -209,10 +370,11 @@ class Optimizer:
             position, slash, rest = name.partition("/")
             if slash:
                 groups.setdefault(position, {})[rest] = array
-            elif name not in ("iterations", "learning_rate"):
+            elif name not in alone:
                 raise ValueError(f"{owner}: the state has {name!r}, which is not known")
         tracked = self._create(parameters) if iterations or groups else []
-        pendings = [self._pending(each, groups.pop(str(index), {})) for index, each in enumerate(tracked)]
+        steps = iterations // (self.gradient_accumulation_steps or 1)
+        pendings = [self._pending(each, groups.pop(str(index), {}), steps) for index, each in enumerate(tracked)]
         if groups:
             raise ValueError(f"{owner}: the state has {', '.join(sorted(groups))}, but there are {len(parameters)} parameters")
 
@@ -221,34 +383,48 @@ class Optimizer:
         for index, (each, pending) in enumerate(zip(tracked, pendings, strict=True)):
             for name, slot in each.slots.items():
                 slot[...] = state[f"{index}/{name}"]
+            if self.use_ema and steps:
+                each.average = np.array(state[f"{index}/average"])
+            each.accumulated = _accumulated_in(state, f"{index}/", each.parameter.shape)
             each.engine.restore(pending)
             each.parameter.overdue = None if pending is None else each.engine
-        self.iterations = iterations
-        self._learning_rate = learning_rate
+        self._batches = iterations
+        if self.use_ema:
+            self._averaged, self._in_use = int(state["averaged"][0]), bool(state["averages_in_use"][0])
+        if not isinstance(self._learning_rate, LearningRateSchedule):
+            self._learning_rate = learning_rate
         self._known = tracked
         self._last = []
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, with the present learning rate."""
+        given = self._learning_rate
         return {
             "name": self.name,
-            "learning_rate": self.learning_rate,
+            "learning_rate": schedules.serialize(given) if isinstance(given, LearningRateSchedule) else given,
             "weight_decay": self.weight_decay,
             "clipnorm": self.clipnorm,
             "clipvalue": self.clipvalue,
             "global_clipnorm": self.global_clipnorm,
+            "use_ema": self.use_ema,
+            "ema_momentum": self.ema_momentum,
+            "ema_overwrite_frequency": self.ema_overwrite_frequency,
+            "ema_frequency": self.ema_frequency,
+            "gradient_accumulation_steps": self.gradient_accumulation_steps,
         }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Optimizer:
         """An optimizer with these arguments that has done no step yet."""
         create: Any = cls
-        optimizer: Optimizer = create(**config)
+        rate = config.get("learning_rate")
+        given = {"learning_rate": schedules.deserialize(rate)} if isinstance(rate, Mapping) else {}
+        optimizer: Optimizer = create(**{**config, **given})
         return optimizer
 
-    def _rate(self) -> float:
-        """What the step's gradients are multiplied by."""
-        return self._learning_rate
+    def _corrected(self, rate: float) -> float:
+        """What the next step's gradients are multiplied by at that learning rate."""
+        return rate
 
     def _create(self, parameters: Sequence[Parameter]) -> list[_Tracked]:
         owner = type(self).__name__
@@ -292,10 +468,10 @@ class Optimizer:
             each.engine.accept()
             each.version = parameter.version
 
-    def _pending(self, each: _Tracked, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]] | None:
+    def _pending(self, each: _Tracked, arrays: dict[str, npt.NDArray[Any]], steps: int) -> dict[str, npt.NDArray[Any]] | None:
         """Check one parameter's part of a state; what belongs to `OptimizedParameter.restore` comes back."""
         owner, parameter = type(self).__name__, each.parameter
-        for name in each.slots:
+        for name in [*each.slots, *(["average"] if self.use_ema and steps else [])]:
             if name not in arrays:
                 raise ValueError(f"{owner}: the state has no {name} of {parameter.name}")
             array = arrays.pop(name)
@@ -304,6 +480,8 @@ class Optimizer:
                     f"{owner}: the state's {name} of {parameter.name} has shape {array.shape} and dtype {array.dtype}, "
                     f"expected {parameter.shape} and float32"
                 )
+        if self.gradient_accumulation_steps:
+            _check_accumulated(owner, parameter, arrays.pop("accumulated", None), arrays.pop("accumulated_rows", None))
         if unknown := sorted(arrays.keys() - set(_PENDING)):
             raise ValueError(f"{owner}: the state has {', '.join(unknown)} of {parameter.name}, which is not known")
         pending = arrays or None
@@ -311,12 +489,43 @@ class Optimizer:
         return pending
 
 
+def _beside(each: _Tracked) -> State:
+    """What the engine does not know of."""
+    arrays: State = {} if each.average is None else {"average": each.average}
+    if isinstance(each.accumulated, RowGradient):
+        return arrays | {"accumulated": each.accumulated.values, "accumulated_rows": each.accumulated.rows}
+    return arrays if each.accumulated is None else arrays | {"accumulated": each.accumulated}
+
+
+def _accumulated_in(state: Mapping[str, npt.NDArray[Any]], prefix: str, shape: tuple[int, ...]) -> Gradient | None:
+    values, rows = state.get(f"{prefix}accumulated"), state.get(f"{prefix}accumulated_rows")
+    if values is None:
+        return None
+    return np.array(values) if rows is None else RowGradient(np.array(rows), np.array(values), shape)
+
+
+def _check_accumulated(
+    owner: str, parameter: Parameter, values: npt.NDArray[Any] | None, rows: npt.NDArray[Any] | None
+) -> None:
+    if values is None and rows is None:
+        return
+    shape = parameter.shape if rows is None else (len(rows), *parameter.shape[1:])
+    fits = values is not None and values.shape == shape and values.dtype == np.float32
+    if rows is not None:
+        ascending = bool((np.diff(rows, prepend=-1) > 0).all()) and (not len(rows) or rows[-1] < parameter.shape[0])
+        fits = fits and rows.ndim == 1 and rows.dtype == np.int64 and ascending
+    if not fits:
+        raise ValueError(
+            f"{owner}: the state's accumulated gradient of {parameter.name} does not fit its shape {parameter.shape}"
+        )
+
+
 class SGD(Optimizer):
     """Gradient descent, with momentum μ: m ← μ m - η g, p ← p + m; `nesterov`: p ← p + μ m - η g."""
 
     def __init__(
         self,
-        learning_rate: float = 0.01,
+        learning_rate: float | LearningRateSchedule = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
         *,
@@ -324,6 +533,11 @@ class SGD(Optimizer):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        ema_frequency: int = 1,
+        gradient_accumulation_steps: int | None = None,
         name: str | None = None,
     ) -> None:
         self.momentum: Final = _number("SGD", "momentum", momentum, 0.0, 1.0)
@@ -336,6 +550,11 @@ class SGD(Optimizer):
             clipnorm=clipnorm,
             clipvalue=clipvalue,
             global_clipnorm=global_clipnorm,
+            use_ema=use_ema,
+            ema_momentum=ema_momentum,
+            ema_overwrite_frequency=ema_overwrite_frequency,
+            ema_frequency=ema_frequency,
+            gradient_accumulation_steps=gradient_accumulation_steps,
             name=name,
         )
 
@@ -352,7 +571,7 @@ class RMSprop(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float = 0.001,
+        learning_rate: float | LearningRateSchedule = 0.001,
         rho: float = 0.9,
         momentum: float = 0.0,
         epsilon: float = 1e-7,
@@ -362,6 +581,11 @@ class RMSprop(Optimizer):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        ema_frequency: int = 1,
+        gradient_accumulation_steps: int | None = None,
         name: str | None = None,
     ) -> None:
         self.rho: Final = _number("RMSprop", "rho", rho, 0.0, 1.0)
@@ -376,6 +600,11 @@ class RMSprop(Optimizer):
             clipnorm=clipnorm,
             clipvalue=clipvalue,
             global_clipnorm=global_clipnorm,
+            use_ema=use_ema,
+            ema_momentum=ema_momentum,
+            ema_overwrite_frequency=ema_overwrite_frequency,
+            ema_frequency=ema_frequency,
+            gradient_accumulation_steps=gradient_accumulation_steps,
             name=name,
         )
 
@@ -399,7 +628,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float = 0.001,
+        learning_rate: float | LearningRateSchedule = 0.001,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
@@ -409,6 +638,11 @@ class Adam(Optimizer):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        ema_frequency: int = 1,
+        gradient_accumulation_steps: int | None = None,
         name: str | None = None,
     ) -> None:
         owner = type(self).__name__
@@ -426,12 +660,17 @@ class Adam(Optimizer):
             clipnorm=clipnorm,
             clipvalue=clipvalue,
             global_clipnorm=global_clipnorm,
+            use_ema=use_ema,
+            ema_momentum=ema_momentum,
+            ema_overwrite_frequency=ema_overwrite_frequency,
+            ema_frequency=ema_frequency,
+            gradient_accumulation_steps=gradient_accumulation_steps,
             name=name,
         )
 
-    def _rate(self) -> float:
+    def _corrected(self, rate: float) -> float:
         step = self.iterations + 1
-        return self._learning_rate * math.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
+        return rate * math.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, with the present learning rate."""
@@ -449,7 +688,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        learning_rate: float = 0.001,
+        learning_rate: float | LearningRateSchedule = 0.001,
         weight_decay: float = 0.004,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
@@ -459,6 +698,11 @@ class AdamW(Adam):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        ema_frequency: int = 1,
+        gradient_accumulation_steps: int | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(
@@ -471,6 +715,11 @@ class AdamW(Adam):
             clipnorm=clipnorm,
             clipvalue=clipvalue,
             global_clipnorm=global_clipnorm,
+            use_ema=use_ema,
+            ema_momentum=ema_momentum,
+            ema_overwrite_frequency=ema_overwrite_frequency,
+            ema_frequency=ema_frequency,
+            gradient_accumulation_steps=gradient_accumulation_steps,
             name=name,
         )
 

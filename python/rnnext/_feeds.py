@@ -1,0 +1,151 @@
+"""Where fit's batches come from: rows that are cut, batches by their number, or batches one after the other.
+
+Knows nothing of the model but a function that checks a batch and makes examples of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnext._inputs import Examples
+
+Index: TypeAlias = npt.NDArray[np.int64]
+Piece: TypeAlias = tuple[Examples, Index | slice]  # the rows of these examples that a step is done with
+Check: TypeAlias = Callable[[Any], Examples]  # a batch (x, y[, sample_weight]) as examples
+
+_END = object()
+
+
+class Feed(Protocol):
+    """The batches of all epochs."""
+
+    steps: int | None  # of an epoch; None: as many as come
+
+    def begin(self, epoch: int, skip: int) -> bool:
+        """Go to an epoch, whose first `skip` batches are not wanted; whether anything is left. Epochs come in their order."""
+
+    def pieces(self, generator: np.random.Generator) -> Iterator[Piece]:
+        """The epoch's batches from there on; `generator` draws their order, the same however many are skipped."""
+
+
+class RowsFeed:
+    """Batches of `size` rows, in a new order in each epoch if they are shuffled."""
+
+    def __init__(self, examples: Examples, size: int, *, shuffle: bool) -> None:
+        self.examples, self.size, self.shuffle = examples, size, shuffle
+        self.steps: int | None = -(-len(examples.x) // size)
+        self._skip = 0
+
+    def begin(self, epoch: int, skip: int) -> bool:
+        self._skip = skip
+        return True
+
+    def pieces(self, generator: np.random.Generator) -> Iterator[Piece]:
+        rows = len(self.examples.x)
+        order = generator.permutation(rows) if self.shuffle else np.arange(rows)
+        for begin in range(self._skip * self.size, rows, self.size):
+            yield self.examples, order[begin : begin + self.size]
+
+
+class NumberedFeed:
+    """Keras's PyDataset: `data[n]` is batch n of `len(data)`; `on_epoch_begin` and `on_epoch_end` are called if they are there.
+
+    Batches are shuffled as a whole. `steps`: of each epoch only so many are used.
+    """
+
+    def __init__(self, data: Any, steps: int | None, check: Check, first: int, *, shuffle: bool) -> None:
+        self.data, self.check, self.shuffle = data, check, shuffle
+        self.count = len(data)
+        self.steps: int | None = self.count if steps is None else min(steps, self.count)
+        self._next, self._skip = first, 0
+
+    def begin(self, epoch: int, skip: int) -> bool:
+        # What its hooks do to the data is done for epochs, too, that an interrupted run had behind it.
+        for _ in range(self._next, epoch):
+            self._call("on_epoch_begin")
+            self._call("on_epoch_end")
+        self._call("on_epoch_begin")
+        self._next, self._skip = epoch + 1, skip
+        return self.count > 0
+
+    def pieces(self, generator: np.random.Generator) -> Iterator[Piece]:
+        order = generator.permutation(self.count) if self.shuffle else np.arange(self.count)
+        for number in order[self._skip : self.steps]:
+            yield self.check(self.data[int(number)]), slice(None)
+        self._call("on_epoch_end")
+
+    def _call(self, hook: str) -> None:
+        getattr(self.data, hook, lambda: None)()
+
+
+class StreamFeed:
+    """Batches as an iterable hands them out.
+
+    With `steps` an epoch is so many of them, however often the iterable is begun anew; without, it is one pass. In a run that
+    goes on, what was used before is taken again and passed over. `begin` is False when a generator has come to its end.
+    """
+
+    def __init__(self, data: Iterable[Any], steps: int | None, check: Check, first: int) -> None:
+        self.data, self.check = data, check
+        self.steps: int | None = steps
+        self._iterator = iter(data)
+        self._once = self._iterator is data
+        self._peeked: Any = _END
+        self._epoch, self._taken = first, 0  # the next batch's place
+
+    def begin(self, epoch: int, skip: int) -> bool:
+        while self._epoch < epoch:
+            self._finish_epoch()
+        while self._taken < skip and self._take() is not _END:
+            pass
+        return skip > 0 or self._peek() is not _END  # an epoch that has begun is to be ended
+
+    def pieces(self, generator: np.random.Generator) -> Iterator[Piece]:
+        while (batch := self._take()) is not _END:
+            yield self.check(batch), slice(None)
+
+    def peek(self) -> Any:
+        """The first batch, which is still to come. ValueError if there is none."""
+        if self._peek() is _END:
+            raise ValueError("fit: x hands out no batch, expected (x, y) or (x, y, sample_weight)")
+        return self._peeked
+
+    def _peek(self) -> Any:
+        """The epoch's next batch."""
+        if self.steps is not None and self._taken >= self.steps:
+            return _END
+        if self._peeked is _END:
+            self._peeked = next(self._iterator, _END)
+            if self._peeked is _END and not self._once and (self.steps is not None or not self._taken):
+                self._iterator = iter(self.data)
+                self._peeked = next(self._iterator, _END)
+        return self._peeked
+
+    def _take(self) -> Any:
+        batch = self._peek()
+        if batch is not _END:
+            self._peeked = _END
+            self._taken += 1
+        return batch
+
+    def _finish_epoch(self) -> None:
+        """Pass over what is left of an epoch."""
+        while self._take() is not _END:
+            pass
+        self._epoch, self._taken = self._epoch + 1, 0
+
+
+def feed_of(data: Any, steps: int | None, check: Check, first: int, *, shuffle: bool) -> NumberedFeed | StreamFeed:
+    """Batches by their number where data has both `__len__` and `__getitem__`, else one after the other.
+
+    TypeError if it has neither them nor `__iter__`.
+    """
+    if hasattr(data, "__len__") and hasattr(data, "__getitem__"):
+        return NumberedFeed(data, steps, check, first, shuffle=shuffle)
+    if isinstance(data, Iterable):
+        return StreamFeed(data, steps, check, first)
+    raise TypeError(f"fit: x is a {type(data).__name__}, expected an array, a list of sequences, or batches (x, y)")

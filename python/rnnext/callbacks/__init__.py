@@ -1,0 +1,22 @@
+"""What may look at a training run between its steps, with Keras's names, arguments and hooks."""
+
+from rnnext.callbacks._backup import BackupAndRestore
+from rnnext.callbacks._callbacks import Callback, CallbackList, History, Logs
+from rnnext.callbacks._monitors import EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
+from rnnext.callbacks._others import CSVLogger, LambdaCallback, LearningRateScheduler, SwapEMAWeights, TerminateOnNaN
+
+__all__ = [
+    "BackupAndRestore",
+    "CSVLogger",
+    "Callback",
+    "CallbackList",
+    "EarlyStopping",
+    "History",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "Logs",
+    "ModelCheckpoint",
+    "ReduceLROnPlateau",
+    "SwapEMAWeights",
+    "TerminateOnNaN",
+]

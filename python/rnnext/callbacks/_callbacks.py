@@ -1,0 +1,149 @@
+"""Keras's hooks, several callbacks as one, and the history that every run keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from rnnext.models import Sequential
+
+Logs: TypeAlias = dict[str, float]
+
+
+class Callback:
+    """Does nothing at every hook; subclasses override those that they need. `model` and `params` are set by fit.
+
+    A callback that remembers something from step to step also overrides `get_state` and `set_state`, so that a run that was
+    interrupted (`BackupAndRestore`) goes on with it.
+    """
+
+    model: Sequential
+    params: dict[str, Any]  # epochs, steps of an epoch, verbose, and whether there is validation
+
+    def set_model(self, model: Sequential) -> None:
+        self.model = model
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        self.params = params
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Before the first epoch."""
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """After the last epoch; `logs` are its results."""
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Before an epoch, counted from 0."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """After an epoch and its validation; `logs` are loss and metrics, with val_ before those of the validation."""
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Before a step, counted from 0 in its epoch."""
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """After a step; `logs` are the epoch's loss and metrics so far."""
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Before an epoch's validation."""
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """After an epoch's validation; `logs` are its results, without val_."""
+
+    def get_state(self) -> dict[str, Any]:
+        """What must be kept to go on: what JSON can hold and NumPy arrays, in dicts by str and lists."""
+        return {}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `get_state` was called; called after `on_train_begin`."""
+
+
+class CallbackList(Callback):
+    """Several as one, called in their order. TypeError if one is no callback."""
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        for callback in callbacks:
+            if not isinstance(callback, Callback):
+                raise TypeError(f"fit: callbacks has a {type(callback).__name__}, expected a Callback")
+        self.callbacks = list(callbacks)
+        # A step is short: only those that look at it are asked, and its results are made for them alone.
+        self.at_batch_begin = [c for c in callbacks if _overrides(c, "on_train_batch_begin")]
+        self.at_batch_end = [c for c in callbacks if _overrides(c, "on_train_batch_end")]
+
+    def set_model(self, model: Sequential) -> None:
+        self.model = model
+        for callback in self.callbacks:
+            callback.set_model(model)
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        for callback in self.callbacks:
+            callback.set_params(params)
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_train_begin(logs)
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_train_end(logs)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_epoch_begin(epoch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_epoch_end(epoch, logs)
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        for callback in self.at_batch_begin:
+            callback.on_train_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        for callback in self.at_batch_end:
+            callback.on_train_batch_end(batch, logs)
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_test_begin(logs)
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_test_end(logs)
+
+
+def _overrides(callback: Callback, hook: str) -> bool:
+    """Whether the callback's class, or the callback itself, does something at a hook."""
+    return getattr(getattr(callback, hook), "__func__", None) is not getattr(Callback, hook)
+
+
+def checked_save_freq(callback: Callback, save_freq: Literal["epoch"] | int) -> Literal["epoch"] | int:
+    """The same; ValueError unless it is 'epoch' or a number of steps."""
+    if save_freq != "epoch" and (isinstance(save_freq, bool) or not isinstance(save_freq, int) or save_freq < 1):
+        raise ValueError(
+            f"{type(callback).__name__}: save_freq is {save_freq!r}, expected 'epoch' or a number of steps, at least 1"
+        )
+    return save_freq
+
+
+class History(Callback):
+    """What fit returns: `history["loss"]` has one number for each epoch, as has every metric; `epoch` has their numbers."""
+
+    def __init__(self) -> None:
+        self.history: dict[str, list[float]] = {}
+        self.epoch: list[int] = []
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.history, self.epoch = {}, []
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self.epoch.append(epoch)
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(value)
+
+    def get_state(self) -> dict[str, Any]:
+        return {"history": self.history, "epoch": self.epoch}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self.history, self.epoch = dict(state["history"]), list(state["epoch"])

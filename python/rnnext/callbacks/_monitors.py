@@ -1,0 +1,273 @@
+"""Callbacks that follow one of the logs' numbers and know whether it has got better."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from rnnext import metrics
+from rnnext.callbacks._callbacks import Callback, Logs, checked_save_freq
+from rnnext.parameters import Array
+
+Mode: TypeAlias = Literal["auto", "min", "max"]
+
+_RISING = (
+    metrics.Accuracy,
+    metrics.AUC,
+    metrics.BinaryAccuracy,
+    metrics.CategoricalAccuracy,
+    metrics.Precision,
+    metrics.Recall,
+    metrics.SparseCategoricalAccuracy,
+    metrics.SparseTopKCategoricalAccuracy,
+    metrics.TopKCategoricalAccuracy,
+)
+_FALLING = (
+    metrics.BinaryCrossentropy,
+    metrics.CategoricalCrossentropy,
+    metrics.MeanAbsoluteError,
+    metrics.MeanSquaredError,
+    metrics.SparseCategoricalCrossentropy,
+)
+
+
+class Monitor(Callback):
+    """A number to follow and its best value so far; what is done about it is the subclass's.
+
+    `mode` says whether better is less or more; "auto" knows it of losses and of this package's metrics.
+    """
+
+    def __init__(self, monitor: str, mode: Mode, min_delta: float = 0.0) -> None:
+        if mode not in ("auto", "min", "max"):
+            raise ValueError(f"{type(self).__name__}: mode is {mode!r}, expected 'auto', 'min' or 'max'")
+        self.monitor = monitor
+        self.mode = mode
+        self.min_delta = abs(min_delta)
+        self.best: float | None = None
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        if self.monitor.startswith("val_") and not self.params["validation"]:
+            raise ValueError(f"{type(self).__name__}: monitor is {self.monitor!r}, but fit got no validation data")
+        self.sign = 1.0 if self._rising() else -1.0
+        self.best = None
+
+    def get_state(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state)
+
+    def _value(self, logs: Logs | None) -> float:
+        if not logs or self.monitor not in logs:
+            raise ValueError(f"{type(self).__name__}: monitor is {self.monitor!r}, expected one of {', '.join(logs or ())}")
+        return logs[self.monitor]
+
+    def _rising(self) -> bool:
+        if self.mode != "auto":
+            return self.mode == "max"
+        name = self.monitor.removeprefix("val_")
+        if name == "loss":
+            return False
+        metric = self.model.named_metrics.get(name)
+        if isinstance(metric, (*_RISING, *_FALLING)):
+            return isinstance(metric, _RISING)
+        raise ValueError(f"{type(self).__name__}: mode is 'auto', expected 'min' or 'max' for monitor {self.monitor!r}")
+
+    def _better(self, value: float, than: float | None) -> bool:
+        if than is None:
+            return True
+        return self.sign * (value - than) > self.min_delta or (math.isnan(than) and not math.isnan(value))
+
+
+class EarlyStopping(Monitor):
+    """Stops when `monitor` has not got better for `patience` epochs.
+
+    `mode` says whether better is less or more; "auto" knows it of losses and of this package's metrics. `baseline` is to be
+    passed for the waiting to start anew. Epochs before `start_from_epoch` are not looked at. `restore_best_weights` brings the
+    best epoch's weights back at the end, whether training was stopped early or not.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        min_delta: float = 0,
+        patience: int = 0,
+        verbose: int = 0,
+        mode: Mode = "auto",
+        baseline: float | None = None,
+        restore_best_weights: bool = False,
+        start_from_epoch: int = 0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        self.patience = patience
+        self.verbose = verbose
+        self.baseline = baseline
+        self.restore_best_weights = restore_best_weights
+        self.start_from_epoch = start_from_epoch
+        self.best_weights: list[Array] | None = None
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        super().on_train_begin(logs)
+        self.wait = 0
+        self.stopped_epoch = 0
+        self.best_epoch = 0
+        self.best_weights = None
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if epoch < self.start_from_epoch:
+            return
+        value = self._value(logs)
+        self.wait += 1
+        if self._better(value, self.best):
+            self.best, self.best_epoch = value, epoch
+            if self.restore_best_weights:
+                self.best_weights = self.model.get_weights()
+            if self._better(value, self.baseline):
+                self.wait = 0
+        elif self.wait >= self.patience and epoch > 0:
+            self.stopped_epoch = epoch
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        if self.verbose and self.stopped_epoch:
+            print(f"Epoch {self.stopped_epoch + 1}: early stopping")
+        if self.best_weights is not None:
+            self.model.set_weights(self.best_weights)
+
+    def get_state(self) -> dict[str, Any]:
+        names = ("wait", "stopped_epoch", "best_epoch", "best_weights")
+        return {**super().get_state(), **{name: getattr(self, name) for name in names}}
+
+
+class ModelCheckpoint(Monitor):
+    """Saves the model, or its weights alone, as `Sequential.save` and `save_weights` do: a folder, or a file.
+
+    Every `save_freq` steps, or at each epoch's end; `save_best_only`: if `monitor` is then better than ever, or than
+    `initial_value_threshold`. The path may have places for numbers, as "model-{epoch:02d}-{val_loss:.2f}"; epoch and batch are
+    counted from 1 there. What to go on from after an interruption is `BackupAndRestore`'s.
+    """
+
+    def __init__(
+        self,
+        filepath: str | os.PathLike[str],
+        monitor: str = "val_loss",
+        verbose: int = 0,
+        save_best_only: bool = False,
+        save_weights_only: bool = False,
+        mode: Mode = "auto",
+        save_freq: Literal["epoch"] | int = "epoch",
+        initial_value_threshold: float | None = None,
+    ) -> None:
+        super().__init__(monitor, mode)
+        self.filepath = os.fspath(filepath)
+        self.verbose = verbose
+        self.save_best_only = save_best_only
+        self.save_weights_only = save_weights_only
+        self.save_freq = checked_save_freq(self, save_freq)
+        self.initial_value_threshold = initial_value_threshold
+        self.batches = 0  # since the model was saved
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        if self.save_best_only:
+            super().on_train_begin(logs)
+            if self.monitor.startswith("val_") and self.save_freq != "epoch":
+                raise ValueError(
+                    f"ModelCheckpoint: monitor is {self.monitor!r} and save_freq is {self.save_freq}, expected 'epoch': there "
+                    "is no validation after single steps"
+                )
+        self.best = self.initial_value_threshold
+        self.batches = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        if self.save_freq == "epoch":
+            return
+        self.batches += 1
+        if self.batches >= self.save_freq:
+            self.batches = 0
+            self._save(self.epoch, {"batch": batch + 1}, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self.save_freq == "epoch":
+            self._save(epoch, {}, logs)
+
+    def _save(self, epoch: int, batch: dict[str, int], logs: Logs | None) -> None:
+        said = f"Epoch {epoch + 1}: saving model"
+        if self.save_best_only:
+            value, before = self._value(logs), self.best
+            if not self._better(value, before):
+                if self.verbose:
+                    print(f"Epoch {epoch + 1}: {self.monitor} did not improve from {before:.5f}")
+                return
+            self.best = value
+            said = f"Epoch {epoch + 1}: {self.monitor} is {value:.5f} (before: {before}), saving model"
+        try:
+            path = Path(self.filepath.format(**{"epoch": epoch + 1, **batch, **(logs or {})}))
+        except KeyError as error:
+            names = ", ".join(["epoch", *batch, *(logs or ())])
+            raise KeyError(f"ModelCheckpoint: filepath {self.filepath!r} names {error}, expected one of {names}") from error
+        if self.verbose:
+            print(f"{said} to {path}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (self.model.save_weights if self.save_weights_only else self.model.save)(path)
+
+    def get_state(self) -> dict[str, Any]:
+        return {**super().get_state(), "batches": self.batches, "epoch": getattr(self, "epoch", 0)}
+
+
+class ReduceLROnPlateau(Monitor):
+    """Multiplies the learning rate by `factor` when `monitor` has not got better by `min_delta` for `patience` epochs.
+
+    It does not go below `min_lr`; the `cooldown` epochs after it are not waited. The logs get the rate, as "learning_rate".
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        verbose: int = 0,
+        mode: Mode = "auto",
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        if not 0 <= factor < 1:
+            raise ValueError(f"ReduceLROnPlateau: factor is {factor}, expected less than 1, at least 0")
+        self.factor = factor
+        self.patience = patience
+        self.verbose = verbose
+        self.cooldown = cooldown
+        self.min_lr = min_lr
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        super().on_train_begin(logs)
+        self.wait = self.cooldown_counter = 0
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        value = self._value(logs)
+        optimizer = self.model.optimizer
+        assert optimizer is not None
+        assert logs is not None
+        logs["learning_rate"] = before = optimizer.learning_rate
+        if self.cooldown_counter:
+            self.cooldown_counter -= 1
+            self.wait = 0
+        if self._better(value, self.best):
+            self.best, self.wait = value, 0
+        elif not self.cooldown_counter:
+            self.wait += 1
+            if self.wait >= self.patience and before > self.min_lr:
+                optimizer.learning_rate = max(before * self.factor, self.min_lr)
+                self.wait, self.cooldown_counter = 0, self.cooldown
+                if self.verbose:
+                    print(f"Epoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {optimizer.learning_rate}.")
+
+    def get_state(self) -> dict[str, Any]:
+        return {**super().get_state(), "wait": self.wait, "cooldown_counter": self.cooldown_counter}

@@ -1,0 +1,168 @@
+"""Callbacks that set the learning rate, write down results, stop at numbers that are none, or do what a function says."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rnnext.callbacks._callbacks import Callback, Logs
+
+_HOOKS = (
+    "on_epoch_begin",
+    "on_epoch_end",
+    "on_train_begin",
+    "on_train_end",
+    "on_train_batch_begin",
+    "on_train_batch_end",
+    "on_test_begin",
+    "on_test_end",
+)
+
+
+class LearningRateScheduler(Callback):
+    """Sets the learning rate before each epoch to `schedule(epoch, rate)`, or `schedule(epoch)`; the logs get it afterwards.
+
+    One that changes from step to step is `rnnext.optimizers.schedules`'s matter.
+    """
+
+    def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
+        self.schedule = schedule
+        self.verbose = verbose
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        optimizer = self.model.optimizer
+        assert optimizer is not None
+        try:
+            rate = self.schedule(epoch, optimizer.learning_rate)
+        except TypeError:  # a function of the epoch alone, as Keras allows
+            rate = self.schedule(epoch)
+        if isinstance(rate, bool) or not hasattr(rate, "__float__"):
+            raise ValueError(f"LearningRateScheduler: schedule returned {rate!r} for epoch {epoch}, expected a number")
+        optimizer.learning_rate = float(rate)
+        if self.verbose:
+            print(f"Epoch {epoch + 1}: LearningRateScheduler setting learning rate to {rate}.")
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        assert logs is not None
+        assert self.model.optimizer is not None
+        logs["learning_rate"] = self.model.optimizer.learning_rate
+
+
+class CSVLogger(Callback):
+    """Writes a row for each epoch, counted from 0: its number and its logs by name, NA for what an epoch does not have.
+
+    `append`: behind the rows that are there; else they are replaced when the first epoch has ended. A run that goes on
+    (`BackupAndRestore`) goes on behind the rows that it had written then.
+    """
+
+    def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
+        self.filename = Path(filename)
+        self.sep = separator
+        self.append = append
+        self.keys: list[str] | None = None  # of the columns; None before the first row
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        if not self.filename.absolute().parent.is_dir():
+            raise FileNotFoundError(f"CSVLogger: filename is {self.filename}, but there is no such folder")
+        self.keys = None
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        logs = logs or {}
+        first = self.keys is None
+        if self.keys is None:
+            self.keys = sorted(logs)
+            if not any(key.startswith("val_") for key in self.keys):
+                self.keys += [f"val_{key}" for key in self.keys]  # as Keras: a later run may have them
+        behind = not first or (self.append and self.filename.exists() and self.filename.stat().st_size > 0)
+        with open(self.filename, "a" if behind else "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, delimiter=self.sep)
+            if not behind:
+                writer.writerow(["epoch", *self.keys])
+            writer.writerow([epoch, *(logs.get(key, "NA") for key in self.keys)])
+
+    def get_state(self) -> dict[str, Any]:
+        return {"keys": self.keys, "size": None if self.keys is None else self.filename.stat().st_size}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        size = state["size"]
+        if size is not None:
+            found = self.filename.stat().st_size if self.filename.exists() else 0
+            if found < size:
+                raise ValueError(
+                    f"{self.filename}: has {found} bytes, expected the {size} that had been written at the checkpoint"
+                )
+            os.truncate(self.filename, size)  # rows of epochs that are done again
+        self.keys = state["keys"]
+
+
+class TerminateOnNaN(Callback):
+    """Stops training when the loss is not a finite number; `raise_error`: by a RuntimeError."""
+
+    def __init__(self, raise_error: bool = False) -> None:
+        self.raise_error = raise_error
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        loss = (logs or {}).get("loss", 0.0)
+        if math.isfinite(loss):
+            return
+        if self.raise_error:
+            raise RuntimeError(f"TerminateOnNaN: the loss is {loss} at batch {batch}")
+        print(f"Batch {batch}: Invalid loss, terminating training")
+        self.model.stop_training = True
+
+
+class LambdaCallback(Callback):
+    """Calls the given functions with the arguments of the hooks whose names they have."""
+
+    def __init__(
+        self,
+        on_epoch_begin: Callable[..., Any] | None = None,
+        on_epoch_end: Callable[..., Any] | None = None,
+        on_train_begin: Callable[..., Any] | None = None,
+        on_train_end: Callable[..., Any] | None = None,
+        on_train_batch_begin: Callable[..., Any] | None = None,
+        on_train_batch_end: Callable[..., Any] | None = None,
+        **hooks: Callable[..., Any],
+    ) -> None:
+        given = [on_epoch_begin, on_epoch_end, on_train_begin, on_train_end, on_train_batch_begin, on_train_batch_end]
+        if unknown := hooks.keys() - set(_HOOKS):
+            raise TypeError(f"LambdaCallback: {', '.join(sorted(unknown))} is no hook, expected {', '.join(_HOOKS)}")
+        for name, function in [*zip(_HOOKS, given, strict=False), *hooks.items()]:
+            if function is not None:
+                setattr(self, name, function)
+
+
+class SwapEMAWeights(Callback):
+    """Validates with the averages of an optimizer that has `use_ema=True`, in the weights' place.
+
+    `swap_on_epoch`: the model has the averages from each epoch's end to the next one's begin, for the callbacks that come after
+    this one, as ModelCheckpoint. After training fit leaves them in the model, with this callback or without.
+    """
+
+    def __init__(self, swap_on_epoch: bool = False) -> None:
+        self.swap_on_epoch = swap_on_epoch
+
+    def _use(self, use: bool) -> None:
+        optimizer = self.model.optimizer
+        assert optimizer is not None
+        optimizer.use_averages(use)
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._use(False)  # says so, too, if the optimizer has none
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self._use(False)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self.swap_on_epoch:
+            self._use(True)
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        self._use(True)
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        self._use(False)

@@ -1,0 +1,144 @@
+"""Corpora larger than memory: token files, which fit, evaluate and predict take in place of a list of sequences."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import tempfile
+from array import array
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnext._inputs import Rows, RowSource
+
+__all__ = ["TokenFile", "TokenWriter"]
+
+_MAGIC = b"RNNXTOK1"
+_HEADER = np.dtype([("magic", "S8"), ("rows", "<i8"), ("ids", "<i8"), ("low", "<i8"), ("high", "<i8"), ("labels", "S8")])
+_KEPT = 16 << 20  # ids that may be in memory: 64 MiB
+
+
+class TokenFile(RowSource):
+    """Sequences of ids and a label for each, in a file that is read where it lies.
+
+    `file[n]` is (ids, label). What has been read leaves the memory again, so that it stays small however large the file is.
+    The file: a header (48 bytes), int32 ids end to end, int64 offsets [N + 1], labels [N] (int64 or float32); little-endian.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """FileNotFoundError, or ValueError that names the file if it is none of these or cut off."""
+        self.path = Path(path)
+        with open(self.path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            found = file.read(_HEADER.itemsize)
+            if len(found) < _HEADER.itemsize or not found.startswith(_MAGIC):
+                raise ValueError(f"{self.path}: not a token file")
+            header = np.frombuffer(found, _HEADER)[0]
+            rows, ids, dtype = int(header["rows"]), int(header["ids"]), header["labels"].decode(errors="replace")
+            if rows < 1 or ids < 0 or dtype not in ("<i8", "<f4"):
+                raise ValueError(f"{self.path}: damaged, its header says {rows} rows, {ids} ids and labels {dtype!r}")
+            labels = np.dtype(dtype)
+            expected = _HEADER.itemsize + 4 * ids + 8 * (rows + 1) + labels.itemsize * rows
+            if size != expected:
+                raise ValueError(f"{self.path}: damaged, it has {size} bytes, expected {expected}")
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        begin = _HEADER.itemsize + 4 * ids
+        self.ids: npt.NDArray[np.int32] = np.frombuffer(self._map, "<i4", ids, _HEADER.itemsize)
+        # Offsets and labels are copied: 16 bytes a row, wanted in any order.
+        self.offsets: npt.NDArray[np.int64] = np.frombuffer(self._map, "<i8", rows + 1, begin).astype(np.int64)
+        self.labels: npt.NDArray[Any] = np.array(np.frombuffer(self._map, labels, rows, begin + 8 * (rows + 1)))
+        self.ids_range = (int(header["low"]), int(header["high"]))
+        if self.offsets[0] != 0 or self.offsets[-1] != ids or (np.diff(self.offsets) < 0).any():
+            raise ValueError(f"{self.path}: damaged, its offsets do not ascend from 0 to {ids}")
+        self._read = 0
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, n: int) -> tuple[npt.NDArray[np.int32], Any]:
+        n = range(len(self))[n]
+        return np.array(self.ids[self.offsets[n] : self.offsets[n + 1]]), self.labels[n]
+
+    def rows(self) -> Rows:
+        return Rows(self.ids, self.offsets, source=self)
+
+    def was_read(self, count: int) -> None:
+        self._read += count
+        if self._read >= _KEPT and hasattr(self._map, "madvise"):
+            self._map.madvise(mmap.MADV_DONTNEED)  # the pages stay in the system's cache, as long as it has room
+            self._read = 0
+
+    @staticmethod
+    def write(path: str | os.PathLike[str], rows: Iterable[npt.ArrayLike], labels: Iterable[float]) -> TokenFile:
+        """Write sequences and labels as they come, and open the file. ValueError if one of both ends before the other."""
+        with TokenWriter(path) as writer:
+            for ids, label in zip(rows, labels, strict=True):
+                writer.add(ids, label)
+        return TokenFile(path)
+
+
+class TokenWriter:
+    """Writes a token file row by row: `with TokenWriter(path) as writer: writer.add(ids, label)`.
+
+    The file is in its place when the block ends, as a whole; an exception leaves what was there. In memory are 16 bytes a row.
+    Labels are int64, or float32 if one of them is no whole number.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def __enter__(self) -> TokenWriter:
+        descriptor, scratch = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.absolute().parent)
+        self._scratch, self._file = Path(scratch), os.fdopen(descriptor, "wb")
+        self._file.write(bytes(_HEADER.itemsize))
+        self._ends, self._labels = array("q", [0]), array("d")
+        self._low, self._high = np.iinfo(np.int32).max, 0
+        return self
+
+    def add(self, ids: npt.ArrayLike, label: float) -> None:
+        """A sequence [T] of whole numbers from 0 on, and its label. TypeError or ValueError if they are something else."""
+        row = np.asarray(ids)
+        if row.ndim != 1 or (row.size and row.dtype.kind not in "iu"):
+            raise TypeError(
+                f"TokenWriter: ids has shape {row.shape} and dtype {row.dtype}, expected a sequence of whole numbers"
+            )
+        if isinstance(label, bool | np.bool_) or not isinstance(label, int | float | np.integer | np.floating):
+            raise TypeError(f"TokenWriter: label is {label!r}, expected a number")
+        if row.size:
+            low, high = int(row.min()), int(row.max())
+            if low < 0 or high > np.iinfo(np.int32).max:
+                raise ValueError(f"TokenWriter: ids are from {low} to {high}, expected 0 to {np.iinfo(np.int32).max}")
+            self._low, self._high = min(self._low, low), max(self._high, high)
+        self._file.write(row.astype("<i4").tobytes())
+        self._ends.append(self._ends[-1] + len(row))
+        self._labels.append(float(label))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._file.close()
+            with contextlib.suppress(FileNotFoundError):
+                self._scratch.unlink()
+
+    def _finish(self) -> None:
+        labels, ends = np.frombuffer(self._labels), np.frombuffer(self._ends, np.int64)
+        if not len(labels):
+            raise ValueError(f"TokenWriter: there is no row for {self.path}, expected at least one")
+        dtype = "<i8" if (labels == np.floor(labels)).all() else "<f4"
+        self._file.write(ends.astype("<i8").tobytes())
+        self._file.write(labels.astype(dtype).tobytes())
+        header = np.array((_MAGIC, len(labels), ends[-1], min(self._low, self._high), self._high, dtype.encode()), _HEADER)
+        self._file.seek(0)
+        self._file.write(header.tobytes())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        os.chmod(self._scratch, 0o644)
+        os.replace(self._scratch, self.path)

@@ -1,0 +1,17 @@
+"""Optimizers with Keras's names, defaults and equations, and schedules for their learning rate."""
+
+from rnnext.optimizers import schedules
+from rnnext.optimizers._optimizers import SGD, Adam, AdamW, Optimizer, RMSprop, State, deserialize, get, serialize
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Optimizer",
+    "RMSprop",
+    "State",
+    "deserialize",
+    "get",
+    "schedules",
+    "serialize",
+]

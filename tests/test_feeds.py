@@ -1,0 +1,300 @@
+"""Where fit's batches come from: rows, batches by number, iterables, memory maps, token files; the same numbers from each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnnext import Sequential, data
+from rnnext.data import TokenFile, TokenWriter
+from rnnext.layers import GRU, LSTM, Dense, Embedding
+from rnnext.utils import set_random_seed
+
+V, T, ROWS, SIZE = 30, 7, 42, 8
+
+
+def rows() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    return rng.integers(0, V, (ROWS, T)).astype(np.int32), rng.integers(0, 2, ROWS)
+
+
+def ragged() -> tuple[list[np.ndarray], np.ndarray]:
+    x, y = rows()
+    return [row[: n % (T + 1)] for n, row in enumerate(x)], y
+
+
+def tutorial() -> Sequential:
+    set_random_seed(2)
+    model = Sequential([Embedding(V, 5), GRU(4), Dense(1, "sigmoid")])
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def batches() -> list[tuple[Any, Any]]:
+    x, y = rows()
+    return [(x[n : n + SIZE], y[n : n + SIZE]) for n in range(0, ROWS, SIZE)]
+
+
+class Numbered:
+    """Keras's PyDataset without Keras."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def __len__(self) -> int:
+        return len(batches())
+
+    def __getitem__(self, n: int) -> Any:
+        self.calls.append(n)
+        return batches()[n]
+
+    def on_epoch_begin(self) -> None:
+        self.calls.append("begin")
+
+    def on_epoch_end(self) -> None:
+        self.calls.append("end")
+
+
+class Again:
+    """What can be iterated again and again."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(batches())
+
+
+def once(epochs: int = 1) -> Iterator[Any]:
+    for _ in range(epochs):
+        yield from batches()
+
+
+def outcome(model: Sequential, *args: Any, **options: Any) -> Any:
+    history = model.fit(*args, **{"epochs": 2, "verbose": 0, **options})
+    return [w.tobytes() for w in model.get_weights()], history.history
+
+
+def test_all_feeds_train_alike() -> None:
+    x, y = rows()
+    expected = outcome(tutorial(), x, y, SIZE, shuffle=False, validation_data=(x, y), validation_batch_size=SIZE)
+    steps = len(batches())
+    for feed, options in (
+        (Numbered(), {"shuffle": False}),
+        (Again(), {}),
+        (Again(), {"steps_per_epoch": steps}),
+        (once(2), {"steps_per_epoch": steps}),
+    ):
+        assert outcome(tutorial(), feed, validation_data=Numbered(), **options) == expected
+    assert outcome(tutorial(), Again(), validation_data=Again()) == expected
+    weighted = [(*batch, np.ones(len(batch[1]))) for batch in batches()]
+    again = type("Weighted", (), {"__iter__": lambda self: iter(weighted)})()
+    assert outcome(tutorial(), again, validation_data=(x, y), validation_batch_size=SIZE)[0] == expected[0]
+
+
+def test_batches_by_number_are_shuffled_as_a_whole() -> None:
+    feed = Numbered()
+    outcome(tutorial(), feed)
+    calls, count = feed.calls[1:], len(feed)  # the first is taken to see what comes
+    epochs = [calls[1 : count + 1], calls[count + 3 : -1]]
+    assert calls == ["begin", *epochs[0], "end", "begin", *epochs[1], "end"]
+    assert epochs[0] != epochs[1]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(count))
+    few = Numbered()
+    outcome(tutorial(), few, steps_per_epoch=2, shuffle=False)
+    assert few.calls[1:] == ["begin", 0, 1, "end"] * 2
+
+
+def test_steps_of_a_stream() -> None:
+    model = tutorial()
+    model.fit(Again(), epochs=3, steps_per_epoch=4, verbose=0)  # two passes, begun anew within an epoch
+    assert model.optimizer is not None
+    assert model.optimizer.iterations == 12
+    with pytest.warns(UserWarning, match="fit: x has no more batches, training ends before epoch 3"):
+        history = model.fit(once(), epochs=5, steps_per_epoch=4, verbose=0)
+    assert history.epoch == [0, 1]
+    assert model.optimizer.iterations == 12 + 6
+    with pytest.warns(UserWarning, match="training ends before epoch 2"):
+        assert model.fit(once(), epochs=2, verbose=0).epoch == [0]
+
+
+def test_class_weights_of_batches() -> None:
+    x, y = rows()
+    options: dict[str, Any] = {"class_weight": {0: 0.5, 1: 3.0}}
+    assert outcome(tutorial(), Again(), **options) == outcome(tutorial(), x, y, SIZE, shuffle=False, **options)
+
+
+def test_what_is_refused() -> None:
+    x, y = rows()
+    for args, options, message in (
+        ((Again(), y), {}, "fit: y is given, expected None: x hands out batches"),
+        ((Again(), None, 8), {}, "fit: batch_size is given, expected None"),
+        ((Again(),), {"validation_split": 0.1}, "fit: validation_split is 0.1, expected 0"),
+        ((x, y), {"steps_per_epoch": 3}, "fit: steps_per_epoch is 3, expected None"),
+        ((Again(),), {"steps_per_epoch": 0}, "fit: steps_per_epoch is 0, expected at least 1"),
+        ((iter([]),), {}, "fit: x hands out no batch"),
+        ((iter([x]),), {}, "fit: a batch of x has another form than"),
+        ((iter([(x + V, y)]),), {}, "embedding: x has id"),
+        ((iter([(x, y[1:])]),), {}, "fit: y has shape"),
+    ):
+        model = tutorial()
+        with pytest.raises(ValueError, match=message):
+            model.fit(*args, verbose=0, **options)
+        assert model.optimizer is not None
+        assert model.optimizer.iterations == 0
+    with pytest.raises(TypeError, match="fit: validation_data is an iterator, which is used up by one epoch"):
+        tutorial().fit(x, y, validation_data=once(), verbose=0)
+    for wrong in ({"x": x}, 3, "text"):
+        with pytest.raises(TypeError, match="fit: x"):
+            tutorial().fit(wrong, y, verbose=0)
+
+
+# ---------------------------------------------------------------- memory maps
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint16", "int64"])
+def test_mapped_ids_are_not_copied(dtype: str, tmp_path: Path) -> None:
+    x, y = rows()
+    np.save(tmp_path / "x.npy", x.astype(dtype))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    from rnnext._inputs import rows_of
+
+    assert np.shares_memory(rows_of(mapped, who="fit").flat, mapped)
+    assert outcome(tutorial(), mapped, y, SIZE) == outcome(tutorial(), x, y, SIZE)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32"])
+def test_mapped_vectors_are_not_copied(dtype: str, tmp_path: Path) -> None:
+    def model() -> Sequential:
+        set_random_seed(2)
+        made = Sequential([LSTM(4), Dense(1, "sigmoid")])
+        made.compile("adam", "binary_crossentropy")
+        return made
+
+    x = (10 * np.random.default_rng(0).standard_normal((ROWS, T, 3))).astype(dtype)
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    asked = model()
+    asked.build((None, T, 3))
+    from rnnext._inputs import rows_of
+
+    taken = asked.as_input(rows_of(mapped, who="fit"))
+    assert np.shares_memory(taken.flat, mapped)
+    assert taken.batch(slice(0, 3)).x.dtype == np.float32
+    options: dict[str, Any] = {"validation_split": 0.2}
+    assert outcome(model(), mapped, rows()[1], SIZE, **options) == outcome(model(), x, rows()[1], SIZE, **options)
+    np.testing.assert_array_equal(asked.predict(mapped, verbose=0), asked.predict(x, verbose=0))
+
+
+def test_a_number_that_is_none_is_found_in_a_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnnext._inputs._CHECKED_AT_ONCE", 10)
+    x = np.zeros((9, 2, 3), np.float32)
+    x[7, 1, 2] = np.inf
+    np.save(tmp_path / "x.npy", x)
+    model = Sequential([LSTM(2), Dense(1)])
+    with pytest.raises(ValueError, match="predict: x has inf at 7, 1, 2, expected finite numbers"):
+        model.predict(np.load(tmp_path / "x.npy", mmap_mode="r"), verbose=0)
+
+
+# ---------------------------------------------------------------- token files
+
+
+def test_a_token_file_is_its_sequences(tmp_path: Path) -> None:
+    x, y = ragged()
+    file = TokenFile.write(tmp_path / "tokens", x, y)
+    assert len(file) == ROWS
+    np.testing.assert_array_equal(file.labels, y)
+    assert file.labels.dtype == np.int64
+    assert file.ids_range == (min(row.min(initial=V) for row in x), max(row.max(initial=0) for row in x))
+    for n, (ids, label) in enumerate(file):
+        np.testing.assert_array_equal(ids, x[n])
+        assert label == y[n]
+    np.testing.assert_array_equal(file[-1][0], x[-1])
+    assert [path.name for path in tmp_path.iterdir()] == ["tokens"]
+    assert TokenFile.write(tmp_path / "tokens", x, y + 0.5).labels.dtype == np.float32
+
+
+def test_training_from_a_token_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "_KEPT", 50)  # so that memory is given back all the time
+    x, y = ragged()
+    file = TokenFile.write(tmp_path / "tokens", x, y)
+    options: dict[str, Any] = {"validation_split": 0.2, "class_weight": {1: 2.0}}
+    model, other = tutorial(), tutorial()
+    assert outcome(model, file, batch_size=SIZE, **options) == outcome(other, x, y, SIZE, **options)
+    assert outcome(model, x, y, validation_data=file) == outcome(other, x, y, validation_data=(x, y))
+    assert outcome(model, file, 1 - y) == outcome(other, x, 1 - y)
+    assert model.evaluate(file, verbose=0) == other.evaluate(x, y, verbose=0)
+    np.testing.assert_array_equal(model.predict(file, verbose=0), other.predict(x, verbose=0))
+    with pytest.raises(ValueError, match=rf"embedding: x has id {V} at row 1, position 0, expected 0 to {V - 1}"):
+        model.fit(TokenFile.write(tmp_path / "more", [[1], [V]], [0, 1]), verbose=0)
+
+
+def test_a_token_file_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    with pytest.raises(ZeroDivisionError), TokenWriter(path) as writer:
+        writer.add([1, 2], 0)
+        raise ZeroDivisionError
+    with pytest.raises(ValueError, match="zip"):
+        TokenFile.write(path, [[1], [2]], [0])
+    with pytest.raises(ValueError, match="there is no row for .*tokens, expected at least one"):
+        TokenFile.write(path, [], [])
+    for ids, label, error, message in (
+        ([[1]], 0, TypeError, r"ids has shape \(1, 1\)"),
+        ([0.5], 0, TypeError, "dtype float64, expected a sequence of whole numbers"),
+        ([1, -1], 0, ValueError, "ids are from -1 to 1, expected 0 to"),
+        ([1], "good", TypeError, "label is 'good', expected a number"),
+    ):
+        with pytest.raises(error, match=message):
+            TokenFile.write(path, [ids], [label])  # type: ignore[list-item, arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_token_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    TokenFile.write(path, *ragged())
+    content = path.read_bytes()
+    offsets = len(content) - 8 * ROWS - 8 * (ROWS + 1)
+    for damaged, message in (
+        (content[:-1], "damaged, it has .* bytes, expected"),
+        (content[:20], "not a token file"),
+        (b"PK" + content[2:], "not a token file"),
+        (content[:8] + bytes(8) + content[16:], "damaged, its header says 0 rows"),
+        (content[:offsets] + b"\x01" + content[offsets + 1 :], "damaged, its offsets do not ascend"),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=f"tokens: {message}"):
+            TokenFile(path)
+    with pytest.raises(FileNotFoundError):
+        TokenFile(tmp_path / "none")
+
+
+MEMORY = """
+import resource, sys
+import numpy as np
+from rnnext import Sequential
+from rnnext.data import TokenFile
+from rnnext.layers import Dense, Embedding, GlobalAveragePooling1D
+model = Sequential([Embedding(1000, 2), GlobalAveragePooling1D(), Dense(1, "sigmoid")])
+model.compile("sgd", "binary_crossentropy")
+small = [np.arange(10)] * 4
+model.fit(small, [0, 1, 0, 1], verbose=0)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+file = TokenFile(sys.argv[1])
+model.fit(file, batch_size=8, verbose=0)
+print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_a_file_is_not_in_memory(tmp_path: Path) -> None:
+    """A file of 256 MiB, written and trained on, takes a third of that."""
+    ids = np.arange(1 << 17, dtype=np.int32) % 1000
+    path = tmp_path / "tokens"
+    TokenFile.write(path, (ids for _ in range(512)), (n % 2 for n in range(512)))
+    assert os.path.getsize(path) > 256 << 20
+    done = subprocess.run([sys.executable, "-c", MEMORY, str(path)], capture_output=True, text=True, check=True, timeout=120)
+    before, peak = map(int, done.stdout.split())
+    assert (peak - before) << 10 < 256 << 20

@@ -15,6 +15,7 @@ import pytest
 from rnnext import Sequential, _core
 from rnnext.layers import GRU, LSTM, Bidirectional, Dense, Embedding
 from rnnext.models import load_model
+from rnnext.optimizers import Adam
 from rnnext.utils import set_random_seed
 
 CELLS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -165,9 +166,9 @@ def test_models_learn_and_are_kept(cell: str, option: str, tmp_path: Path) -> No
     x = rng.integers(1, 20, (64, 9))
     y = (x == 7).any(axis=1).astype(np.float32)
     model = Sequential([Embedding(20, 8), Bidirectional(made(cell, option)), Dense(1, activation="sigmoid")])
-    model.compile("adam", "binary_crossentropy")
+    model.compile(Adam(0.01), "binary_crossentropy")
     before = model.evaluate(x, y, verbose=0)
-    model.fit(x, y, batch_size=16, epochs=40, verbose=0)
+    model.fit(x, y, batch_size=16, epochs=20, verbose=0)
     assert model.evaluate(x, y, verbose=0) < before
     model.save(tmp_path / "model")
     loaded = load_model(tmp_path / "model")

@@ -274,12 +274,13 @@ def train(stack: Stack, compiled: Compiled, training: Feed, validation: Feed | N
     model = watchers.model
     with _Interrupts() as interrupts:
         watchers.on_train_begin()  # which may find where an earlier run was
+        first = run.epoch
         while run.epoch < plan.last and not model.stop_training and not interrupts.pending:
             if not training.begin(run.epoch, run.step):
                 warnings.warn(f"fit: x has no more batches, training ends before epoch {run.epoch + 1}", stacklevel=3)
                 break
             with Progress(f"Epoch {run.epoch + 1}/{plan.last}", run.steps, plan.verbose) as progress:
-                _train_epoch(stack, compiled, training, validation, run, progress, interrupts)
+                _train_epoch(stack, compiled, training, validation, run, run.epoch - first, progress, interrupts)
         model.interrupted = interrupts.pending
         compiled.optimizer.finalize_variable_values(stack.trainable_weights)
         watchers.on_train_end(run.logs)
@@ -293,6 +294,7 @@ def _train_epoch(
     training: Feed,
     validation: Feed | None,
     run: Run,
+    before: int,  # epochs that were measured already
     progress: Progress,
     interrupts: _Interrupts,
 ) -> None:
@@ -318,7 +320,7 @@ def _train_epoch(
     logs = compiled.results()
     if validation is not None and not interrupts.pending:
         watchers.on_test_begin()
-        found = measure(stack, compiled, validation, interrupts=interrupts)
+        found = measure(stack, compiled, validation, interrupts=interrupts, time=before)
         watchers.on_test_end(found)
         logs |= {f"val_{name}": value for name, value in found.items()}
     if interrupts.pending:
@@ -334,10 +336,14 @@ def measure(
     feed: Feed,
     progress: Progress | None = None,
     interrupts: _Interrupts | None = None,
+    time: int = 0,
 ) -> dict[str, float]:
-    """Loss and metrics on examples that are not trained on; on some of them only if Ctrl-C was pressed."""
+    """Loss and metrics on examples that are not trained on; on some of them only if Ctrl-C was pressed.
+
+    `time`: how often the feed was measured before.
+    """
     compiled.reset()
-    feed.begin(0, 0)
+    feed.begin(time, 0)
     for examples, chosen in feed.pieces(_NO_ORDER):
         y = examples.y.batch(chosen).x
         weights = None if examples.weights is None else examples.weights[chosen]

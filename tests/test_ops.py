@@ -118,9 +118,7 @@ def assert_close(actual: Any, expected: Any, what: str, tolerance: float = 1e-5)
 @several
 @ragged
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_everything_against_the_reference(
-    form: str, bidirectional: bool, layers: int, lengths: Any, batch_first: bool
-) -> None:
+def test_everything_against_the_reference(form: str, bidirectional: bool, layers: int, lengths: Any, batch_first: bool) -> None:
     rng = np.random.default_rng(0)
     cell = FORMS[form][0]
     weights = random_weights(cell, layers, bidirectional)
@@ -185,10 +183,18 @@ GOOD = random_weights("lstm", 2, True)
         ({"weights": []}, ValueError, "weights has 0 entries"),
         ({"weights": GOOD[:3]}, ValueError, "weights has 3 entries"),
         ({"weights": [GOOD[0][:2], *GOOD[1:]]}, ValueError, r"weights\[0\] has 2 entries, expected \(kernel"),
-        ({"weights": random_weights("gru_reset_after", 2, True)}, ValueError, r"weights\[0\]: recurrent_kernel has shape \(6, 18\)"),
+        (
+            {"weights": random_weights("gru_reset_after", 2, True)},
+            ValueError,
+            r"weights\[0\]: recurrent_kernel has shape \(6, 18\)",
+        ),
         ({"weights": [*GOOD[:3], (GOOD[3][0].T, *GOOD[3][1:])]}, ValueError, r"weights\[3\]: kernel has shape \(24, 12\)"),
         ({"weights": [(GOOD[0][0], GOOD[0][1].T, None), *GOOD[1:]]}, ValueError, r"expected \[H, 4H\]"),
-        ({"weights": [(*GOOD[0][:2], GOOD[0][2][:5]), *GOOD[1:]]}, ValueError, r"bias has shape \(5,\), expected \(24,\) = \[4H\]"),
+        (
+            {"weights": [(*GOOD[0][:2], GOOD[0][2][:5]), *GOOD[1:]]},
+            ValueError,
+            r"bias has shape \(5,\), expected \(24,\) = \[4H\]",
+        ),
         ({"weights": [*GOOD[:2], *random_weights("lstm", 1, True)]}, ValueError, r"weights\[2\]: kernel has shape \(4, 24\)"),
         ({"initial_state": [np.zeros((4, B, H), np.float32)]}, ValueError, "initial_state has 1 arrays, expected 2: h, c"),
         ({"initial_state": [np.zeros((4, H, B), np.float32)] * 2}, ValueError, r"initial_state\[0\] has shape \(4, 6, 5\)"),

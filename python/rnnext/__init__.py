@@ -1,6 +1,6 @@
 """rnnext: LSTM and GRU text classifiers, trained and run at the speed of the CPU, with the API of Keras 3."""
 
-from rnnext import callbacks, initializers, layers, losses, metrics, models, optimizers, preprocessing, utils
+from rnnext import callbacks, initializers, interop, layers, losses, metrics, models, ops, optimizers, preprocessing, utils
 from rnnext._config import get_num_threads, set_num_threads, show_config
 from rnnext._version import __version__
 from rnnext.layers import Input
@@ -13,10 +13,12 @@ __all__ = [
     "callbacks",
     "get_num_threads",
     "initializers",
+    "interop",
     "layers",
     "losses",
     "metrics",
     "models",
+    "ops",
     "optimizers",
     "preprocessing",
     "set_num_threads",

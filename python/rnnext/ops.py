@@ -187,7 +187,9 @@ def check_weights(
     `inputs` is the first layer's I; None: any.
     """
     if not weights or len(weights) % directions:
-        raise ValueError(f"{who}: weights has {len(weights)} entries, expected layers * directions with {directions} directions")
+        raise ValueError(
+            f"{who}: weights has {len(weights)} entries, expected layers * directions with {directions} directions"
+        )
     gates = 4 if cell == "lstm" else 3
     checked: list[CellWeights] = []
     units = 0

@@ -91,8 +91,8 @@ def to_keras(model: Sequential, path: _Path | None = None) -> Any:
 
     What only concerns training here (`segment`, `truncate`, initializers) is left out; `update_gate="write"` is converted
     exactly, by negating the update gate. Where a row has no token at all Keras's masked average is NaN instead of 0.
-    ValueError, and nothing is written, behind `mask_zero` for a GlobalMaxPooling1D, where Keras's does not look at the mask, and for
-    `go_backwards` with `return_sequences`, where Keras does not turn the mask for the layers that follow.
+    ValueError, and nothing is written, behind `mask_zero` for a GlobalMaxPooling1D, as Keras's does not look at the mask, and
+    for `go_backwards` with `return_sequences`, where Keras does not turn the mask for the layers that follow.
     """
     who = "to_keras"
     weighted_layers(who, model)

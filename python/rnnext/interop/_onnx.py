@@ -301,7 +301,7 @@ def weights_to_onnx(
 
     A node for each layer, named "layer_0", "layer_1", ...; the graph's inputs are "x" [T, B, I], "lengths" [B] (int32, the
     nodes' sequence_lens), "h_0" and, of an LSTM, "c_0" [layers*D, B, H]; its outputs "outputs" [T, B, D*H], "h_n" and "c_n",
-    all as those of `rnnext.ops`, with zeros behind a row's length. Of a row without tokens ONNX Runtime's last states are zeros.
+    all as those of `rnnext.ops`, with zeros behind a row's length. ONNX Runtime's last states of an empty row are zeros.
     """
     who = "weights_to_onnx"
     cells = checked_cells(who, cell, weights, bidirectional=bidirectional, reset_after=reset_after, update_gate=update_gate)

@@ -194,6 +194,21 @@ def test_a_state_dict_that_does_not_fit(change: dict[str, Any], message: str) ->
     assert_refused(lambda: interop.from_torch(state, model), f"from_torch: .*{message}", model)
 
 
+class Peephole(LSTM):
+    """A layer of somebody's with an option that no conversion knows."""
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "peepholes": True}
+
+
+def test_options_that_nobody_knows() -> None:
+    model = filled(Embedding(V, D), Peephole(H, name="mine"), Dense(1))
+    state = interop.to_torch(filled(Embedding(V, D), LSTM(H, name="mine"), Dense(1)))
+    message = "mine has peepholes=True, which has no counterpart on the other side"
+    assert_refused(lambda: interop.to_torch(model), message, model)
+    assert_refused(lambda: interop.from_torch(state, model), message, model)
+
+
 def test_torch_sources_that_are_none(tmp_path: Path) -> None:
     model = classifier("lstm")
     path = tmp_path / "a.safetensors"
@@ -348,7 +363,7 @@ def test_a_trained_keras_model(keras: Any, tmp_path: Path) -> None:
     theirs = keras.Sequential(
         [keras.Input((None, D)), keras.layers.GRU(H, seed=1), keras.layers.Dropout(0.2), keras.layers.Dense(1)]
     )
-    theirs.compile("adam", "mse")
+    theirs.compile("adam", "mse", metrics=["mae"])
     x = normal(np.random.default_rng(0), B, T, D)
     theirs.fit(x, np.zeros(B), verbose=0)
     theirs.save(tmp_path / "a.keras")

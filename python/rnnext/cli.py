@@ -1,4 +1,4 @@
-"""The command line: train a text classifier, use it, measure it, convert it. Heavy imports are inside the commands that need them."""
+"""The command line: train a text classifier, use, measure and convert it. Heavy imports are inside the commands that need them."""
 
 from __future__ import annotations
 

@@ -19,7 +19,15 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from rnnext import layers, saving
-from rnnext.interop._weights import Tensors, cell_weights, is_recurrent, layer_values, listed, weighted_layers
+from rnnext.interop._weights import (
+    Tensors,
+    cell_weights,
+    expect_convertible,
+    is_recurrent,
+    layer_values,
+    listed,
+    weighted_layers,
+)
 from rnnext.layers import Layer
 from rnnext.layers._layer import _snake_case
 from rnnext.models import Sequential
@@ -106,8 +114,11 @@ def to_keras(model: Sequential, path: _Path | None = None) -> Any:
         if isinstance(layer, layers.InputLayer):
             made.append(keras.Input(layer.shape, dtype=layer.dtype, name=layer.name))
             continue
-        kind = getattr(keras.layers, type(layer).__name__)
-        known, config = _arguments(kind), layer.get_config()
+        kind, config = getattr(keras.layers, type(layer).__name__, None), layer.get_config()
+        if kind is None or any(isinstance(value, dict) and "initializer" not in name for name, value in config.items()):
+            raise ValueError(f"{who}: {layer.name} is a {type(layer).__name__}, which has no counterpart in Keras")
+        known = _arguments(kind)
+        expect_convertible(who, layer, known)
         made.append(kind(**{name: value for name, value in config.items() if name in known and "initializer" not in name}))
         values += [w for w in cell_weights(layer) if w is not None] if is_recurrent(layer) else layer.get_weights()
     theirs = keras.Sequential(made, name=model.name)
@@ -153,13 +164,13 @@ def _read(who: str, source: Any) -> _Source:
 
 
 def _arrays_of(path: Path, content: bytes) -> dict[str, Any]:
-    """All arrays of an HDF5 file by their paths."""
+    """The weights of all layers in an HDF5 file by their paths, without an optimizer's state and seeds."""
     import h5py
 
     arrays: dict[str, Any] = {}
 
     def keep(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer/") and "seed_generator" not in name:
+        if isinstance(item, h5py.Dataset) and name.startswith("layers/") and "seed_generator" not in name:
             arrays[name] = np.asarray(item)
 
     try:

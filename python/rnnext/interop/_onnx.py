@@ -22,6 +22,7 @@ from rnnext.interop._weights import (
     cell_of,
     cell_weights,
     checked_cells,
+    expect_convertible,
     in_order,
     layer_values,
     listed,
@@ -193,6 +194,7 @@ def _recurrent(tensors: Tensors, node: Any) -> OnnxNode:
 
 def _of_node(who: str, layer: Layer, node: OnnxNode) -> list[Array]:
     """What to assign to the layer's weights."""
+    expect_convertible(who, layer)
     backwards = bool(getattr(layer, "go_backwards", False))
     if node.direction == "bidirectional" or (node.direction == "reverse" and not backwards):
         raise ValueError(f"{who}: node {node.name} has direction {node.direction}, expected forward as {layer.name}")
@@ -494,6 +496,7 @@ def _dense(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
 def _lstm_or_gru(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
     """The node, over tokens that were moved together where there is a mask, and its outputs moved apart again."""
     x, mask, lengths = flow.x, flow.mask, flow.lengths
+    expect_convertible("to_onnx", layer)
     backwards, apart = layer.go_backwards, False
     if mask is not None and (lengths is None or (backwards and layer.return_sequences)):
         apart = True

@@ -21,6 +21,7 @@ from rnnext.interop._weights import (
     cell_of,
     cell_weights,
     checked_cells,
+    expect_convertible,
     gates_of,
     in_order,
     is_recurrent,
@@ -166,6 +167,7 @@ def _modules(who: str, model: Sequential, names: Mapping[str, str] | None) -> li
         module = (names or {}).get(layer.name, layer.name)
         number = 0
         if is_recurrent(layer):
+            expect_convertible(who, layer)
             number = counts.get(module, 0)
             counts[module] = number + 1
             if getattr(layer, "reset_after", True) is False:

@@ -5,7 +5,7 @@ Knows no framework.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -18,6 +18,11 @@ from rnnext.parameters import Array
 
 CellName: TypeAlias = Literal["lstm", "gru"]
 GivenWeights: TypeAlias = Sequence[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike | None]]
+
+
+# Options of a recurrent layer that a conversion knows, or that only training looks at.
+_CONVERTED = {"name", "trainable", "units", "use_bias", "unit_forget_bias", "return_sequences", "go_backwards", "reset_after"}
+_CONVERTED |= {"update_gate", "segment", "truncate", "dropout", "recurrent_dropout", "seed", "input_length"}
 
 
 def in_order(array: Array, order: Sequence[int]) -> Array:
@@ -61,6 +66,14 @@ def checked_cells(
 
 def is_recurrent(layer: Layer) -> bool:
     return isinstance(layer, LSTM | GRU)
+
+
+def expect_convertible(who: str, layer: Layer, known: Container[str] = ()) -> None:
+    """ValueError if the layer has an option that would change its numbers on the other side, where only `known` are told."""
+    for option, value in layer.get_config().items():
+        only_trains = option.endswith(("initializer", "regularizer", "constraint"))
+        if value and not only_trains and option not in _CONVERTED and option not in known:
+            raise ValueError(f"{who}: {layer.name} has {option}={value!r}, which has no counterpart on the other side")
 
 
 def cell_of(layer: Layer) -> CellName:

@@ -18,6 +18,8 @@ RNNEXT_INLINE void unroll(F&& f) {
   }
 }
 
+constexpr index_t cache_line = 16;  // floats
+
 constexpr index_t ceil_div(index_t a, index_t b) { return (a + b - 1) / b; }
 
 // A whole panel's columns: plain loads and stores.
@@ -219,6 +221,8 @@ RNNEXT_INLINE void outer_tile(const OuterProduct& p, index_t m, index_t k_begin,
   unroll<MR>([&](auto r) RNNEXT_LAMBDA {
     unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[r][j] = V::load(p.c + (m + r) * c_width + j * V::lanes); });
   });
+  // The next tile's sums come from far away, and a tile takes long enough for them to arrive.
+  for (index_t i = 0; i < MR * c_width; i += cache_line) RNNEXT_PREFETCH(p.c + (m + MR) * c_width + i);
   const float* d = p.d + k_begin * p.d_stride;
   for (index_t k = k_begin; k < k_end; ++k, d += p.d_stride) {
     const float* a = p.a[k] + m;

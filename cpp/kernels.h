@@ -136,12 +136,16 @@ struct CellStep {
   index_t rows;
   index_t units;  // H
   index_t panel_begin, panel_end;
+  bool descending;  // panels, or runs of columns, from the last to the first: steps take turns, as the caches keep the last
+                    // weights
   // Row r of a block is at pointer + r * stride.
   const float* h_prev;  // [rows, H]
   index_t h_prev_stride;
   const float* c_prev;  // [rows, H], LSTM
   index_t c_prev_stride;
   const float* const* input;  // forward: rows addresses of records with the input's part of the gates; they may be `gates`
+  const float* const* ahead;  // the same of the step after this one, to be fetched meanwhile, or null
+  index_t ahead_rows;         // how many of these there are
   float* gates;               // [rows, record], activated
   index_t gates_stride;
   float* h;  // [rows, H]

@@ -27,8 +27,9 @@ struct PanelLayout {
   }
 };
 
-// Floats rounded up to whole cache lines.
-inline index_t cache_lines(index_t floats) { return (floats + 15) / 16 * 16; }
+// Floats from row to row of a buffer: whole cache lines, and an odd number of them, since rows that are a power of two apart
+// fall on the same few sets of a cache.
+inline index_t row_stride(index_t floats) { return ((floats + 15) / 16 | 1) * 16; }
 
 // +1 or -1 for each of Keras's gate blocks: writing with the update gate instead of keeping is the same cell with that gate's
 // weights negated, since 1 - σ(a) = σ(-a).

@@ -258,6 +258,7 @@ void BackwardPass::step(index_t t, const Block& block, const Segment& segment, c
   CellStep args{};
   args.rows = rows.alive(s_.alive(t));
   args.units = tape_.units;
+  args.descending = t % 2 != 0;
   args.flat_begin = walker.flat.begin;
   args.flat_end = walker.flat.end;
   args.panel_begin = walker.flat.begin * k_.flat_vectors;

@@ -31,7 +31,7 @@ class ForwardPass {
   void copy_outputs(index_t t, const RowSet& rows, Range units);
   void finish_rows(const RowSet& rows, int member, int members);
 
-  index_t gates_row(index_t t, index_t row) const { return keep_tape_ ? s_.token(t, row) : t % block_ * s_.rows + row; }
+  index_t gates_row(index_t t, index_t row) const { return keep_tape_ ? s_.token(t, row) : t % held_ * s_.rows + row; }
   // The state after t steps. Without a tape the two last ones take turns; a row's last is where it left it.
   index_t state_row(index_t t, index_t row) const { return keep_tape_ ? s_.state(t, row) : t % 2 * s_.rows + row; }
   index_t rh_row(index_t t, index_t row) const { return keep_tape_ ? s_.token(t, row) : row; }
@@ -46,7 +46,8 @@ class ForwardPass {
   const index_t flat_runs_;  // of the hidden units
   Work work_;
   int threads_;
-  index_t block_;                    // steps whose input products are computed together
+  index_t block_;                    // steps whose input products are computed, or looked up, together
+  index_t held_;                     // steps whose records are there at a time, without a tape
   std::unique_ptr<PackedCell> own_;  // where the weights come unpacked
   const PackedCell& packed_;
   Buffer table_;                    // with a table: its different rows projected, [rows, record_stride]
@@ -56,12 +57,14 @@ class ForwardPass {
   std::vector<std::vector<float*>> to_;
 };
 
-// Enough rows for the weights to be worth loading, few enough for the records to stay near.
-index_t block_steps(index_t rows, index_t record_bytes) {
+// Enough rows for the weights to be worth loading (more of them where they come from memory), few enough for the records to
+// stay near.
+index_t block_steps(index_t rows, index_t record_bytes, index_t weight_bytes) {
   constexpr index_t near_bytes = 256 << 10;
-  constexpr index_t least_rows = 24;
-  const index_t fitting = near_bytes / std::max<index_t>(rows * record_bytes, 1);
-  return std::clamp<index_t>(fitting, (least_rows + rows - 1) / std::max<index_t>(rows, 1), 64);
+  constexpr index_t far_bytes = 8 << 20;
+  const index_t least_rows = weight_bytes > far_bytes ? 128 : 24;
+  const index_t fitting = near_bytes / (rows * record_bytes);
+  return std::clamp<index_t>(fitting, (least_rows + rows - 1) / rows, 64);
 }
 
 ForwardPass::ForwardPass(const Forward& args, Tape& tape, bool keep_tape)
@@ -86,9 +89,10 @@ ForwardPass::ForwardPass(const Forward& args, Tape& tape, bool keep_tape)
       threads_(threads_for(work_, num_threads())),
       own_(args.packed == nullptr ? std::make_unique<PackedCell>(args.weights) : nullptr),
       packed_(own_ ? *own_ : *args.packed) {
-  const index_t group_rows = s_.rows / make_plan(work_, threads_).row_groups;
-  block_ = std::max<index_t>(1, block_steps(std::max<index_t>(group_rows, 1), tape.record_stride * 4));
-  const index_t records = keep_tape ? s_.tokens() : block_ * s_.rows;
+  const index_t group_rows = std::max<index_t>(s_.rows / make_plan(work_, threads_).row_groups, 1);
+  block_ = args.input.x ? block_steps(group_rows, tape.record_stride * 4, tape.inputs * cell_.gates * tape.units * 4) : 64;
+  held_ = args.input.x ? block_ : 1;
+  const index_t records = keep_tape ? s_.tokens() : held_ * s_.rows;
   const index_t states = keep_tape ? s_.states.back() : 2 * s_.rows;
   tape.gates = Buffer(floats(records, tape.record_stride));
   tape.h = Buffer(floats(states, tape.state_stride));
@@ -205,8 +209,7 @@ void ForwardPass::walk(const Member& member, const Plan& plan) {
   const int group = member.id / plan.unit_groups;
   const int part = member.id % plan.unit_groups;
   const RowSet rows = row_set(s_, group, plan.row_groups);
-  const Range flat = share(flat_runs_, part, plan.unit_groups);
-  const Range panels{flat.begin * k_.flat_vectors, std::min<index_t>(flat.end * k_.flat_vectors, layout_.panels())};
+  const Range panels = share(layout_.panels(), part, plan.unit_groups);
   const Range units{panels.begin * k_.lanes, std::min<index_t>(panels.end * k_.lanes, tape_.units)};
   const Meeting barrier{groups_[static_cast<std::size_t>(group)], part};
   auto& from = from_[static_cast<std::size_t>(member.id)];
@@ -268,6 +271,7 @@ void ForwardPass::step(index_t t, const RowSet& rows, Range panels, const float*
   args.units = tape_.units;
   args.panel_begin = panels.begin;
   args.panel_end = panels.end;
+  args.descending = t % 2 != 0;
   args.h_prev = tape_.h.data() + state_row(t, first) * tape_.state_stride;
   args.h = tape_.h.data() + state_row(t + 1, first) * tape_.state_stride;
   args.h_prev_stride = args.h_stride = state;
@@ -281,6 +285,10 @@ void ForwardPass::step(index_t t, const RowSet& rows, Range panels, const float*
     args.rh_stride = state;
   }
   args.input = input;
+  if (tape_.from_table() && (t + 1) % block_ != 0 && t + 1 < s_.steps) {
+    args.ahead = input + args.rows;
+    args.ahead_rows = rows.alive(s_.alive(t + 1));
+  }
   args.gates = tape_.gates.data() + gates_row(t, first) * tape_.record_stride;
   args.gates_stride = tape_.record_stride * rows.step;
   args.weights[0] = packed_.recurrent[0].data();
@@ -357,8 +365,8 @@ std::unique_ptr<Tape> recurrent_forward(const Forward& args, Schedule schedule, 
   tape->inputs = packed ? args.packed->inputs : args.weights.kernel.shape[0];
   tape->units = packed ? args.packed->units : args.weights.recurrent_kernel.shape[0];
   tape->schedule = std::move(schedule);
-  tape->state_stride = cache_lines(tape->units);
-  tape->record_stride = cache_lines(traits(tape->cell).record_slots * tape->units);
+  tape->state_stride = row_stride(tape->units);
+  tape->record_stride = row_stride(traits(tape->cell).record_slots * tape->units);
   ForwardPass(args, *tape, keep_tape).run();
   return keep_tape ? std::move(tape) : nullptr;
 }

@@ -5,6 +5,7 @@ Run under each backend: KERAS_BACKEND=torch, KERAS_BACKEND=tensorflow. Gradients
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from typing import Any
@@ -283,6 +284,167 @@ def test_loss_of_masked_steps(classes: int, weighted: bool) -> None:
     for _ in range(2):
         arguments = {"sample_weight": weights, "batch_size": 8, "shuffle": False, "verbose": 0}
         assert_same_history(ours.fit(x, y, **arguments), theirs.fit(x, y, **arguments))
+    for parameter, expected in zip(ours.weights, theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(parameter.value, expected, atol=2e-5, err_msg=parameter.name)
+
+
+# ---------------------------------------------------------------- both directions, kept states, options
+
+
+def pair_of_bidirectional(cell: str, merge_mode: str | None, **options: Any) -> tuple[Any, Any]:
+    name, more = CELLS[cell]
+    pair = [
+        module.layers.Bidirectional(getattr(module.layers, name)(H, **more, **options), merge_mode=merge_mode)
+        for module in (keras, rnnext)
+    ]
+    theirs, ours = pair
+    theirs.build((None, T, D))
+    ours.build((None, T, D))
+    theirs.set_weights(random_weights(theirs))
+    ours.set_weights(theirs.get_weights())
+    return theirs, ours
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_after", "gru_reset_before"])
+@pytest.mark.parametrize("mask", sorted(masks()))
+@pytest.mark.parametrize("merge_mode", ["concat", "sum", "mul", "ave", None])
+@pytest.mark.parametrize("return_sequences", [False, True])
+def test_bidirectional(cell: str, mask: str, merge_mode: str | None, return_sequences: bool) -> None:
+    theirs, ours = pair_of_bidirectional(cell, merge_mode, return_sequences=return_sequences, return_state=True)
+    x = generator().standard_normal((B, T, D)).astype(np.float32)
+    states = [generator().standard_normal((B, H)).astype(np.float32) for _ in range(2 * ours.forward_layer.states)]
+    given = masks()[mask]
+    if mask != "no":
+        states = [state * given.any(axis=1, keepdims=True) for state in states]  # Keras's row without tokens yields 0
+    expected = theirs(
+        keras.ops.convert_to_tensor(x),
+        initial_state=[keras.ops.convert_to_tensor(state) for state in states],
+        mask=None if given is None else keras.ops.convert_to_tensor(given),
+    )
+    found = ours(x, mask=given, initial_state=states)
+    assert len(found) == len(expected)
+    for n, (got, wanted) in enumerate(zip(found, expected, strict=True)):
+        assert_close(got, wanted, f"output {n}")
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="gradients are compared under torch")
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_after", "gru_reset_before"])
+@pytest.mark.parametrize("mask", sorted(masks()))
+@pytest.mark.parametrize("merge_mode", ["concat", "sum", "mul", "ave"])
+@pytest.mark.parametrize("return_sequences", [False, True])
+def test_bidirectional_gradients(cell: str, mask: str, merge_mode: str, return_sequences: bool) -> None:
+    import torch
+
+    theirs, ours = pair_of_bidirectional(cell, merge_mode, return_sequences=return_sequences)
+    x = generator().standard_normal((B, T, D)).astype(np.float32)
+    their_x, given = torch.tensor(x, requires_grad=True), masks()[mask]
+    y = theirs(their_x, mask=None if given is None else torch.tensor(given))
+    dy = generator().standard_normal(tuple(y.shape)).astype(np.float32)
+    y.backward(torch.tensor(dy))
+    gradients = ours.forward(x, training=True, mask=given)[1](dy)
+    assert their_x.grad is not None
+    assert_close(gradients.inputs, their_x.grad, "x")
+    for variable, parameter, gradient in zip(theirs.trainable_variables, ours.weights, gradients.weights, strict=True):
+        assert_close(gradient, variable.value.grad, parameter.name)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_after", "gru_reset_before"])
+@pytest.mark.parametrize("mask", ["right", "left", "holes"])
+@pytest.mark.parametrize("go_backwards", [False, True])
+def test_zero_output_for_mask(cell: str, mask: str, go_backwards: bool) -> None:
+    theirs, ours = pair_of_layers(cell, go_backwards=go_backwards, return_sequences=True, zero_output_for_mask=True)
+    x = generator().standard_normal((B, T, D)).astype(np.float32)
+    expected = theirs(keras.ops.convert_to_tensor(x), mask=keras.ops.convert_to_tensor(masks()[mask]))
+    assert_close(ours(x, mask=masks()[mask]), expected)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_after", "gru_reset_before"])
+@pytest.mark.parametrize("both", [False, True])
+def test_stateful(cell: str, both: bool) -> None:
+    name, more = CELLS[cell]
+    pair = []
+    for module in (keras, rnnext):
+        layer = getattr(module.layers, name)(H, **more, stateful=True)
+        pair.append(module.layers.Bidirectional(layer) if both else layer)
+    theirs, ours = pair
+    theirs.build((B, T, D))
+    ours.build((B, T, D))
+    theirs.set_weights(random_weights(theirs)[: len(ours.weights)])
+    ours.set_weights(theirs.get_weights())
+    rng, mask = generator(), masks()["right"]
+    for n in range(5):
+        x = rng.standard_normal((B, T, D)).astype(np.float32)
+        given = mask if n % 2 else None
+        expected = theirs(keras.ops.convert_to_tensor(x), mask=None if given is None else keras.ops.convert_to_tensor(given))
+        got, wanted = ours(x, mask=given), as_numpy(expected)
+        there = np.ones(B, bool) if given is None else given[:, 0]  # Keras's row without tokens yields 0, ours its state
+        assert_close(got[there], wanted[there], f"call {n}")
+        if n == 2:
+            theirs.reset_state()
+            ours.reset_state()
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_after", "gru_reset_before"])
+def test_dropout_of_inputs(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what we drew given to Keras's layer."""
+    from rnnext.layers._dropout import drawn_scale
+
+    theirs, ours = pair_of_layers(cell, dropout=0.4, seed=3)
+    scale = drawn_scale(copy.deepcopy(ours.generator), 0.4, (B, 1, D))
+    monkeypatch.setattr(type(theirs.cell), "get_dropout_mask", lambda cell, x: keras.ops.convert_to_tensor(scale[:, 0]))
+    x = generator().standard_normal((B, T, D)).astype(np.float32)
+    assert_close(ours(x, training=True), theirs(keras.ops.convert_to_tensor(x), training=True))
+    assert_close(ours(x), theirs(keras.ops.convert_to_tensor(x), training=False))
+
+
+def test_time_distributed() -> None:
+    theirs, ours = (module.layers.TimeDistributed(module.layers.Dense(4, activation="tanh")) for module in (keras, rnnext))
+    theirs.build((None, T, D))
+    ours.build((None, T, D))
+    theirs.set_weights(random_weights(theirs))
+    ours.set_weights(theirs.get_weights())
+    x = generator().standard_normal((B, T, D)).astype(np.float32)
+    assert_close(ours(x), theirs(keras.ops.convert_to_tensor(x)))
+
+
+@pytest.mark.parametrize("name", ["L1", "L2", "L1L2", "MaxNorm", "NonNeg", "UnitNorm", "MinMaxNorm"])
+def test_regularizers_and_constraints(name: str) -> None:
+    w = 3 * generator().standard_normal((6, 5)).astype(np.float32)
+    module = "regularizers" if name.startswith("L") else "constraints"
+    options: dict[str, Any] = {"L1L2": {"l1": 0.2, "l2": 0.3}, "MinMaxNorm": {"min_value": 5, "max_value": 6, "rate": 0.3}}
+    pair = [getattr(getattr(library, module), name)(**options.get(name, {})) for library in (keras, rnnext)]
+    assert pair[1].get_config() == pytest.approx(pair[0].get_config())
+    assert_close(np.asarray(pair[1](w), np.float32), pair[0](keras.ops.convert_to_tensor(w)))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_model_with_all_of_it(optimizer: str) -> None:
+    """Two bidirectional layers over masked words, with penalties and constraints: the same history and weights."""
+    models = []
+    for module in (keras, rnnext):
+        penalties = {"kernel_regularizer": "l2", "recurrent_regularizer": "l1", "bias_regularizer": "l2"}
+        limits = {"kernel_constraint": module.constraints.MaxNorm(1.0), "bias_constraint": "non_neg"}
+        layers = [
+            module.layers.Embedding(V, D, mask_zero=True, embeddings_regularizer="l2", embeddings_constraint="unit_norm"),
+            module.layers.Bidirectional(module.layers.LSTM(H, return_sequences=True, **penalties, **limits)),
+            module.layers.Bidirectional(module.layers.GRU(H, **penalties), merge_mode="ave"),
+            module.layers.Dense(
+                1, activation="sigmoid", kernel_regularizer="l1", kernel_constraint=module.constraints.UnitNorm()
+            ),
+        ]
+        models.append(module.Sequential(layers))
+    theirs, ours = models
+    x, y = data(24)
+    x[:12, 4:] = 0
+    x[12:14, :3] = 0
+    theirs.build((None, T))
+    theirs.set_weights(random_weights(theirs))
+    ours.set_weights(theirs.get_weights())
+    for model in models:
+        model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
+    arguments = {"batch_size": 8, "epochs": 2, "shuffle": False, "verbose": 0, "validation_data": (x[:5], y[:5])}
+    assert_same_history(ours.fit(x, y, **arguments), theirs.fit(x, y, **arguments))
+    assert_close(ours.predict(x, verbose=0), theirs.predict(x, verbose=0))
     for parameter, expected in zip(ours.weights, theirs.get_weights(), strict=True):
         np.testing.assert_allclose(parameter.value, expected, atol=2e-5, err_msg=parameter.name)
 

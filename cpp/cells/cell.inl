@@ -1,12 +1,30 @@
 // What all cells share: walking the unit panels of a step. Knows records and panels; knows no equation.
 
+// f(i) for i in [begin, end), in the step's direction.
+template <class F>
+RNNEXT_INLINE void in_turn(const CellStep& s, index_t begin, index_t end, F&& f) {
+  for (index_t i = begin; i < end; ++i) f(s.descending ? begin + end - 1 - i : i);
+}
+
 // panel(access, first unit) for each of the step's panels.
 template <class F>
 RNNEXT_INLINE void for_each_panel(const CellStep& s, F&& panel) {
   const index_t full = s.units / V::lanes;
-  const index_t full_end = s.panel_end < full ? s.panel_end : full;
-  for (index_t p = s.panel_begin; p < full_end; ++p) panel(FullPanel{}, p * V::lanes);
-  if (s.panel_end > full) panel(TailPanel{s.units % V::lanes}, full * V::lanes);
+  in_turn(s, s.panel_begin, s.panel_end, [&](index_t p) {
+    if (p < full) {
+      panel(FullPanel{}, p * V::lanes);
+    } else {
+      panel(TailPanel{s.units % V::lanes}, full * V::lanes);
+    }
+  });
+}
+
+// The input's part of a gate. Records of a table lie where the tokens happen to be: while this step multiplies, the next one's
+// arrive.
+template <class Access>
+RNNEXT_INLINE V input_part(const CellStep& s, const Access& at, index_t row, index_t offset) {
+  if (row < s.ahead_rows) RNNEXT_PREFETCH(s.ahead[row] + offset);
+  return at.load(s.input[row] + offset);
 }
 
 // The recurrent product of SLOTS gates for one panel, then finish(gates, row) with the gates' pre-activations still in
@@ -64,7 +82,7 @@ RNNEXT_INLINE void hidden_product(const CellStep& s, index_t first_slot, index_t
   const Columns k{first_slot * V::lanes, full, slots * V::lanes, s.d_panel, full * s.d_panel + first_slot * tail, slots * tail};
   constexpr index_t run = V::flat_vectors * V::lanes;
   const index_t k_count = slots * s.units;
-  for (index_t r = s.flat_begin; r < s.flat_end; ++r) {
+  in_turn(s, s.flat_begin, s.flat_end, [&](index_t r) {
     const index_t width = s.units - r * run < run ? s.units - r * run : run;
     dispatch_vectors<V::flat_vectors>(ceil_div(width, V::lanes), [&](auto nv) {
       constexpr int NV = nv;
@@ -81,7 +99,7 @@ RNNEXT_INLINE void hidden_product(const CellStep& s, index_t first_slot, index_t
             [&](const V(&acc)[NV], index_t row) RNNEXT_LAMBDA { store_vectors<NV>(acc, c[row] + r * run, width); });
       });
     });
-  }
+  });
 }
 
 // dh of this step: what the next step handed back and what the caller gives for this output.

@@ -6,12 +6,12 @@ struct GruResetAfter {
 
   // r = σ(·)  z = σ(·)  n = tanh(x_n + r ⊙ q)   h = z ⊙ h_prev + (1 - z) ⊙ n
   template <class Access>
-  static RNNEXT_INLINE void unit_forward(const Access& at, const V (&pre)[3], const float* x_n, const float* h_prev,
-                                         float* gates, float* h) {
+  static RNNEXT_INLINE void unit_forward(const Access& at, const V (&pre)[3], V x_n, const float* h_prev, float* gates,
+                                         float* h) {
     const V r = sigmoid(pre[0]);
     const V z = sigmoid(pre[1]);
     const V q = pre[2];
-    const V n = tanh(fma(r, q, at.load(x_n)));
+    const V n = tanh(fma(r, q, x_n));
     at.store(gates, n);
     at.store(gates + at.slot, r);
     at.store(gates + 2 * at.slot, z);
@@ -44,11 +44,11 @@ struct GruResetAfter {
           s, at, unit, h_prev, s.weights[0], 1, slots,
           [&](int slot, const auto& access, index_t r) RNNEXT_LAMBDA {
             if (slot == 2) return access.load(s.bias + unit);
-            return access.load(s.input[r] + unit * slots + (slot + 1) * access.slot);
+            return input_part(s, access, r, unit * slots + (slot + 1) * access.slot);
           },
           [&](const V(&pre)[3], index_t r) RNNEXT_LAMBDA {
-            unit_forward(at, pre, s.input[r] + unit * slots, h_prev[r] + unit, s.gates + r * s.gates_stride + unit * slots,
-                         s.h + r * s.h_stride + unit);
+            unit_forward(at, pre, input_part(s, at, r, unit * slots), h_prev[r] + unit,
+                         s.gates + r * s.gates_stride + unit * slots, s.h + r * s.h_stride + unit);
           });
     });
   }

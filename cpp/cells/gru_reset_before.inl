@@ -53,7 +53,7 @@ struct GruResetBefore {
       gate_product<2>(
           s, at, unit, h_prev, s.weights[0], 1, slots,
           [&](int slot, const auto& access, index_t r)
-              RNNEXT_LAMBDA { return access.load(s.input[r] + unit * slots + (slot + 1) * access.slot); },
+              RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots + (slot + 1) * access.slot); },
           [&](const V(&pre)[2], index_t r) RNNEXT_LAMBDA {
             unit_forward_gates(at, pre, h_prev[r] + unit, s.gates + r * s.gates_stride + unit * slots,
                                s.rh + r * s.rh_stride + unit);
@@ -66,7 +66,7 @@ struct GruResetBefore {
       const StridedRows<const float> rh{s.rh, s.rh_stride};
       gate_product<1>(
           s, at, unit, rh, s.weights[1], 0, slots,
-          [&](int, const auto& access, index_t r) RNNEXT_LAMBDA { return access.load(s.input[r] + unit * slots); },
+          [&](int, const auto& access, index_t r) RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots); },
           [&](const V(&pre)[1], index_t r) RNNEXT_LAMBDA {
             unit_forward_state(at, pre, s.h_prev + r * s.h_prev_stride + unit, s.gates + r * s.gates_stride + unit * slots,
                                s.h + r * s.h_stride + unit);

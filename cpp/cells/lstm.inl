@@ -46,7 +46,7 @@ struct Lstm {
       gate_product<4>(
           s, at, unit, h_prev, s.weights[0], 0, slots,
           [&](int slot, const auto& access, index_t r)
-              RNNEXT_LAMBDA { return access.load(s.input[r] + unit * slots + slot * access.slot); },
+              RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots + slot * access.slot); },
           [&](const V(&pre)[4], index_t r) RNNEXT_LAMBDA {
             unit_forward(at, pre, s.c_prev + r * s.c_prev_stride + unit, s.gates + r * s.gates_stride + unit * slots,
                          s.c + r * s.c_stride + unit, s.h + r * s.h_stride + unit);

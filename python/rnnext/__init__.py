@@ -1,6 +1,20 @@
 """rnnext: LSTM and GRU text classifiers, trained and run at the speed of the CPU, with the API of Keras 3."""
 
-from rnnext import callbacks, initializers, interop, layers, losses, metrics, models, ops, optimizers, preprocessing, utils
+from rnnext import (
+    callbacks,
+    constraints,
+    initializers,
+    interop,
+    layers,
+    losses,
+    metrics,
+    models,
+    ops,
+    optimizers,
+    preprocessing,
+    regularizers,
+    utils,
+)
 from rnnext._config import get_num_threads, set_num_threads, show_config
 from rnnext._version import __version__
 from rnnext.layers import Input
@@ -11,6 +25,7 @@ __all__ = [
     "Sequential",
     "__version__",
     "callbacks",
+    "constraints",
     "get_num_threads",
     "initializers",
     "interop",
@@ -21,6 +36,7 @@ __all__ = [
     "ops",
     "optimizers",
     "preprocessing",
+    "regularizers",
     "set_num_threads",
     "show_config",
     "utils",

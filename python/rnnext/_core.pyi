@@ -140,10 +140,10 @@ def optimizer_step(
     """One step of these parameters."""
 
 def sigmoid(x: _F32) -> _F32:
-    """The engine's logistic function, elementwise (for tests)."""
+    """The logistic function, elementwise, as the engine computes it."""
 
 def tanh(x: _F32) -> _F32:
-    """The engine's tanh, elementwise (for tests)."""
+    """tanh, elementwise, as the engine computes it."""
 
 def set_num_threads(count: int) -> None: ...
 def get_num_threads() -> int: ...

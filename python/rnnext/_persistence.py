@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rnnext import layers, losses, metrics, optimizers, saving
+import numpy as np
+
+from rnnext import losses, metrics, optimizers, saving
 from rnnext._stack import Stack
 from rnnext._training import Compiled
 from rnnext.parameters import Array
@@ -27,7 +29,7 @@ def files_of(
     config: dict[str, Any] = {
         "model": stack.get_config(),
         "input_shape": list(stack.input_shape),
-        "generators": {layer.name: layer.generator.bit_generator.state for layer in _drawing(stack)},
+        "generators": {name: generator.bit_generator.state for name, generator in _generators(stack).items()},
         "compile": None if compiled is None else _described(compiled),
         "optimized": None,  # the weights that the optimizer's state is about, in its order
     }
@@ -44,8 +46,9 @@ def weights_of(stack: Stack) -> dict[str, Array]:
     return {weight.name: weight.value for weight in stack.weights}
 
 
-def _drawing(stack: Stack) -> list[layers.Dropout]:
-    return [layer for layer in stack.layers if isinstance(layer, layers.Dropout)]
+def _generators(stack: Stack) -> dict[str, np.random.Generator]:
+    """By the names of the layers that draw from them."""
+    return {name: generator for layer in stack.layers for name, generator in layer.generators().items()}
 
 
 def _described(compiled: Compiled) -> dict[str, Any]:
@@ -105,8 +108,8 @@ def load_weights(stack: Stack, path: Path) -> None:
 def restore_generators(stack: Stack, path: Path, config: Mapping[str, Any]) -> None:
     """Let the layers that draw go on drawing where they were."""
     with damage_in(path):
-        for layer in _drawing(stack):
-            layer.generator.bit_generator.state = config["generators"][layer.name]
+        for name, generator in _generators(stack).items():
+            generator.bit_generator.state = config["generators"][name]
 
 
 def restore_optimizer(stack: Stack, compiled: Compiled, folder: Path, config: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rnnext import layers
 from rnnext._inputs import Batch, Rows
 from rnnext.layers._layer import Backprop, Layer, Mask, Shape, assign_all
-from rnnext.parameters import Array, Gradient, Parameter
+from rnnext.parameters import Array, Gradient, Parameter, RowGradient
 
 Backward: TypeAlias = Callable[[Array], list[Gradient]]
 
@@ -41,8 +41,10 @@ class Stack:
             raise TypeError(f"{self.name}: add got a {type(layer).__name__}, expected a layer")
         if any(layer is other for other in self.layers):
             raise ValueError(f"{self.name}: {layer.name} is in the model already")
-        if getattr(layer, "return_state", False):
-            raise ValueError(f"{self.name}: {layer.name} has return_state=True, but a layer of a Sequential has one output")
+        if layer.several_outputs is not None:
+            raise ValueError(
+                f"{self.name}: {layer.name} has {layer.several_outputs}, but a layer of a Sequential has one output"
+            )
         taken = {other.name for other in self.layers}
         if layer.given_name in taken:
             raise ValueError(f"{self.name}: there is a layer named {layer.given_name!r} already")
@@ -97,7 +99,7 @@ class Stack:
             self._build_layers(shape)
         except Exception:
             for layer in fresh:
-                layer.weights, layer.built = [], False
+                layer.discard_weights()
             raise
         self.input_shape, self.output_shape = tuple(input_shape), output_shape
 
@@ -206,7 +208,7 @@ class Stack:
         y: Any
         for layer, gathers in _steps(self.layers):
             if gathers:
-                y = layer.gather(x)
+                y = layer.gather(x, training=training)
                 undo.append(y.backprop)
             else:
                 y, backprop = layer.forward(x, training=training, mask=mask)
@@ -225,6 +227,26 @@ class Stack:
             return [gradient for weights in reversed(found) for gradient in weights]
 
         return x, mask if x.ndim > 2 else None, backward
+
+    def penalty(self) -> float:
+        """What the regularizers add to the loss."""
+        return sum(weight.regularizer(weight.value) for weight in self.trainable_weights if weight.regularizer is not None)
+
+    def with_penalty(self, gradients: list[Gradient]) -> list[Gradient]:
+        """The gradients of the trainable weights, with those of the penalty added."""
+        found: list[Gradient] = []
+        for gradient, weight in zip(gradients, self.trainable_weights, strict=True):
+            if weight.regularizer is not None:
+                whole = gradient.dense() if isinstance(gradient, RowGradient) else gradient
+                gradient = whole + weight.regularizer.gradient(weight.value)
+            found.append(gradient)
+        return found
+
+    def constrain(self) -> None:
+        """Put what the constraints make of the trainable weights in their place."""
+        for weight in self.trainable_weights:
+            if weight.constraint is not None:
+                weight.assign(weight.constraint(weight.value))
 
     def infer(self, batch: Batch) -> tuple[Array, Mask | None]:
         """(y, mask) with nothing kept for a backward pass. Each row's bits are its own, whatever rows come along.

@@ -188,7 +188,9 @@ def train_step(
     y_pred, mask, backward = stack.forward(examples.x.batch(chosen), training=True)
     loss = compiled.loss_for(y.shape, y_pred.shape)
     value, dloss = loss.forward(y, y_pred, _of_loss(loss, mask, weights))
-    compiled.optimizer.apply(backward(dloss()), stack.trainable_weights)
+    value += stack.penalty()
+    compiled.optimizer.apply(stack.with_penalty(backward(dloss())), stack.trainable_weights)
+    stack.constrain()
     return value, y, y_pred, mask, weights
 
 
@@ -260,7 +262,8 @@ def measure(
         weights = None if examples.weights is None else examples.weights[chosen]
         y_pred, mask = stack.infer(examples.x.batch(chosen))
         loss = compiled.loss_for(y.shape, y_pred.shape)
-        compiled.update(loss(y, y_pred, _of_loss(loss, mask, weights)), y, y_pred, mask, weights)
+        value = loss(y, y_pred, _of_loss(loss, mask, weights)) + stack.penalty()
+        compiled.update(value, y, y_pred, mask, weights)
         if progress is not None:
             progress.step()
     return compiled.results()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -21,17 +22,38 @@ class Overdue(Protocol):
         """Apply those of some rows; `rows` is of any shape and order, and may name a row several times."""
 
 
+class Penalty(Protocol):
+    """A term of the loss that depends on one weight: `rnnext.regularizers`."""
+
+    def __call__(self, w: Array) -> float:
+        """The term."""
+
+    def gradient(self, w: Array) -> Array:
+        """Its gradient, of w's shape."""
+
+
 class Parameter:
     """A named float32 array that training changes.
 
     `value` is owned, C-contiguous and only ever changed in place, so that whoever holds it sees the change. `version` counts
     the changes: whatever was derived from the value (packed weights, a projected vocabulary) knows by it when it is stale. What
-    an optimizer has put off (`overdue`) is applied before anyone sees it.
+    an optimizer has put off (`overdue`) is applied before anyone sees it. Training adds `regularizer` to the loss, and puts
+    what `constraint` makes of the value in its place after a step.
     """
 
-    def __init__(self, name: str, value: Array, *, trainable: bool = True) -> None:
+    def __init__(
+        self,
+        name: str,
+        value: Array,
+        *,
+        trainable: bool = True,
+        regularizer: Penalty | None = None,
+        constraint: Callable[[Array], Array] | None = None,
+    ) -> None:
         self.name = name
         self.trainable = trainable
+        self.regularizer = regularizer
+        self.constraint = constraint
         self.version = 0
         self.overdue: Overdue | None = None
         self._value: Array = np.array(value, dtype=np.float32, order="C", copy=True)

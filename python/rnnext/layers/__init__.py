@@ -1,17 +1,22 @@
 """Layers with Keras 3's names, arguments, weights and numbers."""
 
+from rnnext.layers._bidirectional import Bidirectional
 from rnnext.layers._dense import Dense
 from rnnext.layers._dropout import Dropout, SpatialDropout1D
 from rnnext.layers._embedding import Embedding
 from rnnext.layers._input import Input, InputLayer
 from rnnext.layers._layer import Backprop, Gather, Layer
-from rnnext.layers._pooling import GlobalAveragePooling1D, GlobalMaxPooling1D
+from rnnext.layers._pooling import AttentionPooling1D, ConcatPooling1D, GlobalAveragePooling1D, GlobalMaxPooling1D
 from rnnext.layers._recurrent import GRU, LSTM
+from rnnext.layers._wrapper import TimeDistributed
 
 __all__ = [
     "GRU",
     "LSTM",
+    "AttentionPooling1D",
     "Backprop",
+    "Bidirectional",
+    "ConcatPooling1D",
     "Dense",
     "Dropout",
     "Embedding",
@@ -22,6 +27,7 @@ __all__ = [
     "InputLayer",
     "Layer",
     "SpatialDropout1D",
+    "TimeDistributed",
     "deserialize",
     "serialize",
 ]
@@ -29,6 +35,9 @@ __all__ = [
 _CLASSES: dict[str, type[Layer]] = {
     layer.__name__: layer
     for layer in (
+        AttentionPooling1D,
+        Bidirectional,
+        ConcatPooling1D,
         Dense,
         Dropout,
         Embedding,
@@ -38,6 +47,7 @@ _CLASSES: dict[str, type[Layer]] = {
         InputLayer,
         LSTM,
         SpatialDropout1D,
+        TimeDistributed,
     )
 }
 

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rnnext import activations, initializers
+from rnnext import activations, constraints, initializers, regularizers
 from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_features, check_units, float_input
 from rnnext.parameters import Array, Gradients, Parameter
+
+
+def rows_times(rows: Array, kernel: Array, *, training: bool) -> Array:
+    """rows [N, F] @ kernel [F, units].
+
+    What BLAS computes for a row depends on how many others come along; a prediction must not.
+    """
+    product: Array = rows @ kernel if training else (rows[:, None] @ kernel)[:, 0]
+    return product
 
 
 class Dense(Layer):
@@ -24,6 +33,10 @@ class Dense(Layer):
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
         *,
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
         name: str | None = None,
         trainable: bool = True,
     ) -> None:
@@ -33,15 +46,30 @@ class Dense(Layer):
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
 
     def make_weights(self, input_shape: Shape) -> list[Parameter]:
         features = input_shape[-1]
         if len(input_shape) < 2 or features is None:
             raise ValueError(f"{self.name}: input has shape {input_shape}, expected (B, ..., F) with F known")
-        kernel = Parameter(f"{self.name}/kernel", self.kernel_initializer((features, self.units)))
+        kernel = Parameter(
+            f"{self.name}/kernel",
+            self.kernel_initializer((features, self.units)),
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+        )
         if not self.use_bias:
             return [kernel]
-        return [kernel, Parameter(f"{self.name}/bias", self.bias_initializer((self.units,)))]
+        bias = Parameter(
+            f"{self.name}/bias",
+            self.bias_initializer((self.units,)),
+            regularizer=self.bias_regularizer,
+            constraint=self.bias_constraint,
+        )
+        return [kernel, bias]
 
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
         x = float_input(self, x, "[B, ..., F]")
@@ -50,8 +78,7 @@ class Dense(Layer):
         if x.shape[-1] != kernel.shape[0]:
             raise ValueError(f"{self.name}: x has shape {x.shape}, expected [B, ..., F] with F={kernel.shape[0]}")
         rows = x.reshape(-1, kernel.shape[0])
-        # What BLAS computes for a row depends on how many others come along; a prediction must not.
-        a = rows @ kernel if training else (rows[:, None] @ kernel)[:, 0]
+        a = rows_times(rows, kernel, training=training)
         if self.use_bias:
             a += self.weights[1].value
         y = self.activation.forward(a).reshape(*x.shape[:-1], self.units)
@@ -80,4 +107,8 @@ class Dense(Layer):
             "use_bias": self.use_bias,
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "bias_initializer": initializers.serialize(self.bias_initializer),
+            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
+            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
+            "kernel_constraint": constraints.serialize(self.kernel_constraint),
+            "bias_constraint": constraints.serialize(self.bias_constraint),
         }

@@ -8,8 +8,15 @@ from typing import Any
 import numpy as np
 
 from rnnext import _random
-from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_rank, check_units, float_input
+from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_rank, check_rate, check_seed, float_input
 from rnnext.parameters import Array, Gradients
+
+
+def drawn_scale(generator: np.random.Generator, rate: float, shape: tuple[int, ...]) -> Array:
+    """What values are multiplied with: 0 with probability `rate`, else 1 / (1 - rate)."""
+    kept = generator.random(shape, dtype=np.float32) >= rate
+    scale: Array = np.where(kept, np.float32(1 / (1 - rate) if rate < 1 else 0), np.float32(0))
+    return scale
 
 
 class Dropout(Layer):
@@ -30,20 +37,16 @@ class Dropout(Layer):
         trainable: bool = True,
     ) -> None:
         super().__init__(name=name, trainable=trainable)
-        if isinstance(rate, bool) or not isinstance(rate, int | float | np.number):
-            raise TypeError(f"{self.name}: rate is {rate!r}, expected a number")
-        if not 0 <= rate <= 1:
-            raise ValueError(f"{self.name}: rate is {rate}, expected 0 to 1")
-        self.rate = float(rate)
+        self.rate = check_rate(self, "rate", rate)
         self.noise_shape = None if noise_shape is None else tuple(noise_shape)
-        self.seed = None if seed is None else check_units(self, "seed", seed, least=0)
+        self.seed = check_seed(self, seed)
         self.generator = _random.generator(seed)
 
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
         x = float_input(self, x, self.axes)
         if not training or self.rate == 0:
             return x, lambda dy, need_dx=True: Gradients(dy, [])
-        scale = self._draw(self._drawn_shape(x.shape))
+        scale = drawn_scale(self.generator, self.rate, self._drawn_shape(x.shape))
         return x * scale, lambda dy, need_dx=True: Gradients(dy * scale, [])
 
     def _drawn_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -53,10 +56,8 @@ class Dropout(Layer):
             raise ValueError(f"{self.name}: x has shape {shape}, expected {len(self.noise_shape)} axes as in noise_shape")
         return tuple(size if noise is None else noise for noise, size in zip(self.noise_shape, shape, strict=True))
 
-    def _draw(self, shape: tuple[int, ...]) -> Array:
-        kept = self.generator.random(shape, dtype=np.float32) >= self.rate
-        scale: Array = np.where(kept, np.float32(1 / (1 - self.rate) if self.rate < 1 else 0), np.float32(0))
-        return scale
+    def generators(self) -> dict[str, np.random.Generator]:
+        return {self.name: self.generator}
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": self.rate, "noise_shape": self.noise_shape, "seed": self.seed}

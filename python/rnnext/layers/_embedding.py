@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnext import _core, initializers
-from rnnext.layers._layer import Backprop, Gather, Layer, Mask, Shape, check_rank, check_units
+from rnnext import _core, _random, constraints, initializers, regularizers
+from rnnext.layers._dropout import drawn_scale
+from rnnext.layers._layer import Backprop, Gather, Layer, Mask, Shape, check_rank, check_rate, check_seed, check_units
 from rnnext.parameters import Array, Gradients, Parameter, RowGradient
 
 
@@ -16,7 +17,8 @@ class Embedding(Layer):
     """y[b, t] = embeddings[x[b, t]]: ids [B, T] -> vectors [B, T, output_dim].
 
     `mask_zero` makes id 0 a padding that the layers behind it leave out. `input_length` is what Keras 2 wanted to know; as in
-    Keras 3 nothing depends on it. Weight: embeddings [input_dim, output_dim]; its gradient is a `RowGradient` of the ids in x.
+    Keras 3 nothing depends on it. `dropout` drops whole words in training: rows of the table, for all their places in a batch.
+    Weight: embeddings [input_dim, output_dim]; its gradient is a `RowGradient` of the ids in x.
     """
 
     def __init__(
@@ -25,9 +27,13 @@ class Embedding(Layer):
         output_dim: int,
         embeddings_initializer: Any = "uniform",
         *,
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
         mask_zero: bool = False,
         input_length: int | None = None,
         weights: Any = None,
+        dropout: float = 0.0,
+        seed: int | None = None,
         name: str | None = None,
         trainable: bool = True,
     ) -> None:
@@ -35,14 +41,25 @@ class Embedding(Layer):
         self.input_dim = check_units(self, "input_dim", input_dim)
         self.output_dim = check_units(self, "output_dim", output_dim)
         self.embeddings_initializer = initializers.get(embeddings_initializer)
+        self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
+        self.embeddings_constraint = constraints.get(embeddings_constraint)
         self.mask_zero = mask_zero
         self.input_length = None if input_length is None else check_units(self, "input_length", input_length)
+        self.dropout = check_rate(self, "dropout", dropout)
+        self.seed = check_seed(self, seed)
+        self.generator = _random.generator(seed) if self.dropout else None
         if weights is not None:
             self.build((None, None))
             self.set_weights(weights if isinstance(weights, list) else [weights])
 
     def make_weights(self, input_shape: Shape) -> list[Parameter]:
-        return [Parameter(f"{self.name}/embeddings", self.embeddings_initializer((self.input_dim, self.output_dim)))]
+        embeddings = Parameter(
+            f"{self.name}/embeddings",
+            self.embeddings_initializer((self.input_dim, self.output_dim)),
+            regularizer=self.embeddings_regularizer,
+            constraint=self.embeddings_constraint,
+        )
+        return [embeddings]
 
     def check_ids(self, x: Any) -> npt.NDArray[np.int32]:
         """x as int32 ids. TypeError or ValueError says what came, and where an id is out of the vocabulary."""
@@ -60,23 +77,41 @@ class Embedding(Layer):
             )
         return np.ascontiguousarray(x, dtype=np.int32)
 
-    def gather(self, x: Any) -> Gather:
+    def gather(self, x: Any, *, training: bool = False) -> Gather:
         """The same as `forward`, with the vectors not yet copied together."""
         ids = self.check_ids(x)
         self.build(ids.shape)
+        if training and self.generator is not None:
+            return self._gather_dropped(ids, self.generator)
         return Gather(ids, self.weights[0], lambda dy, need_dx=True: Gradients(None, self.of_trainable([dy])))
 
+    def _gather_dropped(self, ids: npt.NDArray[np.int32], generator: np.random.Generator) -> Gather:
+        """A Gather of a table that has the scaled rows of these ids alone."""
+        embeddings = self.weights[0]
+        used, places = np.unique(ids, return_inverse=True)
+        scale = drawn_scale(generator, self.dropout, (self.input_dim, 1))[used]
+        table = Parameter(f"{embeddings.name}/dropped", embeddings.current_rows(used)[used] * scale)
+
+        def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
+            gradient = RowGradient(used[dy.rows].astype(np.int64), dy.values * scale[dy.rows], embeddings.shape)
+            return Gradients(None, self.of_trainable([gradient]))
+
+        return Gather(places.reshape(ids.shape).astype(np.int32), table, backprop)
+
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
-        gathered = self.gather(x)
-        ids = gathered.ids
+        gathered = self.gather(x, training=training)
+        ids, table = gathered.ids, gathered.table
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
             if not self.trainable_weights:
                 return Gradients(None, [])
-            rows, values = _core.sum_rows(ids, np.asarray(dy, dtype=np.float32), self.input_dim)
-            return Gradients(None, [RowGradient(rows, values, self.weights[0].shape)])
+            rows, values = _core.sum_rows(ids, np.asarray(dy, dtype=np.float32), table.shape[0])
+            return gathered.backprop(RowGradient(rows, values, table.shape))
 
-        return self.weights[0].current_rows(ids)[ids], backprop
+        return table.current_rows(ids)[ids], backprop
+
+    def generators(self) -> dict[str, np.random.Generator]:
+        return {} if self.generator is None else {self.name: self.generator}
 
     def compute_mask(self, x: Any, mask: Mask | None = None) -> Mask | None:
         if not self.mask_zero:
@@ -94,6 +129,10 @@ class Embedding(Layer):
             "input_dim": self.input_dim,
             "output_dim": self.output_dim,
             "embeddings_initializer": initializers.serialize(self.embeddings_initializer),
+            "embeddings_regularizer": regularizers.serialize(self.embeddings_regularizer),
+            "embeddings_constraint": constraints.serialize(self.embeddings_constraint),
             "mask_zero": self.mask_zero,
             "input_length": self.input_length,
+            "dropout": self.dropout,
+            "seed": self.seed,
         }

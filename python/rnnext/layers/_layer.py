@@ -44,6 +44,7 @@ class Layer:
     """
 
     takes_gather: ClassVar[bool] = False  # forward accepts a Gather in place of the array
+    several_outputs: str | None = None  # the argument that makes y a tuple, as "return_state=True"
 
     def __init__(self, *, name: str | None = None, trainable: bool = True) -> None:
         if name is not None and (not isinstance(name, str) or not name):
@@ -82,6 +83,14 @@ class Layer:
         return tuple(input_shape)
 
     # ------------------------------------------------------------ weights and configuration
+
+    def discard_weights(self) -> None:
+        """Be as before `build`."""
+        self.weights, self.built = [], False
+
+    def generators(self) -> dict[str, np.random.Generator]:
+        """What the layer draws from, by the name of the layer, so that a saved model goes on drawing where it was."""
+        return {}
 
     def rename(self, name: str) -> None:
         """Give the layer and its weights another name."""
@@ -191,3 +200,17 @@ def check_units(layer: Layer, name: str, value: object, least: int = 1) -> int:
     if value < least:
         raise ValueError(f"{layer.name}: {name} is {value}, expected at least {least}")
     return int(value)
+
+
+def check_rate(layer: Layer, name: str, value: object) -> float:
+    """A share of what is dropped; TypeError or ValueError names what came."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise TypeError(f"{layer.name}: {name} is {value!r}, expected a number")
+    if not 0 <= value <= 1:
+        raise ValueError(f"{layer.name}: {name} is {value}, expected 0 to 1")
+    return float(value)
+
+
+def check_seed(layer: Layer, value: object) -> int | None:
+    """A seed or None; TypeError or ValueError names what came."""
+    return None if value is None else check_units(layer, "seed", value, least=0)

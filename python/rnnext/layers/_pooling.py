@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_mask, check_rank, float_input
-from rnnext.parameters import Array, Gradients
+from rnnext import initializers
+from rnnext.layers._dense import rows_times
+from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_features, check_mask, check_rank, check_units, float_input
+from rnnext.parameters import Array, Gradients, Parameter
 
 
 class _Pooling1D(Layer):
@@ -42,7 +44,10 @@ class GlobalMaxPooling1D(_Pooling1D):
         if mask is not None:
             candidates = np.where(check_mask(self, mask, *x.shape[:2])[:, :, None], x, np.float32(-np.inf))
         if x.shape[1] == 0:
-            raise ValueError(f"{self.name}: x has shape {x.shape}, expected at least one step")
+            if mask is None:
+                raise ValueError(f"{self.name}: x has shape {x.shape}, expected at least one step")
+            none = np.zeros((x.shape[0], x.shape[2]), np.float32)  # rows without a token, and no others beside them
+            return self._finish(none), lambda dy, need_dx=True: Gradients(np.zeros_like(x), [])
         best = candidates.argmax(axis=1)[:, None]
         y = np.take_along_axis(candidates, best, axis=1)[:, 0]
         empty = None if mask is None else ~mask.any(axis=1)
@@ -76,3 +81,140 @@ class GlobalAveragePooling1D(_Pooling1D):
             return Gradients(weights[:, :, None] * dy.reshape(y.shape)[:, None, :], [])
 
         return self._finish(y), backprop
+
+
+class ConcatPooling1D(Layer):
+    """The last step, the greatest values and the means side by side: [B, T, D] -> [B, 3D] (Howard & Ruder 2018).
+
+    With a mask over the steps that have a token, 0 for a row without any.
+    """
+
+    def __init__(self, *, name: str | None = None, trainable: bool = True) -> None:
+        super().__init__(name=name, trainable=trainable)
+        self._greatest = GlobalMaxPooling1D(name=self.name)
+        self._mean = GlobalAveragePooling1D(name=self.name)
+
+    def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
+        greatest, greatest_backprop = self._greatest.forward(x, mask=mask)
+        mean, mean_backprop = self._mean.forward(x, mask=mask)
+        rows, steps, features = x.shape
+        shown = np.ones((rows, steps), np.bool_) if mask is None else mask
+        at = (shown * np.arange(1, steps + 1)).max(axis=1, initial=0) - 1  # -1: no token
+        places = np.flatnonzero(at >= 0), at[at >= 0]
+        last = np.zeros((rows, features), np.float32)
+        last[places[0]] = x[places]
+
+        def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
+            dlast, dgreatest, dmean = np.split(np.asarray(dy, dtype=np.float32), 3, axis=1)
+            dx: Any = greatest_backprop(dgreatest).inputs
+            dx += mean_backprop(dmean).inputs
+            dx[places] += dlast[places[0]]
+            return Gradients(dx, [])
+
+        return np.concatenate([last, greatest, mean], axis=1), backprop
+
+    def compute_mask(self, x: Any, mask: Mask | None = None) -> Mask | None:
+        return None
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        check_rank(self, input_shape, "(B, T, D)")
+        rows, _, features = input_shape
+        return (rows, None if features is None else 3 * features)
+
+
+class AttentionPooling1D(Layer):
+    """A weighted mean of the steps: y = Σ_t a_t x_t, a = softmax_t(s_t): [B, T, D] -> [B, D].
+
+    The score of a step is s_t = x_t · q with a learned query q [D], or with `units` s_t = tanh(x_t W + b) · q, q [units] (Yang
+    et al. 2016). With a mask over the steps that have a token, 0 for a row without any. Weights: query [D]; with `units` kernel
+    [D, units], bias [units], query [units].
+    """
+
+    def __init__(
+        self,
+        units: int | None = None,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        query_initializer: Any = "glorot_uniform",
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+    ) -> None:
+        super().__init__(name=name, trainable=trainable)
+        self.units = None if units is None else check_units(self, "units", units)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.query_initializer = initializers.get(query_initializer)
+
+    def make_weights(self, input_shape: Shape) -> list[Parameter]:
+        if len(input_shape) != 3 or input_shape[2] is None:
+            raise ValueError(f"{self.name}: input has shape {input_shape}, expected (B, T, D) with D known")
+        features = input_shape[2]
+        if self.units is None:
+            return [Parameter(f"{self.name}/query", self.query_initializer((features,)))]
+        return [
+            Parameter(f"{self.name}/kernel", self.kernel_initializer((features, self.units))),
+            Parameter(f"{self.name}/bias", self.bias_initializer((self.units,))),
+            Parameter(f"{self.name}/query", self.query_initializer((self.units,))),
+        ]
+
+    def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
+        x = float_input(self, x, "[B, T, D]")
+        self.build(x.shape)
+        rows, steps, features = x.shape
+        if features != self.weights[0].shape[0]:
+            raise ValueError(f"{self.name}: x has shape {x.shape}, expected [B, T, D] with D={self.weights[0].shape[0]}")
+        shown = np.ones((rows, steps), np.bool_) if mask is None else check_mask(self, mask, rows, steps)
+        values = [weight.value for weight in self.weights]
+        query = values[-1]
+        u = x if self.units is None else np.tanh(self._projected(x, *values[:2], training=training))  # [B, T, D or units]
+        a = _masked_softmax((u * query).sum(axis=2), shown)  # [B, T]
+        y: Array = np.add.reduce(np.where(shown[:, :, None], x, np.float32(0)) * a[:, :, None], axis=1)  # as in the mean above
+
+        def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
+            dy = np.asarray(dy, dtype=np.float32)[:, None]  # [B, 1, D]
+            da = (x * dy).sum(axis=2)  # y = Σ a_t x_t
+            ds = np.where(shown, a * (da - (a * da).sum(axis=1, keepdims=True)), np.float32(0))[:, :, None]  # a = softmax(s)
+            dquery = (ds * u).sum(axis=(0, 1))  # s_t = u_t · q
+            du = ds * query
+            dx = a[:, :, None] * dy
+            if self.units is None:
+                return Gradients(dx + du, self.of_trainable([dquery]))
+            dprojected = (du * (1 - u * u)).reshape(-1, self.units)  # u = tanh(x W + b)
+            dx += (dprojected @ values[0].T).reshape(x.shape)
+            dkernel = x.reshape(-1, features).T @ dprojected
+            return Gradients(dx, self.of_trainable([dkernel, dprojected.sum(axis=0), dquery]))
+
+        return y, backprop
+
+    def _projected(self, x: Array, kernel: Array, bias: Array, *, training: bool) -> Array:
+        projected = rows_times(x.reshape(-1, kernel.shape[0]), kernel, training=training)
+        return (projected + bias).reshape(*x.shape[:2], len(bias))
+
+    def compute_mask(self, x: Any, mask: Mask | None = None) -> Mask | None:
+        return None
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        check_rank(self, input_shape, "(B, T, D)")
+        check_features(self, input_shape, "D")
+        return (input_shape[0], input_shape[2])
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "bias_initializer": initializers.serialize(self.bias_initializer),
+            "query_initializer": initializers.serialize(self.query_initializer),
+        }
+
+
+def _masked_softmax(s: Array, shown: Mask) -> Array:
+    """e^s / Σ e^s over the steps that are shown, 0 at the others and in a row without any."""
+    if s.shape[1] == 0:
+        return s
+    greatest = np.where(shown, s, np.float32(-np.inf)).max(axis=1, keepdims=True)
+    e = np.exp(np.where(shown, s - np.where(np.isfinite(greatest), greatest, np.float32(0)), np.float32(-np.inf)))
+    total = np.cumsum(e, axis=1)[:, -1:]  # step after step, so that padding changes no bit
+    a: Array = e / np.where(total > 0, total, np.float32(1))
+    return a

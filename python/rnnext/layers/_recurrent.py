@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
-from rnnext import _core, initializers
+from rnnext import _core, _random, constraints, initializers, regularizers
+from rnnext.layers._dropout import drawn_scale
 from rnnext.layers._layer import (
     Backprop,
     Gather,
@@ -19,6 +20,8 @@ from rnnext.layers._layer import (
     check_features,
     check_mask,
     check_rank,
+    check_rate,
+    check_seed,
     check_units,
     float_input,
 )
@@ -26,6 +29,7 @@ from rnnext.layers._segments import Played, Segments, State
 from rnnext.layers._windows import Holes, Window, from_lengths, from_mask
 from rnnext.parameters import Array, Gradients, Parameter, RowGradient
 
+_Weights: TypeAlias = tuple[Array, Array, Array | None]  # kernel, recurrent kernel, bias
 _Cell: TypeAlias = Literal["lstm", "gru_reset_after", "gru_reset_before"]
 
 
@@ -40,7 +44,13 @@ class _Kept:
 
 
 class _Recurrent(Layer):
-    """What LSTM and GRU share: windows, states, the call of the engine."""
+    """What LSTM and GRU share: windows, states, the call of the engine.
+
+    Options of both: in training `dropout` scales the inputs by what is drawn once for all steps of a row, and
+    `recurrent_weight_dropout` the recurrent kernel by what is drawn once a batch (DropConnect). `stateful` starts a call from
+    the states after the one before it, row by row, until `reset_state()`; no gradient goes back there. `zero_output_for_mask`
+    makes the outputs of `return_sequences` 0 where there is no token.
+    """
 
     takes_gather = True
     largest_vocabulary: ClassVar[int] = 256 << 20  # bytes of a projected vocabulary
@@ -57,9 +67,21 @@ class _Recurrent(Layer):
         kernel_initializer: Any,
         recurrent_initializer: Any,
         bias_initializer: Any,
+        kernel_regularizer: Any,
+        recurrent_regularizer: Any,
+        bias_regularizer: Any,
+        kernel_constraint: Any,
+        recurrent_constraint: Any,
+        bias_constraint: Any,
+        dropout: float,
+        recurrent_dropout: float,
+        recurrent_weight_dropout: float,
+        seed: int | None,
         return_sequences: bool,
         return_state: bool,
         go_backwards: bool,
+        stateful: bool,
+        zero_output_for_mask: bool,
         segment: int | None,
         truncate: bool,
         name: str | None,
@@ -71,14 +93,26 @@ class _Recurrent(Layer):
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.recurrent_initializer = initializers.get(recurrent_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
+        self.regularizers = tuple(map(regularizers.get, (kernel_regularizer, recurrent_regularizer, bias_regularizer)))
+        self.constraints = tuple(map(constraints.get, (kernel_constraint, recurrent_constraint, bias_constraint)))
+        self.dropout = check_rate(self, "dropout", dropout)
+        if check_rate(self, "recurrent_dropout", recurrent_dropout):
+            raise ValueError(f"{self.name}: recurrent_dropout is {recurrent_dropout}, expected 0: it is not supported yet")
+        self.recurrent_weight_dropout = check_rate(self, "recurrent_weight_dropout", recurrent_weight_dropout)
+        self.seed = check_seed(self, seed)
+        self.generator = _random.generator(seed) if self.dropout or self.recurrent_weight_dropout else None
         self.return_sequences = return_sequences
         self.return_state = return_state
+        self.several_outputs = "return_state=True" if return_state else None
         self.go_backwards = go_backwards
+        self.stateful = stateful
+        self.zero_output_for_mask = zero_output_for_mask
         self.segment = None if segment is None else check_units(self, "segment", segment)
         if truncate and segment is None:
             raise ValueError(f"{self.name}: truncate is {truncate} and segment is None, expected the steps of a segment")
         self.truncate = truncate
         self._kept: _Kept | None = None
+        self._state: State | None = None  # after the last call, if stateful
 
     # ------------------------------------------------------------ weights
 
@@ -86,13 +120,18 @@ class _Recurrent(Layer):
         if len(input_shape) != 3 or input_shape[2] is None:
             raise ValueError(f"{self.name}: input has shape {input_shape}, expected (B, T, I) with I known")
         width = self.gates * self.units
-        weights = [
-            Parameter(f"{self.name}/kernel", self.kernel_initializer((input_shape[2], width))),
-            Parameter(f"{self.name}/recurrent_kernel", self.recurrent_initializer((self.units, width))),
-        ]
+        first_values = {
+            "kernel": self.kernel_initializer((input_shape[2], width)),
+            "recurrent_kernel": self.recurrent_initializer((self.units, width)),
+        }
         if self.use_bias:
-            weights.append(Parameter(f"{self.name}/bias", self._make_bias()))
-        return weights
+            first_values["bias"] = self._make_bias()
+        return [
+            Parameter(f"{self.name}/{name}", value, regularizer=regularizer, constraint=constraint)
+            for (name, value), regularizer, constraint in zip(
+                first_values.items(), self.regularizers, self.constraints, strict=False
+            )
+        ]
 
     def _make_bias(self) -> Array:
         return self.bias_initializer((self.gates * self.units,))
@@ -114,7 +153,47 @@ class _Recurrent(Layer):
         last states. `mask` [B, T] or `lengths` [B] say where there is a token; elsewhere a row's state stays as it is. Both
         x and the weights must stay as they are until `backprop` is done.
         """
+        if training and self.generator is not None:
+            return self._forward_dropped(x, mask, lengths, initial_state, self.generator)
         return self._run(x, mask, lengths, initial_state, keep=True)
+
+    def _forward_dropped(
+        self,
+        x: Any,
+        mask: Mask | None,
+        lengths: Any,
+        initial_state: Sequence[Array] | Array | None,
+        generator: np.random.Generator,
+    ) -> tuple[Any, Backprop]:
+        """`forward` with inputs and recurrent kernel scaled by what is drawn, [B, 1, I] and [H, G*H]: once for all steps."""
+        values: Any = x if isinstance(x, Gather) else float_input(self, x, "[B, T, I]")
+        self.build(x.shape)
+        scale = drawn_scale(generator, self.dropout, (x.shape[0], 1, x.shape[2])) if self.dropout else None
+        if scale is not None:  # a row of the table is another one in each row of the batch
+            values = (x.table.current_rows(x.ids)[x.ids] if isinstance(x, Gather) else values) * scale
+        recurrent_kernel = self.weights[1].value
+        weight_scale: Array | None = None
+        if self.recurrent_weight_dropout:
+            weight_scale = drawn_scale(generator, self.recurrent_weight_dropout, recurrent_kernel.shape)
+            recurrent_kernel = recurrent_kernel * weight_scale
+        y, undo = self._run(values, mask, lengths, initial_state, keep=True, recurrent_kernel=recurrent_kernel)
+
+        def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
+            found = undo(dy, need_dx=need_dx)
+            dx: Any = found.inputs
+            dweights: list[Any] = found.weights
+            if scale is not None and dx is not None:
+                dx = dx * scale
+                if isinstance(x, Gather):
+                    dx = RowGradient(*_core.sum_rows(x.ids, dx, x.table.shape[0]), x.table.shape)
+            if weight_scale is not None:
+                dweights = [
+                    d * weight_scale if weight is self.weights[1] else d
+                    for d, weight in zip(dweights, self.trainable_weights, strict=True)
+                ]
+            return Gradients(dx, dweights, found.initial_state)
+
+        return y, backprop
 
     def __call__(
         self,
@@ -125,7 +204,9 @@ class _Recurrent(Layer):
         lengths: Any = None,
         initial_state: Sequence[Array] | Array | None = None,
     ) -> Any:
-        """y alone, from weights that are packed once until they change; several threads may call at once."""
+        """y alone, from weights that are packed once until they change; several threads may call at once, unless `stateful`."""
+        if training and self.generator is not None:
+            return self.forward(x, training=True, mask=mask, lengths=lengths, initial_state=initial_state)[0]
         return self._run(x, mask, lengths, initial_state, keep=False)[0]
 
     def step(self, x: Any, state: Sequence[Array] | Array | None = None) -> tuple[Array, ...]:
@@ -141,10 +222,18 @@ class _Recurrent(Layer):
         if x.shape[1] != self.weights[0].shape[0]:
             raise ValueError(f"{self.name}: x has shape {x.shape}, expected [B, I] with I={self.weights[0].shape[0]}")
         given = self._initial_state(state, len(x), "state")
-        return self._walk(x[:, None], Window(), given, table=None, packed=self._packed(None, 0), reverse=False)[1]
+        options: dict[str, Any] = {"table": None, "weights": self._values(), "packed": self._packed(None, 0), "reverse": False}
+        return self._walk(x[:, None], Window(), given, **options)[1]
 
     def _run(
-        self, x: Any, mask: Mask | None, lengths: Any, initial_state: Sequence[Array] | Array | None, *, keep: bool
+        self,
+        x: Any,
+        mask: Mask | None,
+        lengths: Any,
+        initial_state: Sequence[Array] | Array | None,
+        *,
+        keep: bool,
+        recurrent_kernel: Array | None = None,  # in place of the layer's
     ) -> tuple[Any, Backprop]:
         gather = x if isinstance(x, Gather) else None
         values: Any = x.ids if gather is not None else float_input(self, x, "[B, T, I]")
@@ -156,8 +245,15 @@ class _Recurrent(Layer):
         if holes is not None:
             values = holes.together(values[:, ::-1] if self.go_backwards else values)
         state = self._initial_state(initial_state, shape[0], "initial_state")
+        given = len(state)
+        if self.stateful and initial_state is None:
+            state = self._state_before(shape[0])
+        tokens = self._tokens(mask, lengths, shape[1]) if self.zero_output_for_mask and self.return_sequences else None
         table = None if gather is None else gather.table
-        walk = partial(self._walk, table=table, reverse=self.go_backwards and holes is None)
+        weights = self._values()
+        if recurrent_kernel is not None:
+            weights = weights[0], recurrent_kernel, weights[2]
+        walk = partial(self._walk, table=table, weights=weights, reverse=self.go_backwards and holes is None)
         play: Any = None
         if not keep:
             y, last, _ = walk(values, window, state, packed=self._packed(table, values.size))
@@ -165,8 +261,9 @@ class _Recurrent(Layer):
             y, last, tape = walk(values, window, state, packed=None)
             play = partial(_core.recurrent_backward, tape)
         else:
+            packed = self._packed(None, 0) if recurrent_kernel is None else (self._pack(weights), False)
             segments = Segments(
-                partial(walk, packed=self._packed(None, 0)),
+                partial(walk, packed=packed),
                 partial(walk, packed=None),
                 values,
                 window,
@@ -179,9 +276,13 @@ class _Recurrent(Layer):
             play = segments.backward
         if holes is not None and self.return_sequences:
             y = holes.apart(y)
+        if tokens is not None:
+            y = np.where(tokens, y, np.float32(0))
+        if self.stateful:
+            self._state = tuple(h.copy() for h in last)
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
-            return self._backward(play, dy, gather, holes, len(state), need_dx)
+            return self._backward(play, dy, gather, holes, tokens, given, need_dx)
 
         return (y, *last) if self.return_state else y, backprop
 
@@ -192,6 +293,7 @@ class _Recurrent(Layer):
         state: State,
         *,
         table: Parameter | None,
+        weights: _Weights,
         packed: tuple[_core.PackedCell, bool] | None,
         reverse: bool,
     ) -> tuple[Array, State, Any]:
@@ -208,15 +310,18 @@ class _Recurrent(Layer):
         inputs = values if table is None or whole else (values, table.current_rows(values))
         if packed is None:
             y, h_T, c_T, tape = _core.recurrent_forward(
-                self.cell, inputs, *self._values(), h0, c0, update_gate_writes=self.update_gate_writes, **options
+                self.cell, inputs, *weights, h0, c0, update_gate_writes=self.update_gate_writes, **options
             )
         else:
             y, h_T, c_T = _core.recurrent_infer(packed[0], inputs, h0, c0, **options)
         return y, (h_T,) if c_T is None else (h_T, c_T), tape
 
-    def _values(self) -> tuple[Array, Array, Array | None]:
+    def _values(self) -> _Weights:
         kernel, recurrent_kernel, *bias = (weight.value for weight in self.weights)
         return kernel, recurrent_kernel, bias[0] if bias else None
+
+    def _pack(self, weights: _Weights, vocabulary: Array | None = None) -> _core.PackedCell:
+        return _core.PackedCell(self.cell, *weights, vocabulary, update_gate_writes=self.update_gate_writes)
 
     def _packed(self, table: Parameter | None, tokens: int) -> tuple[_core.PackedCell, bool]:
         """The weights as they are now, packed; and whether the whole table is projected with them.
@@ -227,14 +332,14 @@ class _Recurrent(Layer):
         key = (*(weight.version for weight in self.weights), None if table is None else (id(table), table.version))
         kept = self._kept
         if kept is None or kept.key != key:
-            kept = _Kept(key, _core.PackedCell(self.cell, *self._values(), update_gate_writes=self.update_gate_writes))
+            kept = _Kept(key, self._pack(self._values()))
             self._kept = kept
         kept.tokens += tokens
         if table is None or kept.whole or kept.tokens < table.shape[0] // 2:
             return kept.packed, kept.whole
         if table.shape[0] * (self.gates + 1) * self.units * 4 > self.largest_vocabulary:
             return kept.packed, False
-        whole = _core.PackedCell(self.cell, *self._values(), table.value, update_gate_writes=self.update_gate_writes)
+        whole = self._pack(self._values(), table.value)
         self._kept = _Kept(key, whole, whole=True)
         return whole, True
 
@@ -252,6 +357,29 @@ class _Recurrent(Layer):
         holes = Holes(mask[:, ::-1] if self.go_backwards else mask)
         return holes.window, holes
 
+    def _tokens(self, mask: Mask | None, lengths: Any, positions: int) -> Mask | None:
+        """Which outputs are a token's, [B, T, 1]; None: all."""
+        if lengths is not None:
+            mask = np.arange(positions) < np.asarray(lengths)[:, None]
+        if mask is None:
+            return None
+        return (mask[:, ::-1] if self.go_backwards else mask)[:, :, None]
+
+    def reset_state(self) -> None:
+        """Forget the states after the last call: the next one starts from zeros. ValueError if the layer is not `stateful`."""
+        if not self.stateful:
+            raise ValueError(f"{self.name}: stateful is False, expected True: there are no states to reset")
+        self._state = None
+
+    def _state_before(self, rows: int) -> State:
+        """What the last call left behind; () is zeros."""
+        if self._state is not None and len(self._state[0]) != rows:
+            raise ValueError(
+                f"{self.name}: x has {rows} rows, expected {len(self._state[0])} as in the call before, whose states are kept;"
+                f" reset_state() forgets them"
+            )
+        return self._state or ()
+
     def _initial_state(self, given: Sequence[Array] | Array | None, rows: int, argument: str) -> tuple[Array, ...]:
         if given is None:
             return ()
@@ -266,13 +394,22 @@ class _Recurrent(Layer):
         return tuple(np.asarray(state, dtype=np.float32) for state in states)
 
     def _backward(
-        self, play: Callable[..., Played], dy: Any, gather: Gather | None, holes: Holes | None, states: int, need_dx: bool
+        self,
+        play: Callable[..., Played],
+        dy: Any,
+        gather: Gather | None,
+        holes: Holes | None,
+        tokens: Mask | None,
+        states: int,
+        need_dx: bool,
     ) -> Gradients:
         """Gradients for dy, of y's form; entries of a tuple may be None."""
         doutput, *dlast = dy if isinstance(dy, tuple) else (dy,)
         doutput, *dlast = (None if d is None else np.asarray(d, dtype=np.float32) for d in (doutput, *dlast))
         if not self.return_sequences and doutput is not None and dlast and dlast[0] is not None:
             doutput, dlast[0] = doutput + dlast[0], None  # the output is the last state
+        if tokens is not None and doutput is not None:
+            doutput = np.where(tokens, doutput, np.float32(0))
         if holes is not None and self.return_sequences and doutput is not None:
             doutput = holes.apart_backward(doutput)
         dx, *dweights, dh0, dc0 = play(doutput, *dlast, need_dx=need_dx)
@@ -289,6 +426,9 @@ class _Recurrent(Layer):
         return Gradients(inputs, weights, initial)
 
     # ------------------------------------------------------------ what follows from the arguments
+
+    def generators(self) -> dict[str, np.random.Generator]:
+        return {} if self.generator is None else {self.name: self.generator}
 
     def compute_mask(self, x: Any, mask: Mask | None = None) -> Mask | None:
         """That of the outputs: turned round with `go_backwards`, as they are; none without `return_sequences`."""
@@ -310,9 +450,22 @@ class _Recurrent(Layer):
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "recurrent_initializer": initializers.serialize(self.recurrent_initializer),
             "bias_initializer": initializers.serialize(self.bias_initializer),
+            **{
+                f"{which}_{what}": module.serialize(given)
+                for what, module, all_given in (
+                    ("regularizer", regularizers, self.regularizers),
+                    ("constraint", constraints, self.constraints),
+                )
+                for which, given in zip(("kernel", "recurrent", "bias"), all_given, strict=True)
+            },
+            "dropout": self.dropout,
+            "recurrent_weight_dropout": self.recurrent_weight_dropout,
+            "seed": self.seed,
             "return_sequences": self.return_sequences,
             "return_state": self.return_state,
             "go_backwards": self.go_backwards,
+            "stateful": self.stateful,
+            "zero_output_for_mask": self.zero_output_for_mask,
             "segment": self.segment,
             "truncate": self.truncate,
         }
@@ -350,9 +503,21 @@ class LSTM(_Recurrent):
         bias_initializer: Any = "zeros",
         unit_forget_bias: bool = True,
         *,
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        recurrent_weight_dropout: float = 0.0,
+        seed: int | None = None,
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
+        stateful: bool = False,
+        zero_output_for_mask: bool = False,
         segment: int | None = None,
         truncate: bool = False,
         name: str | None = None,
@@ -364,9 +529,21 @@ class LSTM(_Recurrent):
             kernel_initializer=kernel_initializer,
             recurrent_initializer=recurrent_initializer,
             bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            recurrent_regularizer=recurrent_regularizer,
+            bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint,
+            recurrent_constraint=recurrent_constraint,
+            bias_constraint=bias_constraint,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            recurrent_weight_dropout=recurrent_weight_dropout,
+            seed=seed,
             return_sequences=return_sequences,
             return_state=return_state,
             go_backwards=go_backwards,
+            stateful=stateful,
+            zero_output_for_mask=zero_output_for_mask,
             segment=segment,
             truncate=truncate,
             name=name,
@@ -408,9 +585,21 @@ class GRU(_Recurrent):
         recurrent_initializer: Any = "orthogonal",
         bias_initializer: Any = "zeros",
         *,
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        recurrent_weight_dropout: float = 0.0,
+        seed: int | None = None,
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
+        stateful: bool = False,
+        zero_output_for_mask: bool = False,
         segment: int | None = None,
         truncate: bool = False,
         reset_after: bool = True,
@@ -424,9 +613,21 @@ class GRU(_Recurrent):
             kernel_initializer=kernel_initializer,
             recurrent_initializer=recurrent_initializer,
             bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            recurrent_regularizer=recurrent_regularizer,
+            bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint,
+            recurrent_constraint=recurrent_constraint,
+            bias_constraint=bias_constraint,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            recurrent_weight_dropout=recurrent_weight_dropout,
+            seed=seed,
             return_sequences=return_sequences,
             return_state=return_state,
             go_backwards=go_backwards,
+            stateful=stateful,
+            zero_output_for_mask=zero_output_for_mask,
             segment=segment,
             truncate=truncate,
             name=name,

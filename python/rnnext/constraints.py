@@ -1,0 +1,154 @@
+"""What a weight must be after each step of the optimizer, by Keras's names and with its formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rnnext.parameters import Array
+
+__all__ = [
+    "Constraint",
+    "MaxNorm",
+    "MinMaxNorm",
+    "NonNeg",
+    "UnitNorm",
+    "get",
+    "max_norm",
+    "min_max_norm",
+    "non_neg",
+    "serialize",
+    "unit_norm",
+]
+
+_EPSILON = np.float32(1e-7)  # Keras's, which keeps a norm of 0 from dividing
+
+
+class Constraint:
+    """What turns a weight w into the one that takes its place, of the same shape."""
+
+    def __call__(self, w: Array) -> Array:
+        """A new array; w stays as it is."""
+        raise NotImplementedError(f"{type(self).__name__}: __call__ is not defined")
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, as JSON can hold them."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Constraint:
+        """A constraint with these arguments."""
+        return cls(**config)
+
+
+class NonNeg(Constraint):
+    """max(w, 0)."""
+
+    def __call__(self, w: Array) -> Array:
+        positive: Array = np.maximum(w, np.float32(0))
+        return positive
+
+
+class MinMaxNorm(Constraint):
+    """The norms along `axis` brought between `min_value` and `max_value`, by a share `rate` of what is missing at each step.
+
+    axis 0 of a kernel [I, H]: what comes into a unit.
+    """
+
+    def __init__(
+        self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0, axis: int | Sequence[int] = 0
+    ) -> None:
+        if not 0 <= min_value <= max_value:
+            raise ValueError(
+                f"{type(self).__name__}: min_value is {min_value} and max_value {max_value},"
+                f" expected 0 <= min_value <= max_value"
+            )
+        if not 0 <= rate <= 1:
+            raise ValueError(f"{type(self).__name__}: rate is {rate}, expected 0 to 1")
+        self.min_value = min_value
+        self.max_value = max_value
+        self.rate = rate
+        self.axis = axis if isinstance(axis, int) else tuple(axis)
+
+    def __call__(self, w: Array) -> Array:
+        norms = np.sqrt(np.square(w).sum(axis=self.axis, keepdims=True))
+        desired = self.rate * np.clip(norms, self.min_value, self.max_value) + (1 - self.rate) * norms
+        scaled: Array = (w * (desired / (_EPSILON + norms))).astype(np.float32)
+        return scaled
+
+    def get_config(self) -> dict[str, Any]:
+        axis = self.axis if isinstance(self.axis, int) else list(self.axis)
+        return {"min_value": self.min_value, "max_value": self.max_value, "rate": self.rate, "axis": axis}
+
+
+class MaxNorm(MinMaxNorm):
+    """The norms along `axis` brought to at most `max_value`."""
+
+    def __init__(self, max_value: float = 2, axis: int | Sequence[int] = 0) -> None:
+        super().__init__(max_value=max_value, axis=axis)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        return {name: config[name] for name in ("max_value", "axis")}
+
+
+class UnitNorm(MinMaxNorm):
+    """The norms along `axis` brought to 1."""
+
+    def __init__(self, axis: int | Sequence[int] = 0) -> None:
+        super().__init__(min_value=1.0, max_value=1.0, axis=axis)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"axis": super().get_config()["axis"]}
+
+
+max_norm, min_max_norm, non_neg, unit_norm = MaxNorm, MinMaxNorm, NonNeg, UnitNorm  # as in Keras
+
+_NAMES: dict[str, type[Constraint]] = {
+    "MaxNorm": MaxNorm,
+    "MinMaxNorm": MinMaxNorm,
+    "NonNeg": NonNeg,
+    "UnitNorm": UnitNorm,
+    "max_norm": MaxNorm,
+    "min_max_norm": MinMaxNorm,
+    "non_neg": NonNeg,
+    "unit_norm": UnitNorm,
+}
+
+
+def _class(name: object) -> type[Constraint]:
+    if not isinstance(name, str) or name not in _NAMES:
+        raise ValueError(f"constraints.get: no constraint {name!r}, expected one of {', '.join(sorted(_NAMES))}")
+    return _NAMES[name]
+
+
+def get(identifier: str | Mapping[str, Any] | type[Constraint] | Constraint | None) -> Constraint | None:
+    """A constraint from a name ("max_norm", "MaxNorm"), from what `serialize` returned, or from a class.
+
+    One that is given passes through; None is no constraint. ValueError for a name that is not known.
+    """
+    if identifier is None or isinstance(identifier, Constraint):
+        return identifier
+    if isinstance(identifier, str):
+        return _class(identifier)()
+    if isinstance(identifier, Mapping):
+        config = identifier.get("config", {})
+        try:
+            return _class(identifier.get("class_name")).from_config(config)
+        except TypeError as error:
+            raise ValueError(f"constraints.get: the config of {identifier['class_name']} is {config!r} ({error})") from error
+    if isinstance(identifier, type) and issubclass(identifier, Constraint):
+        return identifier()
+    raise TypeError(f"constraints.get: identifier is {identifier!r}, expected a name, a dict, a Constraint or None")
+
+
+def serialize(constraint: Constraint | None) -> dict[str, Any] | None:
+    """The class's name and its arguments, for `get`; None for None. ValueError for a class that is none of this module's."""
+    if constraint is None:
+        return None
+    name = type(constraint).__name__
+    if _NAMES.get(name) is not type(constraint):
+        raise ValueError(f"constraints.serialize: constraint is a {name}, expected one of this module's, to be read again")
+    return {"class_name": name, "config": constraint.get_config()}

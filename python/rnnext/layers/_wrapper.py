@@ -1,0 +1,125 @@
+"""Layers that hold other layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_mask
+from rnnext.parameters import Gradients, Parameter
+
+_Wrapper = TypeVar("_Wrapper", bound="Wrapper")
+
+
+class Wrapper(Layer):
+    """A layer whose weights are those of its `parts`, which have its name in front of theirs."""
+
+    def __init__(self, parts: Sequence[Layer], *, name: str | None, trainable: bool) -> None:
+        super().__init__(name=name, trainable=trainable)
+        self.parts = tuple(parts)
+        self.rename(self.name)
+
+    def make_weights(self, input_shape: Shape) -> list[Parameter]:
+        for part in self.parts:
+            part.build(input_shape)
+        return [weight for part in self.parts for weight in part.weights]
+
+    def discard_weights(self) -> None:
+        super().discard_weights()
+        for part in self.parts:
+            part.discard_weights()
+
+    def rename(self, name: str) -> None:
+        self.name = name
+        for part in self.parts:
+            part.rename(f"{name}/{own_name(part)}")
+
+    @property
+    def trainable_weights(self) -> list[Parameter]:
+        return [weight for part in self.parts for weight in part.trainable_weights] if self.trainable else []
+
+    def generators(self) -> dict[str, np.random.Generator]:
+        return {name: generator for part in self.parts for name, generator in part.generators().items()}
+
+
+class TimeDistributed(Wrapper):
+    """The layer applied to each step: [B, T, ...] -> [B, T, ...]. It sees B * T rows and no mask."""
+
+    def __init__(self, layer: Layer, *, name: str | None = None, trainable: bool = True) -> None:
+        if not isinstance(layer, Layer):
+            raise TypeError(f"TimeDistributed: layer is a {type(layer).__name__}, expected a layer")
+        if layer.several_outputs is not None:
+            raise ValueError(f"TimeDistributed: {layer.name} has {layer.several_outputs}, expected a layer with one output")
+        super().__init__([layer], name=name, trainable=trainable)
+
+    @property
+    def layer(self) -> Layer:
+        return self.parts[0]
+
+    def make_weights(self, input_shape: Shape) -> list[Parameter]:
+        return super().make_weights(self._of_a_step(input_shape))
+
+    def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Any, Backprop]:
+        rows, positions, steps = self._steps_of(x, mask)
+        y, undo = self.layer.forward(steps, training=training)
+
+        def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
+            dx, dweights, _ = undo(np.reshape(dy, y.shape), need_dx=need_dx)
+            dx = dx.reshape(x.shape) if isinstance(dx, np.ndarray) else None
+            return Gradients(dx, dweights if self.trainable else [])
+
+        return y.reshape(rows, positions, *y.shape[1:]), backprop
+
+    def __call__(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> Any:
+        rows, positions, steps = self._steps_of(x, mask)
+        y = self.layer(steps, training=training)
+        return y.reshape(rows, positions, *y.shape[1:])
+
+    def _steps_of(self, x: Any, mask: Mask | None) -> tuple[int, int, Any]:
+        """B, T and x as B * T rows."""
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"{self.name}: x is a {type(x).__name__}, expected a NumPy array [B, T, ...]")
+        self._of_a_step(x.shape)
+        rows, positions = x.shape[:2]
+        if mask is not None:
+            check_mask(self, mask, rows, positions)
+        self.build(x.shape)
+        return rows, positions, x.reshape(rows * positions, *x.shape[2:])
+
+    def _of_a_step(self, shape: Shape) -> Shape:
+        if len(shape) < 3:
+            raise ValueError(f"{self.name}: input has shape {shape}, expected (B, T, ...) with 3 axes or more")
+        return (None, *shape[2:])
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape[:2], *self.layer.compute_output_shape(self._of_a_step(input_shape))[1:])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "layer": description_of(self.layer)}
+
+    @classmethod
+    def from_config(cls: type[_Wrapper], config: dict[str, Any]) -> _Wrapper:
+        return cls(**{**config, "layer": layer_of(config["layer"])})
+
+
+def own_name(part: Layer) -> str:
+    """A part's name without that of the layer that holds it."""
+    return part.name.rpartition("/")[2]
+
+
+def description_of(part: Layer) -> dict[str, Any]:
+    """What `layer_of` makes a part of again, under its own name."""
+    from rnnext.layers import serialize  # which knows all layers, these among them
+
+    described = serialize(part)
+    config: Any = described["config"]
+    return {**described, "config": {**config, "name": own_name(part)}}
+
+
+def layer_of(description: dict[str, Any]) -> Layer:
+    """The layer, without weights, that `description_of` described."""
+    from rnnext.layers import deserialize
+
+    return deserialize(description)

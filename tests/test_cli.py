@@ -14,10 +14,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from rnnext import cli
+from rnnext import Sequential, cli
 from rnnext.datasets import _fetch
+from rnnext.interop import from_torch
+from rnnext.models import load_model
+from rnnext.text import TextVectorizer
 
 SMALL = ["--units", "8", "--embedding", "8", "--dropout", "0.1", "--batch-size", "8"]
 WORDS = {"bad": ["dull", "poor", "worst"], "fine": ["decent", "usual", "plain"], "good": ["great", "moving", "superb"]}
@@ -173,6 +177,7 @@ def test_without_a_network_it_says_so(run: Run, tmp_path: Path, monkeypatch: pyt
         (["train", "--seed", "-1"], "-1 is out of range"),
         (["predict"], "required: DIR"),
         (["evaluate", "m"], "required: FILE"),
+        (["convert", "m"], "required: FILE, --to"),
         (["info", "more"], "unrecognized arguments: more"),
         (["predict", "m", "--loud", "text"], "unrecognized arguments: --loud"),
     ],
@@ -283,6 +288,65 @@ def test_a_folder_that_is_no_classifier(run: Run, folder: Path, tmp_path: Path) 
             (copy / name).write_bytes(content)
         failed(run("predict", copy, "text"))
         shutil.rmtree(copy)
+
+
+# ---------------------------------------------------------------- convert
+
+
+def ids_of(folder: Path) -> tuple[list[np.ndarray], np.ndarray, Sequential]:
+    """Texts as ids, the same padded behind, and the model."""
+    model = load_model(folder)
+    rows = TextVectorizer.from_json((folder / "vocabulary.json").read_bytes()).transform(TEXTS)
+    padded = np.zeros((len(rows), max(map(len, rows))), np.int32)
+    for row, ids in zip(padded, rows, strict=True):
+        row[: len(ids)] = ids
+    return rows, padded, model
+
+
+@pytest.mark.parametrize("name", ["two", "three"])
+def test_convert_to_onnx(run: Run, folder: Path, tmp_path: Path, name: str) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    code, out, err = run("convert", folder / name, "--to", "onnx", tmp_path / "a.onnx")
+    assert (code, err) == (0, "")
+    assert out == f"saved in {tmp_path / 'a.onnx'}; the vocabulary and the labels stay in {folder / name}\n"
+    rows, padded, model = ids_of(folder / name)
+    session = runtime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"input": padded, "lengths": np.array([len(row) for row in rows], np.int32)})
+    np.testing.assert_allclose(found, model.predict(rows, verbose=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["two", "three"])
+def test_convert_to_torch(run: Run, folder: Path, tmp_path: Path, name: str) -> None:
+    assert run("convert", folder / name, "--to", "torch", tmp_path / "a.safetensors")[0] == 0
+    _, padded, model = ids_of(folder / name)
+    before = model.predict(padded, verbose=0)
+    model.set_weights([np.zeros(weight.shape) for weight in model.weights])
+    np.testing.assert_array_equal(from_torch(tmp_path / "a.safetensors", model).predict(padded, verbose=0), before)
+
+
+@pytest.mark.filterwarnings("ignore")  # Keras's
+@pytest.mark.parametrize("name", ["two", "three"])
+def test_convert_to_keras(run: Run, folder: Path, tmp_path: Path, name: str) -> None:
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras", reason="Keras is not installed")
+    assert run("convert", folder / name, "--to", "keras", tmp_path / "a.keras")[0] == 0
+    _, padded, model = ids_of(folder / name)
+    found = keras.models.load_model(tmp_path / "a.keras").predict(padded, verbose=0)
+    np.testing.assert_allclose(found, model.predict(padded, verbose=0), atol=1e-6)
+
+
+def test_what_cannot_be_converted_is_one_line(run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "no model here" in failed(run("convert", tmp_path, "--to", "torch", tmp_path / "a.safetensors"))
+    assert "expected FILE.keras or FILE.weights.h5" in failed(
+        run("convert", folder / "two", "--to", "keras", tmp_path / "a.h5")
+    )
+    assert "required: --to" in failed(run("convert", folder / "two", tmp_path / "a.onnx"))
+    assert "invalid choice: 'jax'" in failed(run("convert", folder / "two", "--to", "jax", tmp_path / "a"))
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    message = failed(run("convert", folder / "two", "--to", "onnx", tmp_path / "a.onnx"))
+    assert "--to onnx needs the package onnx: pip install 'rnnext[interop]'" in message
+    assert not any(tmp_path.iterdir())
 
 
 def test_info_and_version(run: Run) -> None:

@@ -120,6 +120,8 @@ MODULES: dict[str, set[str]] = {
     "models": {"_persistence", "_training", "_stack", "layers", *_TRAINED, "callbacks", "saving", "parameters"}
     | {"_feeds", "_inputs", "_progress", "_random"},
     "utils": {"_random", "preprocessing"},
+    "ops": {"parameters", "_core"},
+    "interop": {"layers", "models", "ops", "parameters", "saving"},
 }
 ABOVE_ALL = {"__init__", "__main__", "cli", "bench"}  # what people call; nobody imports it
 

@@ -1,4 +1,4 @@
-"""The command line: train a text classifier, use it, measure it. Heavy imports are inside the commands that need them."""
+"""The command line: train a text classifier, use, measure and convert it. Heavy imports are inside the commands that need them."""
 
 from __future__ import annotations
 
@@ -250,6 +250,23 @@ def _evaluate(options: argparse.Namespace) -> None:
         print(f"{name}: {found['rows']:,} rows, {', '.join(ratios)}")
 
 
+def _convert(options: argparse.Namespace) -> None:
+    from rnnext import interop
+    from rnnext.models import load_model
+
+    model = load_model(options.model, compile=False)
+    try:
+        if options.to == "onnx":
+            interop.to_onnx(model, options.file, lengths=True)
+        elif options.to == "torch":
+            interop.to_torch(model, options.file)
+        else:
+            interop.to_keras(model, options.file)
+    except ImportError as error:
+        raise ValueError(f"--to {options.to} needs the package {error.name}: pip install 'rnnext[interop]'") from error
+    print(f"saved in {options.file}; the vocabulary and the labels stay in {options.model}")
+
+
 def _info(options: argparse.Namespace) -> None:
     from rnnext import show_config
 
@@ -318,6 +335,16 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--text", metavar="COLUMN", help="column of texts (default: as in training)")
     evaluate.add_argument("--label", metavar="COLUMN", help="column of labels (default: as in training)")
     evaluate.add_argument("--json", action="store_true", help="one JSON object")
+
+    convert = command("convert", _convert, "Write a saved model for another framework.")
+    convert.add_argument("model", metavar="DIR", type=Path, help="a saved model")
+    convert.add_argument("file", metavar="FILE", type=Path, help="FILE.onnx, FILE.safetensors, FILE.keras or FILE.weights.h5")
+    convert.add_argument(
+        "--to",
+        choices=("onnx", "torch", "keras"),
+        required=True,
+        help="a graph with the inputs `input` and `lengths`; a state_dict as safetensors; a model or its weights",
+    )
 
     command("info", _info, "Print version, compiler, instruction sets and threads.")
 

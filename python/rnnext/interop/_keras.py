@@ -1,0 +1,328 @@
+"""Keras 3: a live model, a .keras file, or the .weights.h5 file of a model.
+
+Weights have the same layout on both sides. Reading a file needs h5py, which comes with Keras, and runs nothing of what it says;
+Keras itself is imported only to make a model of its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from rnnext import layers, saving
+from rnnext.interop._weights import (
+    Tensors,
+    cell_weights,
+    expect_convertible,
+    is_recurrent,
+    layer_values,
+    listed,
+    weighted_layers,
+)
+from rnnext.layers import Layer
+from rnnext.layers._layer import _snake_case
+from rnnext.models import Sequential
+from rnnext.parameters import Array
+
+_Path: TypeAlias = str | os.PathLike[str]
+
+# Options of Keras's layers that need no counterpart here: whatever they are (None), or with the value that changes nothing.
+_ANYTHING = {"unroll", "use_cudnn", "seed", "sparse", "optional", "ragged", "batch_shape", "batch_input_shape"}
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "dtype": (None, "float32", "int32", "int64"),
+    "activation": ("tanh",),
+    "recurrent_activation": ("sigmoid",),
+    "dropout": (0,),
+    "recurrent_dropout": (0,),
+    "stateful": (False,),
+    "zero_output_for_mask": (False,),
+    "data_format": (None, "channels_last"),
+}
+
+
+class _Described(NamedTuple):
+    """A layer as Keras says it."""
+
+    kind: str
+    config: Mapping[str, Any]
+
+
+class _Source(NamedTuple):
+    """What was read of a model: its layers, where they are known, and its arrays by the names that Keras's files have."""
+
+    name: str
+    what: str
+    described: list[_Described] | None
+    arrays: dict[str, Any]
+
+
+def from_keras(source: Any, model: Sequential | None = None) -> Sequential:
+    """A model with the layers and weights of a Keras Sequential: the live object, a .keras file, or a .weights.h5 file.
+
+    With `model` its weights are set and it is returned; a .weights.h5 file, which does not tell layers, needs one. Otherwise
+    the layers are made anew, without Keras's initializers. ValueError for a layer or an option that has no counterpart here,
+    and for weights that are missing, of another shape or kind of layer, or left over; then nothing has changed.
+    """
+    who = "from_keras"
+    found = _read(who, source)
+    if model is not None:
+        weighted_layers(who, model)
+        _expect_same_layers(who, found, model)
+    else:
+        model = _model_of(who, found)
+    tensors = Tensors(who, found.what, found.arrays)
+    values: list[Array] = []
+    for layer, names in zip(model.layers, _file_names(model.layers), strict=True):
+        arrays = [tensors.get(name, None) for name in names[: len(layer.weights)]]
+        for array, name, weight in zip(arrays, names, layer.weights, strict=False):
+            if array.shape != weight.shape:
+                raise ValueError(f"{who}: {name} has shape {array.shape}, expected {weight.shape} of {weight.name}")
+        if is_recurrent(layer):
+            arrays = layer_values(layer, (arrays[0], arrays[1], arrays[2] if len(arrays) == 3 else None))
+        values += arrays
+    tensors.expect_all_asked()
+    model.set_weights(values)
+    return model
+
+
+def to_keras(model: Sequential, path: _Path | None = None) -> Any:
+    """The same model as a keras.Sequential, written to `path` if there is one: FILE.keras, or FILE.weights.h5 for the weights.
+
+    What only concerns training here (`segment`, `truncate`, initializers) is left out; `update_gate="write"` is converted
+    exactly, by negating the update gate. Where a row has no token at all Keras's masked average is NaN instead of 0.
+    ValueError, and nothing is written, behind `mask_zero` for a GlobalMaxPooling1D, as Keras's does not look at the mask, and
+    for `go_backwards` with `return_sequences`, where Keras does not turn the mask for the layers that follow.
+    """
+    who = "to_keras"
+    weighted_layers(who, model)
+    if path is not None and not str(path).endswith((".keras", ".weights.h5")):
+        raise ValueError(f"{who}: path is {str(path)!r}, expected FILE.keras or FILE.weights.h5")
+    _expect_same_masks(who, [_Described(type(layer).__name__, layer.get_config()) for layer in model.layers])
+    import keras
+
+    made, values = [], list[Array]()
+    for layer in model.layers:
+        if isinstance(layer, layers.InputLayer):
+            made.append(keras.Input(layer.shape, dtype=layer.dtype, name=layer.name))
+            continue
+        kind, config = getattr(keras.layers, type(layer).__name__, None), layer.get_config()
+        if kind is None or any(isinstance(value, dict) and "initializer" not in name for name, value in config.items()):
+            raise ValueError(f"{who}: {layer.name} is a {type(layer).__name__}, which has no counterpart in Keras")
+        known = _arguments(kind)
+        expect_convertible(who, layer, known)
+        made.append(kind(**{name: value for name, value in config.items() if name in known and "initializer" not in name}))
+        values += [w for w in cell_weights(layer) if w is not None] if is_recurrent(layer) else layer.get_weights()
+    theirs = keras.Sequential(made, name=model.name)
+    if not theirs.built:
+        theirs.build(model.input_shape)
+    theirs.set_weights(values)
+    if path is not None:
+        with tempfile.TemporaryDirectory() as scratch:
+            written = Path(scratch, "model.keras" if str(path).endswith(".keras") else "model.weights.h5")
+            theirs.save(written) if written.suffix == ".keras" else theirs.save_weights(written)
+            saving.write_file(path, written.read_bytes())
+    return theirs
+
+
+# ---------------------------------------------------------------- reading
+
+
+def _read(who: str, source: Any) -> _Source:
+    if not isinstance(source, str | os.PathLike):
+        if not hasattr(source, "get_config") or not hasattr(source, "layers"):
+            raise TypeError(
+                f"{who}: source is a {type(source).__name__}, expected a Keras model or a .keras or .weights.h5 file"
+            )
+        return _read_live(who, source)
+    path = Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    if not zipfile.is_zipfile(path):
+        if path.suffix == ".keras":
+            raise ValueError(f"{path}: not a .keras file, or a damaged one (no zip archive)")
+        return _Source(path.name, str(path), None, _arrays_of(path, path.read_bytes()))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+            content = archive.read("model.weights.h5")
+        if config["class_name"] != "Sequential":
+            raise ValueError(f"{who}: {path} holds a {config['class_name']}, expected a Sequential")
+        described = [_Described(layer["class_name"], layer["config"]) for layer in config["config"]["layers"]]
+        name = config["config"]["name"]
+    except (zipfile.BadZipFile, KeyError, TypeError, EOFError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: not a .keras file, or a damaged one ({type(error).__name__}: {error})") from error
+    return _Source(name, str(path), described, _arrays_of(path, content))
+
+
+def _arrays_of(path: Path, content: bytes) -> dict[str, Any]:
+    """The weights of all layers in an HDF5 file by their paths, without an optimizer's state and seeds."""
+    import h5py
+
+    arrays: dict[str, Any] = {}
+
+    def keep(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and name.startswith("layers/") and "seed_generator" not in name:
+            arrays[name] = np.asarray(item)
+
+    try:
+        with h5py.File(io.BytesIO(content), "r") as file:
+            file.visititems(keep)
+    except (OSError, RuntimeError, KeyError) as error:
+        raise ValueError(f"{path}: not a Keras weights file, or a damaged one ({error})") from error
+    return arrays
+
+
+def _read_live(who: str, source: Any) -> _Source:
+    if type(source).__name__ != "Sequential":
+        raise ValueError(f"{who}: source is a {type(source).__name__}, expected a Sequential")
+    described = [_Described(layer["class_name"], layer["config"]) for layer in source.get_config()["layers"]]
+    kinds = [type(layer).__name__ for layer in source.layers]  # without the input
+    arrays: dict[str, Any] = {}
+    for kind, group, layer in zip(kinds, _groups(kinds), source.layers, strict=True):
+        arrays |= {_file_name(group, kind, n): array for n, array in enumerate(layer.get_weights())}
+    return _Source(source.name, f"the Keras model {source.name}", described, arrays)
+
+
+def _groups(kinds: Sequence[str]) -> list[str]:
+    """Each layer's group in a file of Keras's: the class's name, numbered from its second layer on."""
+    counts: dict[str, int] = {}
+    found = []
+    for kind in kinds:
+        name = _snake_case(kind)
+        number = counts.get(name, 0)
+        counts[name] = number + 1
+        found.append(f"layers/{name}_{number}" if number else f"layers/{name}")
+    return found
+
+
+def _file_name(group: str, kind: str, number: int) -> str:
+    return f"{group}/cell/vars/{number}" if kind in ("LSTM", "GRU") else f"{group}/vars/{number}"
+
+
+def _file_names(stack: Sequence[Layer]) -> list[list[str]]:
+    """For each layer the names of its weights in a file of Keras's, which does not count the input."""
+    kinds = [type(layer).__name__ for layer in stack]
+    groups = iter(_groups([kind for kind in kinds if kind != "InputLayer"]))
+    found = []
+    for kind in kinds:
+        group = "" if kind == "InputLayer" else next(groups)
+        found.append([_file_name(group, kind, n) for n in range(3)])
+    return found
+
+
+# ---------------------------------------------------------------- layers and their options
+
+
+def _model_of(who: str, found: _Source) -> Sequential:
+    if found.described is None:
+        raise ValueError(f"{who}: {found.what} holds weights alone, expected model=, a Sequential to put them in")
+    _expect_same_masks(who, found.described)
+    described = found.described
+    if [one.kind for one in described[:2]] == ["InputLayer", "Embedding"]:
+        described = described[1:]  # Keras's own doing, and an Embedding takes any number of steps
+    model = Sequential([_layer_of(who, one) for one in described], name=found.name)
+    if not model.built:
+        raise ValueError(f"{who}: {found.what} does not tell the shape of its input")
+    return model
+
+
+def _layer_of(who: str, described: _Described) -> Layer:
+    """Our layer with Keras's options. ValueError names the layer or the option that is not here."""
+    kind, config = described
+    name = f"{config.get('name', kind)} ({kind})"
+    if kind not in _kinds():
+        raise ValueError(f"{who}: {name} has no counterpart here; {', '.join(_kinds())} have one")
+    ours: type[Layer] = getattr(layers, kind)
+    if kind == "InputLayer":
+        shape = config["batch_shape"][1:]
+        return layers.InputLayer(shape, dtype=config.get("dtype"), name=config["name"])
+    known, chosen = _arguments(ours), dict[str, Any]()
+    for option, value in config.items():
+        if option in known and "initializer" not in option and option != "dtype":
+            if isinstance(value, dict):
+                raise ValueError(f"{who}: {name} has {option}={value}, which cannot be converted")
+            chosen[option] = value
+        elif not _changes_nothing(option, value):
+            raise ValueError(f"{who}: {name} has {option}={value!r}, which has no counterpart here")
+    try:
+        return ours(**chosen)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{who}: {name}: {error}") from error
+
+
+def _kinds() -> list[str]:
+    """The layers that there are here."""
+    known = {name: getattr(layers, name) for name in layers.__all__}
+    return [name for name, kind in known.items() if isinstance(kind, type) and issubclass(kind, Layer) and kind is not Layer]
+
+
+def _changes_nothing(option: str, value: Any) -> bool:
+    if option in _ANYTHING or "initializer" in option or value is None:
+        return True
+    if option == "dtype" and isinstance(value, dict):  # a policy
+        value = value.get("config", {}).get("name")
+    return option in _NEUTRAL and value in _NEUTRAL[option]
+
+
+def _arguments(kind: Any) -> set[str]:
+    """The arguments of a layer's constructor, those that it passes on included."""
+    names = set[str]()
+    for base in inspect.getmro(kind):
+        if "__init__" in vars(base) and base is not object:
+            parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+            names |= {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                break
+    return names - {"self"}
+
+
+def _expect_same_layers(who: str, found: _Source, model: Sequential) -> None:
+    """ValueError if a layer that has weights is of another kind or computes something else."""
+    if found.described is None:
+        return
+    theirs = [one for one in found.described if one.kind in ("Embedding", "LSTM", "GRU", "Dense")]
+    ours = weighted_layers(who, model)
+    if len(theirs) != len(ours):
+        raise ValueError(
+            f"{who}: {found.what} has {len(theirs)} layers with weights ({listed(one.kind for one in theirs)}), expected"
+            f" {len(ours)}: {listed(layer.name for layer in ours)}"
+        )
+    for (kind, config), layer in zip(theirs, ours, strict=True):
+        mine = layer.get_config()
+        if kind != type(layer).__name__:
+            raise ValueError(f"{who}: {config.get('name')} is a {kind}, expected {type(layer).__name__} as {layer.name}")
+        for option in ("units", "input_dim", "output_dim", "use_bias", "reset_after", "go_backwards", "mask_zero"):
+            if option in mine and option in config and mine[option] != config[option]:
+                raise ValueError(
+                    f"{who}: {config.get('name')} has {option}={config[option]!r}, expected {mine[option]!r} as {layer.name}"
+                )
+
+
+def _expect_same_masks(who: str, described: Sequence[_Described]) -> None:
+    """ValueError where a layer of Keras's does something else with a mask than the one here."""
+    masked = False
+    turned = ""
+    for kind, config in described:
+        name = config.get("name", kind)
+        masked = masked or (kind == "Embedding" and bool(config.get("mask_zero")))
+        if masked and kind == "GlobalMaxPooling1D":
+            why = "Keras's does not look at the mask"
+        elif turned and kind in ("LSTM", "GRU", "GlobalAveragePooling1D"):
+            name, why = (
+                turned,
+                "Keras hands the mask of a layer with go_backwards on as it came, not turned round as its outputs",
+            )
+        else:
+            if masked and config.get("go_backwards") and config.get("return_sequences"):
+                turned = name
+            continue
+        raise ValueError(f"{who}: {name} is behind mask_zero=True, which cannot be converted exactly: {why}")

@@ -1,0 +1,562 @@
+"""ONNX: a whole model as one graph, LSTM and GRU nodes alone, and the weights of either.
+
+A node's weights are ours transposed, with a leading axis of directions; an LSTM has its gates in the order i o f c, a GRU in
+ours, z r h, and `linear_before_reset` is our `reset_after`. Needs the package onnx; no graph is run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnext import layers, saving
+from rnnext.interop._weights import (
+    CellName,
+    GivenWeights,
+    Tensors,
+    cell_of,
+    cell_weights,
+    checked_cells,
+    expect_convertible,
+    in_order,
+    layer_values,
+    listed,
+    weighted_layers,
+)
+from rnnext.layers import Layer
+from rnnext.models import Sequential
+from rnnext.ops import CellWeights
+from rnnext.parameters import Array
+
+_Path: TypeAlias = str | os.PathLike[str]
+
+_TO_ONNX = {"lstm": (0, 3, 1, 2), "gru": (0, 1, 2)}  # which of our gate blocks stand in the node, in its order
+_FROM_ONNX = {"lstm": (0, 2, 3, 1), "gru": (0, 1, 2)}
+_ACTIVATIONS = {"lstm": ["Sigmoid", "Tanh", "Tanh"], "gru": ["Sigmoid", "Tanh"]}
+_OPSET, _IR_VERSION = 17, 8  # what runtimes of the last years know
+_CONFIG = "rnnext.config"  # in the metadata: the layers
+
+
+class OnnxNode(NamedTuple):
+    """An LSTM or GRU node: its weights as `rnnext.ops` takes them, one entry for each direction, and what it computes."""
+
+    name: str
+    cell: CellName
+    weights: list[CellWeights]
+    direction: Literal["forward", "reverse", "bidirectional"]
+    reset_after: bool  # GRU: linear_before_reset
+
+
+# ---------------------------------------------------------------- from ONNX
+
+
+def from_onnx(source: Any, model: Sequential | None = None) -> Sequential:
+    """The model of an ONNX graph (a path, the bytes, or a ModelProto).
+
+    Without `model` for a graph that `to_onnx` wrote, which says its layers. With a model its weights are set and it is
+    returned: what has weights in the graph, in the graph's order, must be what has weights in the model: Gather for Embedding,
+    LSTM and GRU of one direction, Gemm or MatMul with Add for Dense. What the graph computes besides is not looked at.
+    ValueError says what does not fit, and then nothing has changed.
+    """
+    who = "from_onnx"
+    proto, what = _read(who, source)
+    if model is None:
+        model = _model_of(who, proto, what)
+    stack = weighted_layers(who, model)
+    found = _weighted(who, proto, what)
+    kinds = [kind for kind, _, _ in found]
+    if len(found) != len(stack):
+        raise ValueError(
+            f"{who}: {what} has {len(found)} nodes with weights ({listed(kinds)}), expected {len(stack)}:"
+            f" {listed(layer.name for layer in stack)}"
+        )
+    values: list[Array] = []
+    for layer, (kind, name, weights) in zip(stack, found, strict=True):
+        if kind != type(layer).__name__:
+            raise ValueError(f"{who}: node {name} is a {kind}, expected {type(layer).__name__} as {layer.name}")
+        arrays = _of_node(who, layer, weights) if isinstance(weights, OnnxNode) else weights
+        if len(arrays) != len(layer.weights):
+            has = "no bias" if len(arrays) < len(layer.weights) else "a bias"
+            raise ValueError(
+                f"{who}: node {name} has {has}, expected use_bias={len(layer.weights) < len(arrays)} in {layer.name}"
+            )
+        for array, weight in zip(arrays, layer.weights, strict=True):
+            if array.shape != weight.shape:
+                raise ValueError(f"{who}: node {name} gives {weight.name} the shape {array.shape}, expected {weight.shape}")
+        values += arrays
+    model.set_weights(values)
+    return model
+
+
+def weights_from_onnx(source: Any, node: str | None = None) -> OnnxNode:
+    """The LSTM or GRU node of that name, or the only one, of an ONNX graph (a path, the bytes, or a ModelProto).
+
+    ValueError if there is none, or one that computes something else: peepholes, clip, input_forget, other activations.
+    """
+    who = "weights_from_onnx"
+    proto, what = _read(who, source)
+    there = [one for one in proto.graph.node if one.op_type in ("LSTM", "GRU")]
+    chosen = [one for one in there if node in (None, one.name)]
+    if len(chosen) != 1:
+        wanted = "one LSTM or GRU node" if node is None else f"a node {node!r}"
+        raise ValueError(f"{who}: {what} has {listed(one.name or one.op_type for one in there)}, expected {wanted}")
+    return _recurrent(Tensors(who, what, _constants(proto)), chosen[0])
+
+
+def _read(who: str, source: Any) -> tuple[Any, str]:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    if isinstance(source, onnx.ModelProto):
+        return source, "the ONNX graph"
+    what = "the ONNX graph" if isinstance(source, bytes) else str(source)
+    try:
+        if isinstance(source, bytes):
+            return _checked(onnx.load_from_string(source), what), what
+        return _checked(onnx.load(os.fspath(source)), what), what
+    except (DecodeError, onnx.checker.ValidationError) as error:
+        raise ValueError(f"{who}: {what}: not an ONNX model, or a damaged one ({error})") from error
+
+
+def _checked(proto: Any, what: str) -> Any:
+    import onnx
+
+    onnx.checker.check_model(proto)
+    return proto
+
+
+def _constants(proto: Any) -> dict[str, Any]:
+    """The arrays that stand in a graph: initializers and the values of Constant nodes."""
+    from onnx import numpy_helper
+
+    found = {one.name: numpy_helper.to_array(one) for one in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+    return found
+
+
+def _attributes(node: Any) -> dict[str, Any]:
+    from onnx import helper
+
+    return {one.name: helper.get_attribute_value(one) for one in node.attribute}
+
+
+def _recurrent(tensors: Tensors, node: Any) -> OnnxNode:
+    who, name = tensors.who, node.name or node.op_type
+    cell: CellName = "lstm" if node.op_type == "LSTM" else "gru"
+    given = _attributes(node)
+    direction = given.get("direction", b"forward").decode()
+    directions = 2 if direction == "bidirectional" else 1
+    activations = [one.decode() for one in given.get("activations", [])]
+    if activations not in ([], _ACTIVATIONS[cell] * directions):
+        expected = ", ".join(_ACTIVATIONS[cell])
+        raise ValueError(f"{who}: node {name} has the activations {', '.join(activations)}, expected {expected}")
+    for option in ("clip", "input_forget"):
+        if given.get(option):
+            raise ValueError(f"{who}: node {name} has {option}={given[option]}, which has no counterpart here")
+    inputs = [*node.input, *[""] * 8]
+    if inputs[7]:
+        raise ValueError(f"{who}: node {name} has peepholes ({inputs[7]}), which have no counterpart here")
+    gates = 4 if cell == "lstm" else 3
+    recurrent = tensors.get(inputs[2], None)
+    if recurrent.ndim != 3 or recurrent.shape[0] != directions or recurrent.shape[1] != gates * recurrent.shape[2]:
+        raise ValueError(f"{who}: {inputs[2]} has shape {recurrent.shape}, expected ({directions}, {gates}H, H) of node {name}")
+    units = recurrent.shape[2]
+    if given.get("hidden_size", units) != units:
+        raise ValueError(
+            f"{who}: {inputs[2]} has shape {recurrent.shape}, expected H={given['hidden_size']}, node {name}'s hidden_size"
+        )
+    kernel = tensors.get(inputs[1], None)
+    if kernel.ndim != 3 or kernel.shape[:2] != (directions, gates * units):
+        raise ValueError(
+            f"{who}: {inputs[1]} has shape {kernel.shape}, expected ({directions}, {gates * units}, I) = [D, {gates}H, I]"
+        )
+    bias = tensors.get(inputs[3], (directions, 2 * gates * units), f"[D, {2 * gates}H]") if inputs[3] else None
+    reset_after = cell == "gru" and bool(given.get("linear_before_reset", 0))
+    order, weights = _FROM_ONNX[cell], list[CellWeights]()
+    for d in range(directions):
+        two = None if bias is None else in_order(bias[d].reshape(2, -1), order)
+        weights.append(
+            (
+                in_order(kernel[d].T, order),
+                in_order(recurrent[d].T, order),
+                two if two is None or reset_after else two[0] + two[1],
+            )
+        )
+    return OnnxNode(name, cell, weights, direction, reset_after)
+
+
+def _of_node(who: str, layer: Layer, node: OnnxNode) -> list[Array]:
+    """What to assign to the layer's weights."""
+    expect_convertible(who, layer)
+    backwards = bool(getattr(layer, "go_backwards", False))
+    if node.direction == "bidirectional" or (node.direction == "reverse" and not backwards):
+        raise ValueError(f"{who}: node {node.name} has direction {node.direction}, expected forward as {layer.name}")
+    reset_after = getattr(layer, "reset_after", False)
+    if reset_after != node.reset_after:
+        raise ValueError(
+            f"{who}: node {node.name} has linear_before_reset={int(node.reset_after)}, expected {int(reset_after)} as"
+            f" {layer.name} has reset_after={reset_after}: the forms compute different things"
+        )
+    return layer_values(layer, node.weights[0])
+
+
+def _weighted(who: str, proto: Any, what: str) -> list[tuple[str, str, Any]]:
+    """What has weights in the graph, in its order: (our layer's class, the node's name, an OnnxNode or a list of arrays)."""
+    constants = _constants(proto)
+    tensors = Tensors(who, what, constants)
+    reads: dict[str, list[Any]] = {}
+    for node in proto.graph.node:
+        for name in node.input:
+            reads.setdefault(name, []).append(node)
+
+    def floats(name: str, dimensions: int) -> bool:
+        return name in constants and constants[name].dtype.kind == "f" and constants[name].ndim == dimensions
+
+    found: list[tuple[str, str, Any]] = []
+    for node in proto.graph.node:
+        name, given = node.name or node.output[0], _attributes(node)
+        if node.op_type in ("LSTM", "GRU"):
+            found.append((node.op_type, name, _recurrent(tensors, node)))
+        elif node.op_type == "Gather" and floats(node.input[0], 2):
+            found.append(("Embedding", name, [tensors.get(node.input[0], None)]))
+        elif node.op_type == "Gemm" and floats(node.input[1], 2):
+            if given.get("alpha", 1.0) != 1 or given.get("beta", 1.0) != 1 or given.get("transA", 0):
+                raise ValueError(f"{who}: node {name} has alpha, beta or transA, expected a plain product")
+            kernel = tensors.get(node.input[1], None)
+            bias = [tensors.get(node.input[2], None)] if len(node.input) > 2 else []
+            found.append(("Dense", name, [kernel.T if given.get("transB") else kernel, *bias]))
+        elif node.op_type == "MatMul" and floats(node.input[1], 2):
+            added = [n for one in reads.get(node.output[0], []) if one.op_type == "Add" for n in one.input if floats(n, 1)]
+            found.append(("Dense", name, [tensors.get(n, None) for n in (node.input[1], *added)]))
+    return found
+
+
+def _model_of(who: str, proto: Any, what: str) -> Sequential:
+    text = next((one.value for one in proto.metadata_props if one.key == _CONFIG), None)
+    if text is None:
+        raise ValueError(
+            f"{who}: {what} does not say its layers, expected a graph of to_onnx's, or model=, a Sequential to fill"
+        )
+    try:
+        config = json.loads(text)
+        model = Sequential.from_config(config["model"])
+        model.build(tuple(config["input_shape"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{who}: {what}: its layers are damaged ({type(error).__name__}: {error})") from error
+    return model
+
+
+# ---------------------------------------------------------------- to ONNX
+
+
+def to_onnx(model: Sequential, path: _Path | None = None, *, lengths: bool = False) -> Any:
+    """The model as one ONNX graph, a ModelProto, written to `path` if there is one. Dropout, which only trains, is left out.
+
+    Its input is "input": ids [B, T] (int32) or x [B, T, I]; its output "output". B and T may vary from call to call. With
+    `lengths` a second input "lengths" [B] (int32) says how many tokens each row has, from the beginning on: what a list of
+    sequences is to `predict`; outputs of steps behind them mean nothing. `mask_zero` is in the graph, for padding on either
+    side and anywhere. `update_gate="write"` is converted exactly, by negating the update gate. ValueError for a layer that has
+    no counterpart.
+    """
+    who = "to_onnx"
+    weighted_layers(who, model)
+    shape: Sequence[int | None] = model.input_shape or ()
+    ids = any(isinstance(layer, layers.Embedding) for layer in model.layers)
+    graph = _Graph()
+    steps = len(shape) == (2 if ids else 3)
+    graph.input("input", "int32" if ids else "float32", ["B", "T", *shape[2:]] if steps else ["B", *shape[1:]])
+    flow = _Flow("input", len(shape), None, None)
+    if lengths:
+        if not steps:
+            raise ValueError(f"{who}: lengths is True, but the model's input has shape {tuple(shape)}, expected one with steps")
+        graph.input("lengths", "int32", ["B"])
+        flow = flow._replace(lengths="lengths", mask=graph.before("input", "lengths"))
+    for layer in model.layers:
+        flow = _LAYERS.get(type(layer), _unknown)(graph, layer, flow)
+    graph.node("Identity", [flow.x], output="output")
+    axes: list[Any] = ["B", *model.output_shape[1:]]
+    if steps and flow.axes == 3 and model.output_shape[1] == shape[1]:
+        axes[1] = "T"
+    proto = graph.model(model.name, {"output": ("float32", axes)})
+    config = {"model": model.get_config(), "input_shape": list(shape)}
+    proto.metadata_props.add(key=_CONFIG, value=json.dumps(config))
+    return _finished(proto, path)
+
+
+def weights_to_onnx(
+    weights: GivenWeights,
+    cell: CellName,
+    path: _Path | None = None,
+    *,
+    bidirectional: bool = False,
+    reset_after: bool = True,
+    update_gate: str = "keep",
+) -> Any:
+    """LSTM or GRU nodes alone, with the weights that `rnnext.ops` takes: a ModelProto, written to `path` if there is one.
+
+    A node for each layer, named "layer_0", "layer_1", ...; the graph's inputs are "x" [T, B, I], "lengths" [B] (int32, the
+    nodes' sequence_lens), "h_0" and, of an LSTM, "c_0" [layers*D, B, H]; its outputs "outputs" [T, B, D*H], "h_n" and "c_n",
+    all as those of `rnnext.ops`, with zeros behind a row's length. ONNX Runtime's last states of an empty row are zeros.
+    """
+    who = "weights_to_onnx"
+    cells = checked_cells(who, cell, weights, bidirectional=bidirectional, reset_after=reset_after, update_gate=update_gate)
+    directions, units = 2 if bidirectional else 1, cells[0][1].shape[0]
+    graph = _Graph()
+    state_names = ["h", "c"] if cell == "lstm" else ["h"]
+    graph.input("x", "float32", ["T", "B", cells[0][0].shape[0]])
+    graph.input("lengths", "int32", ["B"])
+    for name in state_names:
+        graph.input(f"{name}_0", "float32", [len(cells), "B", units])
+    y, last = "x", list[list[str]]()
+    for first in range(0, len(cells), directions):
+        number = first // directions
+        bounds = [graph.constant([n], np.int64) for n in (first, first + directions, 0)]
+        states = [graph.node("Slice", [f"{name}_0", *bounds]) for name in state_names]
+        direction = "bidirectional" if bidirectional else "forward"
+        outputs = graph.recurrent(
+            f"layer_{number}", cell, cells[first : first + directions], y, "lengths", states, direction, reset_after=reset_after
+        )
+        last.append(outputs[1:])
+        beside = graph.node("Transpose", [outputs[0]], perm=[0, 2, 1, 3])  # [T, D, B, H] -> [T, B, D, H]
+        y = graph.node("Reshape", [beside, graph.constant([0, 0, directions * units], np.int64)])
+    graph.node("Identity", [y], output="outputs")
+    found: dict[str, tuple[str, list[Any]]] = {"outputs": ("float32", ["T", "B", directions * units])}
+    for name, parts in zip(state_names, zip(*last, strict=True), strict=True):
+        graph.node("Concat", list(parts), output=f"{name}_n", axis=0)
+        found[f"{name}_n"] = ("float32", [len(cells), "B", units])
+    return _finished(graph.model(cell, found), path)
+
+
+def _finished(proto: Any, path: _Path | None) -> Any:
+    import onnx
+
+    onnx.checker.check_model(proto, full_check=True)
+    if path is not None:
+        saving.write_file(path, proto.SerializeToString())
+    return proto
+
+
+class _Graph:
+    """A graph that grows node by node."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.inputs: list[Any] = []
+        self.constants: dict[str, npt.NDArray[Any]] = {}
+
+    def input(self, name: str, dtype: str, shape: Sequence[Any]) -> None:
+        self.inputs.append(_value(name, dtype, shape))
+
+    def constant(self, value: Any, dtype: Any = np.float32, name: str | None = None) -> str:
+        name = name or f"constant_{len(self.constants)}"
+        self.constants[name] = np.ascontiguousarray(np.array(value, dtype))
+        return name
+
+    def node(self, kind: str, inputs: Sequence[str], *, output: str | None = None, **attributes: Any) -> str:
+        """A node; the name of its output, a TopK's second one."""
+        from onnx import helper
+
+        output = output or f"{kind.lower()}_{len(self.nodes)}"
+        outputs = [f"{output}_values", output] if kind == "TopK" else [output]
+        self.nodes.append(helper.make_node(kind, list(inputs), outputs, name=f"{output}_node", **attributes))
+        return output
+
+    def recurrent(
+        self,
+        name: str,
+        cell: CellName,
+        weights: Sequence[CellWeights],
+        x: str,
+        lengths: str | None,
+        states: Sequence[str],
+        direction: str,
+        *,
+        reset_after: bool,
+    ) -> list[str]:
+        """A node over x [T, B, I]: the names of Y [T, D, B, H] and of the last states [D, B, H]."""
+        from onnx import helper
+
+        order, units = _TO_ONNX[cell], weights[0][1].shape[0]
+        kernels, recurrents, biases = [], [], []
+        for kernel, recurrent_kernel, bias in weights:
+            zeros = np.zeros(kernel.shape[1], np.float32)
+            two = zeros if bias is None else bias
+            kernels.append(in_order(kernel, order).T)
+            recurrents.append(in_order(recurrent_kernel, order).T)
+            biases.append(in_order(two if two.ndim == 2 else np.stack([two, zeros]), order).ravel())
+        inputs = [x]
+        for letter, parts in (("W", kernels), ("R", recurrents), ("B", biases)):
+            given = letter != "B" or any(bias is not None for _, _, bias in weights)
+            inputs.append(self.constant(np.stack(parts), name=f"{name}/{letter}") if given else "")
+        inputs += [lengths or "", *states]
+        outputs = [f"{name}/Y", f"{name}/Y_h", *([f"{name}/Y_c"] if cell == "lstm" else [])]
+        form = {} if cell == "lstm" else {"linear_before_reset": int(reset_after)}
+        kind = cell.upper()
+        self.nodes.append(helper.make_node(kind, inputs, outputs, name=name, hidden_size=units, direction=direction, **form))
+        return outputs
+
+    # ------------------------------------------------------------ masks
+
+    def steps_of(self, x: str) -> tuple[str, str]:
+        """(T as [1], the numbers 0 ... T-1 as [1, T]) of x [B, T, ...]."""
+        size = self.node("Slice", [self.node("Shape", [x]), *(self.constant([n], np.int64) for n in (1, 2))])
+        last = self.node("Squeeze", [size])
+        count = self.node("Range", [self.constant(0, np.int64), last, self.constant(1, np.int64)])
+        return size, self.node("Unsqueeze", [count, self.constant([0], np.int64)])
+
+    def before(self, x: str, lengths: str) -> str:
+        """The mask [B, T] of rows that have so many tokens, from the beginning on."""
+        wide = self.number(self.node("Unsqueeze", [lengths, self.constant([1], np.int64)]), "int64")
+        return self.node("Less", [self.steps_of(x)[1], wide])
+
+    def turned(self, x: str) -> str:
+        """x [B, T, ...] with its steps from the last to the first."""
+        least = np.iinfo(np.int64).min
+        return self.node("Slice", [x, *(self.constant([n], np.int64) for n in (-1, least, 1, -1))])
+
+    def number(self, x: str, dtype: str) -> str:
+        """x in another type."""
+        return self.node("Cast", [x], to=_type(dtype))
+
+    def model(self, name: str, outputs: dict[str, tuple[str, list[Any]]]) -> Any:
+        from onnx import helper, numpy_helper
+
+        constants = [numpy_helper.from_array(array, label) for label, array in self.constants.items()]
+        described = [_value(label, *what) for label, what in outputs.items()]
+        graph = helper.make_graph(self.nodes, name, self.inputs, described, constants)
+        return helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION, producer_name="rnnext"
+        )
+
+
+def _type(dtype: str) -> int:
+    from onnx import helper
+
+    found: int = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    return found
+
+
+def _value(name: str, dtype: str, shape: Sequence[Any]) -> Any:
+    from onnx import helper
+
+    return helper.make_tensor_value_info(name, _type(dtype), shape)
+
+
+# ---------------------------------------------------------------- layers as nodes
+
+
+class _Flow(NamedTuple):
+    """What goes from layer to layer: names in the graph, and the axes of x."""
+
+    x: str
+    axes: int
+    mask: str | None  # [B, T]
+    lengths: str | None  # [B], where the mask is that of rows padded behind
+
+
+def _unknown(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
+    raise ValueError(
+        f"to_onnx: {layer.name} is a {type(layer).__name__}, expected one of {', '.join(k.__name__ for k in _LAYERS)}"
+    )
+
+
+def _nothing(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
+    return flow
+
+
+def _embedding(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
+    table = graph.constant(layer.weights[0].value, name=layer.weights[0].name)
+    mask, lengths = flow.mask, flow.lengths
+    if layer.mask_zero:
+        tokens = graph.node("Not", [graph.node("Equal", [flow.x, graph.constant(0, np.int32)])])
+        mask, lengths = tokens if mask is None else graph.node("And", [mask, tokens]), None
+    return _Flow(graph.node("Gather", [table, flow.x], axis=0), 3, mask, lengths)
+
+
+def _dense(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
+    kernel, *bias = (graph.constant(weight.value, name=weight.name) for weight in layer.weights)
+    y = graph.node("MatMul", [flow.x, kernel])
+    if bias:
+        y = graph.node("Add", [y, bias[0]])
+    name = layer.activation.name
+    if name == "softmax":
+        y = graph.node("Softmax", [y], axis=-1)
+    elif name != "linear":
+        y = graph.node({"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh"}[name], [y])
+    return flow._replace(x=y)
+
+
+def _lstm_or_gru(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
+    """The node, over tokens that were moved together where there is a mask, and its outputs moved apart again."""
+    x, mask, lengths = flow.x, flow.mask, flow.lengths
+    expect_convertible("to_onnx", layer)
+    backwards, apart = layer.go_backwards, False
+    if mask is not None and (lengths is None or (backwards and layer.return_sequences)):
+        apart = True
+        if backwards:
+            x, mask, backwards = graph.turned(x), graph.turned(mask), False
+        steps, positions = graph.steps_of(x)
+        # The tokens' places in their order, then those of no token, whatever they are.
+        worth = graph.node("Mul", [graph.number(mask, "int64"), graph.node("Sub", [steps, positions])])
+        places = graph.node("TopK", [worth, steps])
+        x = graph.node("GatherND", [x, graph.node("Unsqueeze", [places, graph.constant([2], np.int64)])], batch_dims=1)
+        counts = graph.node("ReduceSum", [graph.number(mask, "int64"), graph.constant([1], np.int64)], keepdims=0)
+        lengths = graph.number(counts, "int32")
+    time_first = graph.node("Transpose", [x], perm=[1, 0, 2])
+    cell, reset_after = cell_of(layer), getattr(layer, "reset_after", False)
+    direction = "reverse" if backwards else "forward"
+    outputs = graph.recurrent(
+        layer.name, cell, [cell_weights(layer)], time_first, lengths, (), direction, reset_after=reset_after
+    )
+    if not layer.return_sequences:
+        return _Flow(graph.node("Squeeze", [outputs[1], graph.constant([0], np.int64)]), 2, None, None)
+    y = graph.node("Transpose", [graph.node("Squeeze", [outputs[0], graph.constant([1], np.int64)])], perm=[1, 0, 2])
+    if apart and mask is not None:
+        # Each place has the output of the last token up to it, the first of all zeros.
+        padded = graph.node("Pad", [y, graph.constant([0, 1, 0, 0, 0, 0], np.int64)])
+        reached = graph.node("CumSum", [graph.number(mask, "int64"), graph.constant(1, np.int64)])
+        y = graph.node("GatherND", [padded, graph.node("Unsqueeze", [reached, graph.constant([2], np.int64)])], batch_dims=1)
+        return _Flow(y, 3, mask, None)
+    return flow._replace(x=graph.turned(y) if backwards else y)
+
+
+def _maximum(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
+    x, keep = flow.x, int(layer.keepdims)
+    if flow.mask is None:
+        return _Flow(graph.node("ReduceMax", [x], axes=[1], keepdims=keep), 2 + keep, None, None)
+    wide = graph.node("Unsqueeze", [flow.mask, graph.constant([2], np.int64)])
+    candidates = graph.node("Where", [wide, x, graph.constant(-np.inf)])
+    best = graph.node("ReduceMax", [candidates], axes=[1], keepdims=keep)
+    empty = graph.node("Equal", [best, graph.constant(-np.inf)])
+    return _Flow(graph.node("Where", [empty, graph.constant(0), best]), 2 + keep, None, None)
+
+
+def _average(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
+    x, keep = flow.x, int(layer.keepdims)
+    if flow.mask is None:
+        return _Flow(graph.node("ReduceMean", [x], axes=[1], keepdims=keep), 2 + keep, None, None)
+    steps = graph.constant([1], np.int64)
+    wide = graph.number(graph.node("Unsqueeze", [flow.mask, graph.constant([2], np.int64)]), "float32")
+    count = graph.node("Max", [graph.node("ReduceSum", [wide, steps], keepdims=keep), graph.constant(1)])
+    total = graph.node("ReduceSum", [graph.node("Mul", [x, wide]), steps], keepdims=keep)
+    return _Flow(graph.node("Div", [total, count]), 2 + keep, None, None)
+
+
+_LAYERS: dict[type[Layer], Any] = {
+    layers.Dense: _dense,
+    layers.Dropout: _nothing,
+    layers.Embedding: _embedding,
+    layers.GRU: _lstm_or_gru,
+    layers.GlobalAveragePooling1D: _average,
+    layers.GlobalMaxPooling1D: _maximum,
+    layers.InputLayer: _nothing,
+    layers.LSTM: _lstm_or_gru,
+    layers.SpatialDropout1D: _nothing,
+}

@@ -1,0 +1,211 @@
+"""PyTorch: the arrays of a state_dict, or of a safetensors file of one. Nothing here imports PyTorch.
+
+Its weights are ours transposed. An LSTM has the same order of gates and two biases, of which ours is the sum; a GRU has the
+order r z n and is the form with `reset_after`, the only one that can be converted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from rnnext import saving
+from rnnext.interop._weights import (
+    CellName,
+    GivenWeights,
+    Tensors,
+    cell_of,
+    cell_weights,
+    checked_cells,
+    expect_convertible,
+    gates_of,
+    in_order,
+    is_recurrent,
+    layer_values,
+    weighted_layers,
+)
+from rnnext.layers import Dense, Embedding, Layer
+from rnnext.models import Sequential
+from rnnext.ops import CellWeights
+from rnnext.parameters import Array
+
+StateDict: TypeAlias = Mapping[str, Any]  # of NumPy arrays, or of whatever np.asarray takes
+_Path: TypeAlias = str | os.PathLike[str]
+
+_ORDER = {"lstm": (0, 1, 2, 3), "gru": (1, 0, 2)}  # of the gates; its own inverse
+
+
+def from_torch(source: StateDict | _Path, model: Sequential, *, names: Mapping[str, str] | None = None) -> Sequential:
+    """Set the weights of `model`, which is returned, from a state_dict or a safetensors file of one.
+
+    A layer takes the tensors of the module that has its name, or the one that `names` gives for it, as
+    {"lstm": "encoder.rnn"}; "" is the state_dict of the module itself. Recurrent layers with the same module are its layers l0,
+    l1, ... in the model's order. Embedding stands for nn.Embedding, Dense for nn.Linear, LSTM and GRU for nn.LSTM and nn.GRU of
+    one direction; what a layer does besides (activation, `go_backwards`, padding) is not in a state_dict. With
+    `update_gate="write"` the update gate is negated, exactly. ValueError for a GRU with `reset_after=False`, which PyTorch does
+    not have, and for tensors that are missing, of another shape, or left over; then nothing has changed.
+    """
+    who = "from_torch"
+    tensors = _tensors(who, source)
+    values: list[Array] = []
+    for layer, module, number in _modules(who, model, names):
+        if is_recurrent(layer):
+            inputs, units = layer.weights[0].shape[0], layer.weights[1].shape[0]
+            weights = _cell(tensors, cell_of(layer), module, f"l{number}", (inputs, units), biased=len(layer.weights) == 3)
+            values += layer_values(layer, weights)
+        elif isinstance(layer, Embedding):
+            values.append(tensors.get(f"{module}weight", layer.weights[0].shape, "[V, D]"))
+        else:
+            values.append(tensors.get(f"{module}weight", layer.weights[0].shape[::-1], "[units, F]").T)
+            if len(layer.weights) == 2:
+                values.append(tensors.get(f"{module}bias", layer.weights[1].shape, "[units]"))
+    tensors.expect_all_asked()
+    model.set_weights(values)
+    return model
+
+
+def to_torch(model: Sequential, path: _Path | None = None, *, names: Mapping[str, str] | None = None) -> dict[str, Array]:
+    """The model's weights as a state_dict of NumPy arrays, by names as for `from_torch`; written as safetensors to `path`.
+
+    ValueError for a GRU with `reset_after=False`, which PyTorch does not have. `update_gate="write"` becomes PyTorch's by
+    negating the update gate, exactly.
+    """
+    found: dict[str, Array] = {}
+    for layer, module, number in _modules("to_torch", model, names):
+        if is_recurrent(layer):
+            part = _state(cell_of(layer), cell_weights(layer), module, f"l{number}")
+        else:
+            weights = layer.get_weights()
+            part = {f"{module}weight": weights[0] if isinstance(layer, Embedding) else np.ascontiguousarray(weights[0].T)}
+            if len(weights) == 2:
+                part[f"{module}bias"] = weights[1]
+        twice = found.keys() & part.keys()
+        if twice:
+            raise ValueError(f"to_torch: {sorted(twice)[0]} would be of two layers; names gives both the same module")
+        found |= part
+    if path is not None:
+        saving.write_file(path, saving.arrays_to_bytes(found))
+    return found
+
+
+def weights_from_torch(source: StateDict | _Path, cell: CellName, *, prefix: str = "") -> list[CellWeights]:
+    """The weights of an nn.LSTM or nn.GRU with all its layers and directions, as `rnnext.ops` takes them.
+
+    `prefix` is what stands before its names, as "encoder.rnn."; tensors without it are passed over.
+    """
+    who = "weights_from_torch"
+    gates = gates_of(who, cell)
+    tensors = _tensors(who, source, prefix)
+    bidirectional = f"{prefix}weight_ih_l0_reverse" in tensors.arrays
+    biased = f"{prefix}bias_ih_l0" in tensors.arrays
+    units, found = 0, list[CellWeights]()
+    while not found or any(name.startswith(f"{prefix}weight_ih_l{_layer(found, bidirectional)}") for name in tensors.arrays):
+        number = _layer(found, bidirectional)
+        for suffix in (f"l{number}", f"l{number}_reverse")[: 2 if bidirectional else 1]:
+            recurrent = tensors.get(f"{prefix}weight_hh_{suffix}", None)
+            if recurrent.ndim != 2 or recurrent.shape[0] != gates * recurrent.shape[1]:
+                raise ValueError(
+                    f"{who}: {prefix}weight_hh_{suffix} has shape {recurrent.shape},"
+                    f" expected [{gates}H, H] of nn.{cell.upper()}"
+                )
+            units = units or recurrent.shape[1]
+            kernel = tensors.get(f"{prefix}weight_ih_{suffix}", None)
+            inputs = (2 if bidirectional else 1) * units if number else kernel.shape[-1]
+            found.append(_cell(tensors, cell, prefix, suffix, (inputs, units), biased=biased))
+    tensors.expect_all_asked()
+    return found
+
+
+def weights_to_torch(
+    weights: GivenWeights,
+    cell: CellName,
+    *,
+    bidirectional: bool = False,
+    update_gate: str = "keep",
+    prefix: str = "",
+) -> dict[str, Array]:
+    """The state_dict of an nn.LSTM or nn.GRU with the weights that `rnnext.ops` takes, a GRU's with `reset_after`."""
+    who = "weights_to_torch"
+    cells = checked_cells(who, cell, weights, bidirectional=bidirectional, reset_after=True, update_gate=update_gate)
+    found: dict[str, Array] = {}
+    for n, one in enumerate(cells):
+        suffix = f"l{n // 2}{'_reverse' if n % 2 else ''}" if bidirectional else f"l{n}"
+        found |= _state(cell, one, prefix, suffix)
+    return found
+
+
+def _layer(found: list[CellWeights], bidirectional: bool) -> int:
+    return len(found) // (2 if bidirectional else 1)
+
+
+def _tensors(who: str, source: StateDict | _Path, prefix: str = "") -> Tensors:
+    if isinstance(source, str | os.PathLike):
+        return Tensors(who, str(source), _with_prefix(saving.arrays_from_file(Path(source)), prefix))
+    if not isinstance(source, Mapping):
+        raise TypeError(f"{who}: source is a {type(source).__name__}, expected a state_dict or the path of a safetensors file")
+    return Tensors(who, "the state_dict", _with_prefix(source, prefix))
+
+
+def _with_prefix(arrays: StateDict, prefix: str) -> dict[str, Any]:
+    return {name: array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _modules(who: str, model: Sequential, names: Mapping[str, str] | None) -> list[tuple[Layer, str, int]]:
+    """Each layer that has weights, what stands before the names of its tensors, and its number within a stack."""
+    layers = weighted_layers(who, model)
+    unknown = [name for name in names or () if name not in [layer.name for layer in layers]]
+    if unknown:
+        raise ValueError(
+            f"{who}: names has {unknown[0]!r}, expected layers with weights: {', '.join(layer.name for layer in layers)}"
+        )
+    found, counts = list[tuple[Layer, str, int]](), dict[str, int]()
+    for layer in layers:
+        module = (names or {}).get(layer.name, layer.name)
+        number = 0
+        if is_recurrent(layer):
+            expect_convertible(who, layer)
+            number = counts.get(module, 0)
+            counts[module] = number + 1
+            if getattr(layer, "reset_after", True) is False:
+                raise ValueError(
+                    f"{who}: {layer.name} has reset_after=False, which cannot be converted exactly: PyTorch's GRU resets"
+                    " after the recurrent product"
+                )
+        elif not isinstance(layer, Embedding | Dense):
+            raise ValueError(f"{who}: {layer.name} is a {type(layer).__name__}, expected Embedding, LSTM, GRU or Dense")
+        found.append((layer, module and f"{module}.", number))
+    return found
+
+
+def _cell(tensors: Tensors, cell: CellName, prefix: str, suffix: str, sizes: tuple[int, int], *, biased: bool) -> CellWeights:
+    """One layer's and direction's weights in Keras's layout."""
+    inputs, units = sizes
+    gates, order = gates_of(tensors.who, cell), _ORDER[cell]
+    projection = f"{prefix}weight_hr_{suffix}"
+    if projection in tensors.arrays:
+        raise ValueError(f"{tensors.who}: {tensors.source} has {projection}, a projection (proj_size), expected a cell without")
+    kernel = tensors.get(f"{prefix}weight_ih_{suffix}", (gates * units, inputs), f"[{gates}H, I]")
+    recurrent = tensors.get(f"{prefix}weight_hh_{suffix}", (gates * units, units), f"[{gates}H, H]")
+    bias = None
+    if biased:
+        two = [tensors.get(f"{prefix}bias_{of}_{suffix}", (gates * units,), f"[{gates}H]") for of in ("ih", "hh")]
+        bias = two[0] + two[1] if cell == "lstm" else in_order(np.stack(two), order)
+    return in_order(kernel.T, order), in_order(recurrent.T, order), bias
+
+
+def _state(cell: CellName, weights: CellWeights, prefix: str, suffix: str) -> dict[str, Array]:
+    """One layer's and direction's tensors."""
+    kernel, recurrent_kernel, bias = weights
+    order = _ORDER[cell]
+    found = {
+        f"{prefix}weight_ih_{suffix}": np.ascontiguousarray(in_order(kernel, order).T),
+        f"{prefix}weight_hh_{suffix}": np.ascontiguousarray(in_order(recurrent_kernel, order).T),
+    }
+    if bias is not None:
+        two = in_order(bias if bias.ndim == 2 else np.stack([bias, np.zeros_like(bias)]), order)
+        found |= {f"{prefix}bias_ih_{suffix}": two[0].copy(), f"{prefix}bias_hh_{suffix}": two[1].copy()}
+    return found

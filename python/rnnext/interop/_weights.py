@@ -1,0 +1,143 @@
+"""What all conversions share: gate blocks, the meaning of the update gate, a model's layers, tensors looked up by name.
+
+Knows no framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnext.layers import GRU, LSTM, Layer
+from rnnext.models import Sequential
+from rnnext.ops import CellWeights, check_weights
+from rnnext.parameters import Array
+
+CellName: TypeAlias = Literal["lstm", "gru"]
+GivenWeights: TypeAlias = Sequence[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike | None]]
+
+
+# Options of a recurrent layer that a conversion knows, or that only training looks at.
+_CONVERTED = {"name", "trainable", "units", "use_bias", "unit_forget_bias", "return_sequences", "go_backwards", "reset_after"}
+_CONVERTED |= {"update_gate", "segment", "truncate", "dropout", "recurrent_dropout", "seed", "input_length"}
+
+
+def in_order(array: Array, order: Sequence[int]) -> Array:
+    """The gate blocks of the last axis in another order."""
+    blocks = np.split(array, len(order), axis=-1)
+    return np.concatenate([blocks[n] for n in order], axis=-1)
+
+
+def with_other_update_gate(weights: CellWeights) -> CellWeights:
+    """The GRU whose update gate means the opposite: 1 - σ(a) = σ(-a), so the z blocks are negated, which is exact."""
+    units = weights[1].shape[0]
+
+    def negated(array: Array) -> Array:
+        return np.concatenate([-array[..., :units], array[..., units:]], axis=-1)
+
+    kernel, recurrent_kernel, bias = weights
+    return negated(kernel), negated(recurrent_kernel), None if bias is None else negated(bias)
+
+
+def gates_of(who: str, cell: object) -> int:
+    """The number of gates; ValueError if there is no such cell."""
+    if cell not in ("lstm", "gru"):
+        raise ValueError(f"{who}: cell is {cell!r}, expected 'lstm' or 'gru'")
+    return 4 if cell == "lstm" else 3
+
+
+def checked_cells(
+    who: str, cell: CellName, weights: GivenWeights, *, bidirectional: bool, reset_after: bool, update_gate: str
+) -> list[CellWeights]:
+    """Weights as `rnnext.ops` takes them, checked, and with an update gate that keeps."""
+    gates_of(who, cell)
+    if update_gate not in ("keep", "write"):
+        raise ValueError(f"{who}: update_gate is {update_gate!r}, expected 'keep' or 'write'")
+    form: Any = cell if cell == "lstm" else "gru_reset_after" if reset_after else "gru_reset_before"
+    checked = check_weights(who, form, weights, None, 2 if bidirectional else 1)
+    return [with_other_update_gate(w) for w in checked] if update_gate == "write" else checked
+
+
+# ---------------------------------------------------------------- a model's layers
+
+
+def is_recurrent(layer: Layer) -> bool:
+    return isinstance(layer, LSTM | GRU)
+
+
+def expect_convertible(who: str, layer: Layer, known: Container[str] = ()) -> None:
+    """ValueError if the layer has an option that would change its numbers on the other side, where only `known` are told."""
+    for option, value in layer.get_config().items():
+        only_trains = option.endswith(("initializer", "regularizer", "constraint"))
+        if value and not only_trains and option not in _CONVERTED and option not in known:
+            raise ValueError(f"{who}: {layer.name} has {option}={value!r}, which has no counterpart on the other side")
+
+
+def cell_of(layer: Layer) -> CellName:
+    return "lstm" if isinstance(layer, LSTM) else "gru"
+
+
+def cell_weights(layer: Layer) -> CellWeights:
+    """A recurrent layer's weights, with an update gate that keeps."""
+    kernel, recurrent_kernel, *bias = layer.get_weights()
+    weights = (kernel, recurrent_kernel, bias[0] if bias else None)
+    return with_other_update_gate(weights) if getattr(layer, "update_gate", "keep") == "write" else weights
+
+
+def layer_values(layer: Layer, weights: CellWeights) -> list[Array]:
+    """What to assign to a recurrent layer's weights, from those with an update gate that keeps."""
+    if getattr(layer, "update_gate", "keep") == "write":
+        weights = with_other_update_gate(weights)
+    return [w for w in weights if w is not None]
+
+
+def weighted_layers(who: str, model: Sequential) -> list[Layer]:
+    """The layers that have weights; ValueError if these are not made yet."""
+    if not isinstance(model, Sequential):
+        raise TypeError(f"{who}: model is a {type(model).__name__}, expected a Sequential")
+    if not model.built:
+        raise ValueError(f"{who}: {model.name} has no weights yet, call build first")
+    return [layer for layer in model.layers if layer.weights]
+
+
+# ---------------------------------------------------------------- tensors by name
+
+
+class Tensors:
+    """Named arrays of one source, and which of them were asked for."""
+
+    def __init__(self, who: str, source: str, arrays: Mapping[str, Any]) -> None:
+        self.who = who
+        self.source = source
+        self.arrays = arrays
+        self.asked: set[str] = set()
+
+    def get(self, name: str, shape: tuple[int, ...] | None, means: str = "") -> Array:
+        """The float32 array of that name; KeyError is never raised: a ValueError says what is there instead."""
+        if name not in self.arrays:
+            raise ValueError(f"{self.who}: {self.source} has no {name}, found {listed(self.arrays)}")
+        self.asked.add(name)
+        try:
+            array = np.asarray(self.arrays[name])
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"{self.who}: {name} cannot be read as an array ({error})") from error
+        if array.dtype.kind != "f":
+            raise TypeError(f"{self.who}: {name} has dtype {array.dtype}, expected floats")
+        if shape is not None and array.shape != shape:
+            raise ValueError(f"{self.who}: {name} has shape {array.shape}, expected {shape}{means and f' = {means}'}")
+        return array.astype(np.float32)
+
+    def expect_all_asked(self) -> None:
+        """ValueError if there are tensors that nobody asked for: they belong to another model."""
+        extra = [name for name in self.arrays if name not in self.asked]
+        if extra:
+            raise ValueError(f"{self.who}: {self.source} has {listed(extra)}, which the model has no place for")
+
+
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """Names for an error."""
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "") or "nothing"

@@ -21,6 +21,7 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
 forms = pytest.mark.parametrize("form", sorted(FORMS))
 both = pytest.mark.parametrize("bidirectional", [False, True])
 several = pytest.mark.parametrize("layers", [1, 2])
+dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 ragged = pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "ragged"])
 
 
@@ -107,8 +108,10 @@ class Expected:
         return dy, dweights, dinitial
 
 
-def assert_close(actual: Any, expected: Any, what: str, tolerance: float = 1e-5) -> None:
+def assert_close(actual: Any, expected: Any, what: str) -> None:
+    """To the precision of what came out."""
     assert actual.shape == expected.shape, what
+    tolerance = 1e-11 if actual.dtype == np.float64 else 1e-5
     error, allowed = np.abs(actual - expected).max(initial=0), tolerance * max(1.0, np.abs(expected).max(initial=0))
     assert error <= allowed, f"{what}: error {error:.3g}, allowed {allowed:.3g}"
 
@@ -118,13 +121,18 @@ def assert_close(actual: Any, expected: Any, what: str, tolerance: float = 1e-5)
 @several
 @ragged
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_everything_against_the_reference(form: str, bidirectional: bool, layers: int, lengths: Any, batch_first: bool) -> None:
+@dtypes
+def test_everything_against_the_reference(
+    form: str, bidirectional: bool, layers: int, lengths: Any, batch_first: bool, dtype: str
+) -> None:
     rng = np.random.default_rng(0)
     cell = FORMS[form][0]
-    weights = random_weights(cell, layers, bidirectional)
+    weights = [
+        tuple(None if w is None else w.astype(dtype) for w in given) for given in random_weights(cell, layers, bidirectional)
+    ]
     states = 2 if cell == "lstm" else 1
-    x, dy = normal(rng, B, T, I), normal(rng, B, T, H * (2 if bidirectional else 1))
-    state, dlast = ([normal(rng, len(weights), B, H) for _ in range(states)] for _ in range(2))
+    x, dy = normal(rng, B, T, I).astype(dtype), normal(rng, B, T, H * (2 if bidirectional else 1)).astype(dtype)
+    state, dlast = ([normal(rng, len(weights), B, H).astype(dtype) for _ in range(states)] for _ in range(2))
     expected = Expected(form, x, weights, state, lengths, bidirectional)
     order = (0, 1, 2) if batch_first else (1, 0, 2)
 
@@ -228,8 +236,9 @@ def test_gradients_that_do_not_fit_are_named() -> None:
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
+@dtypes
 def test_everything_against_pytorch(
-    cell: str, bidirectional: bool, layers: int, packed: bool, batch_first: bool, bias: bool
+    cell: str, bidirectional: bool, layers: int, packed: bool, batch_first: bool, bias: bool, dtype: str
 ) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     from rnnext.interop import weights_from_torch, weights_to_torch
@@ -238,10 +247,11 @@ def test_everything_against_pytorch(
     rng = np.random.default_rng(0)
     kind = torch.nn.LSTM if cell == "lstm" else torch.nn.GRU
     module = kind(I, H, layers, bias=bias, batch_first=batch_first, bidirectional=bidirectional)
+    module = module.to(getattr(torch, dtype))
     weights = weights_from_torch(module.state_dict(), cell)
     lengths = np.array([T, 3, 1, 2, T - 1]) if packed else None  # PyTorch takes no empty rows
-    x = normal(rng, *((B, T) if batch_first else (T, B)), I)
-    states = [normal(rng, len(weights), B, H) for _ in range(2 if cell == "lstm" else 1)]
+    x = normal(rng, *((B, T) if batch_first else (T, B)), I).astype(dtype)
+    states = [normal(rng, len(weights), B, H).astype(dtype) for _ in range(2 if cell == "lstm" else 1)]
 
     their_x = torch.tensor(x, requires_grad=True)
     their_states = [torch.tensor(s, requires_grad=True) for s in states]
@@ -259,7 +269,7 @@ def test_everything_against_pytorch(
     for a, b in zip(last, their_last, strict=True):
         assert_close(a, b.detach().numpy(), "last state")
 
-    dy, dlast = normal(rng, *y.shape), [normal(rng, *s.shape) for s in states]
+    dy, dlast = normal(rng, *y.shape).astype(dtype), [normal(rng, *s.shape).astype(dtype) for s in states]
     torch.autograd.backward([theirs, *their_last], [torch.tensor(dy), *(torch.tensor(d) for d in dlast)])
     gradients = backprop(dy, dlast)
     assert gradients.inputs is not None

@@ -1,4 +1,4 @@
-"""The command line: train a text classifier, use, measure and convert it. Heavy imports are inside the commands that need them."""
+"""The command line: train a text classifier, use, measure and convert it. Heavy imports are inside the commands."""
 
 from __future__ import annotations
 

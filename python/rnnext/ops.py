@@ -53,6 +53,7 @@ def lstm(
     entries of `initial_state` (h0, c0) are [layers*D, B, H] in the order of the weights. Row b has `lengths[b]` tokens from the
     beginning on: its states stop there, the backward direction starts there, and outputs behind are zeros, as PyTorch's
     pad_packed_sequence has them; a row without tokens keeps its initial state. Gates in the order i f g o, bias [4H].
+    The dtype of x, float32 or float64, is that of the computation and of all results; other floats are turned into it.
     ValueError or TypeError names the array that does not fit. x and the weights must stay as they are until `backprop` is done.
     """
     outputs, states, backprop = _run("lstm", "lstm", x, weights, initial_state, lengths, batch_first, bidirectional, False)
@@ -93,17 +94,18 @@ def _run(
     bidirectional: bool,
     writes: bool,
 ) -> tuple[Array, tuple[Array, ...], OpBackprop]:
-    inputs = _floats(f"{who}: x", x)
+    dtype = _kind_of(x)
+    inputs = _floats(f"{who}: x", x, dtype)
     if inputs.ndim != 3:
         raise ValueError(f"{who}: x has shape {inputs.shape}, expected {'[B, T, I]' if batch_first else '[T, B, I]'}")
     inputs = np.ascontiguousarray(inputs if batch_first else inputs.swapaxes(0, 1))
     rows, steps, _ = inputs.shape
     directions = 2 if bidirectional else 1
-    cells = check_weights(who, cell, weights, inputs.shape[2], directions)
+    cells = check_weights(who, cell, weights, inputs.shape[2], directions, dtype)
     units = cells[0][1].shape[0]
     names = ("h", "c") if cell == "lstm" else ("h",)
     state_shape = (len(cells), rows, units)
-    state = _states(f"{who}: initial_state", names, initial_state, state_shape)
+    state = _states(f"{who}: initial_state", names, initial_state, state_shape, dtype)
     tokens = _lengths(who, lengths, rows, steps)
     behind = None if tokens is None else np.arange(steps) >= tokens[:, None]  # [B, T]
 
@@ -136,8 +138,8 @@ def _run(
     def backprop(
         doutputs: Array | None, dstate: Sequence[Array | None] | Array | None = None, *, need_dx: bool = True
     ) -> OpGradients:
-        dlast = _states(f"{who}: dstate", names, dstate, state_shape)
-        dy = None if doutputs is None else _floats(f"{who}: doutputs", doutputs)
+        dlast = _states(f"{who}: dstate", names, dstate, state_shape, dtype)
+        dy = None if doutputs is None else _floats(f"{who}: doutputs", doutputs, dtype)
         expected = (rows, steps, directions * units) if batch_first else (steps, rows, directions * units)
         if dy is not None and dy.shape != expected:
             raise ValueError(f"{who}: doutputs has shape {dy.shape}, expected {expected}, that of the outputs")
@@ -151,7 +153,7 @@ def _run(
             if part is not None and direction:
                 part = part[:, ::-1]
             elif part is not None and behind is not None:
-                part = np.where(behind[:, :, None], np.float32(0), part)
+                part = np.where(behind[:, :, None], dtype.type(0), part)
             dx, dkernel, drecurrent_kernel, dbias, dh0, dc0 = _core.recurrent_backward(
                 tapes[n],
                 None if part is None else np.ascontiguousarray(part),
@@ -181,10 +183,11 @@ def check_weights(
     weights: Sequence[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike | None]],
     inputs: int | None,
     directions: int,
+    dtype: npt.DTypeLike | None = None,
 ) -> list[CellWeights]:
-    """The weights as float32 arrays, in one piece each. ValueError or TypeError names the first that does not fit.
+    """The weights as arrays of `dtype`, in one piece each; None: float64 if the first is, else float32.
 
-    `inputs` is the first layer's I; None: any.
+    ValueError or TypeError names the first that does not fit. `inputs` is the first layer's I; None: any.
     """
     if not weights or len(weights) % directions:
         raise ValueError(
@@ -193,12 +196,16 @@ def check_weights(
     gates = 4 if cell == "lstm" else 3
     checked: list[CellWeights] = []
     units = 0
+    if dtype is None:
+        dtype = _kind_of(weights[0][0])
     for n, given in enumerate(weights):
         place = f"{who}: weights[{n}]"
         if isinstance(given, np.ndarray) or len(given) != 3:
             raise ValueError(f"{place} has {len(given)} entries, expected (kernel, recurrent_kernel, bias or None)")
-        kernel, recurrent_kernel = (_floats(f"{place}: {name}", w) for name, w in zip(("kernel", "recurrent_kernel"), given))  # noqa: B905 - the bias follows
-        bias = None if given[2] is None else _floats(f"{place}: bias", given[2])
+        kernel, recurrent_kernel = (
+            _floats(f"{place}: {name}", w, dtype) for name, w in zip(("kernel", "recurrent_kernel"), given[:2], strict=True)
+        )
+        bias = None if given[2] is None else _floats(f"{place}: bias", given[2], dtype)
         if recurrent_kernel.ndim != 2 or recurrent_kernel.shape[1] != gates * recurrent_kernel.shape[0]:
             raise ValueError(f"{place}: recurrent_kernel has shape {recurrent_kernel.shape}, expected [H, {gates}H]")
         units = units or recurrent_kernel.shape[0]
@@ -221,23 +228,31 @@ def check_weights(
     return checked
 
 
-def _floats(name: str, value: object) -> Array:
-    """A float32 array in one piece; TypeError if it is none of floats."""
+def _kind_of(value: object) -> np.dtype[Any]:
+    return np.dtype(np.float64 if getattr(value, "dtype", None) == np.float64 else np.float32)
+
+
+def _floats(name: str, value: object, dtype: npt.DTypeLike) -> Array:
+    """An array of `dtype` in one piece; TypeError if it is none of floats."""
     array = np.asarray(value)
     if array.dtype.kind != "f":
-        raise TypeError(f"{name} has dtype {array.dtype}, expected float32")
-    return np.ascontiguousarray(array, dtype=np.float32)
+        raise TypeError(f"{name} has dtype {array.dtype}, expected {np.dtype(dtype)}")
+    return np.ascontiguousarray(array, dtype=dtype)
 
 
 def _states(
-    name: str, states: tuple[str, ...], given: Sequence[Array | None] | Array | None, shape: tuple[int, int, int]
+    name: str,
+    states: tuple[str, ...],
+    given: Sequence[Array | None] | Array | None,
+    shape: tuple[int, int, int],
+    dtype: npt.DTypeLike,
 ) -> list[Array | None]:
     if given is None:
         return [None] * len(states)
     arrays = (given,) if isinstance(given, np.ndarray) else tuple(given)
     if len(arrays) != len(states):
         raise ValueError(f"{name} has {len(arrays)} arrays, expected {len(states)}: {', '.join(states)}")
-    checked = [None if a is None else _floats(f"{name}[{n}]", a) for n, a in enumerate(arrays)]
+    checked = [None if a is None else _floats(f"{name}[{n}]", a, dtype) for n, a in enumerate(arrays)]
     for n, array in enumerate(checked):
         if array is not None and array.shape != shape:
             raise ValueError(f"{name}[{n}] has shape {array.shape}, expected {shape} = [layers * directions, B, H]")

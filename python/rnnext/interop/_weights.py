@@ -5,6 +5,7 @@ Knows no framework.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -22,7 +23,8 @@ GivenWeights: TypeAlias = Sequence[tuple[npt.ArrayLike, npt.ArrayLike, npt.Array
 
 # Options of a recurrent layer that a conversion knows, or that only training looks at.
 _CONVERTED = {"name", "trainable", "units", "use_bias", "unit_forget_bias", "return_sequences", "go_backwards", "reset_after"}
-_CONVERTED |= {"update_gate", "segment", "truncate", "dropout", "recurrent_dropout", "seed", "input_length"}
+_CONVERTED |= {"update_gate", "segment", "truncate", "dropout", "recurrent_dropout", "recurrent_weight_dropout", "seed"}
+_CONVERTED |= {"input_length"}
 
 
 def in_order(array: Array, order: Sequence[int]) -> Array:
@@ -70,9 +72,11 @@ def is_recurrent(layer: Layer) -> bool:
 
 def expect_convertible(who: str, layer: Layer, known: Container[str] = ()) -> None:
     """ValueError if the layer has an option that would change its numbers on the other side, where only `known` are told."""
+    arguments = inspect.signature(type(layer)).parameters
     for option, value in layer.get_config().items():
         only_trains = option.endswith(("initializer", "regularizer", "constraint"))
-        if value and not only_trains and option not in _CONVERTED and option not in known:
+        plain = not value or value == getattr(arguments.get(option), "default", None)
+        if not plain and not only_trains and option not in _CONVERTED and option not in known:
             raise ValueError(f"{who}: {layer.name} has {option}={value!r}, which has no counterpart on the other side")
 
 
@@ -116,7 +120,7 @@ class Tensors:
         self.asked: set[str] = set()
 
     def get(self, name: str, shape: tuple[int, ...] | None, means: str = "") -> Array:
-        """The float32 array of that name; KeyError is never raised: a ValueError says what is there instead."""
+        """The array of that name, float64 or else float32; KeyError is never raised: a ValueError says what is there instead."""
         if name not in self.arrays:
             raise ValueError(f"{self.who}: {self.source} has no {name}, found {listed(self.arrays)}")
         self.asked.add(name)
@@ -128,7 +132,7 @@ class Tensors:
             raise TypeError(f"{self.who}: {name} has dtype {array.dtype}, expected floats")
         if shape is not None and array.shape != shape:
             raise ValueError(f"{self.who}: {name} has shape {array.shape}, expected {shape}{means and f' = {means}'}")
-        return array.astype(np.float32)
+        return array if array.dtype == np.float64 else array.astype(np.float32)
 
     def expect_all_asked(self) -> None:
         """ValueError if there are tensors that nobody asked for: they belong to another model."""

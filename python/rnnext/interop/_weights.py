@@ -120,7 +120,7 @@ class Tensors:
         self.asked: set[str] = set()
 
     def get(self, name: str, shape: tuple[int, ...] | None, means: str = "") -> Array:
-        """The array of that name, float64 or else float32; KeyError is never raised: a ValueError says what is there instead."""
+        """The array of that name, float64 or float32; KeyError is never raised: a ValueError says what is there."""
         if name not in self.arrays:
             raise ValueError(f"{self.who}: {self.source} has no {name}, found {listed(self.arrays)}")
         self.asked.add(name)

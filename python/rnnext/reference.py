@@ -405,8 +405,8 @@ def recurrent_forward(
     """Run a layer: (y, h_T, c_T, tape), y [B, T, P] with return_sequences, else h_T [B, P]; c_T is None for a GRU.
 
     Row b reads `lengths[b]` tokens from position `starts[b]` on, with `reverse` the last of them first. Outputs before a row's
-    first step are 0, those after its last step carry its last state. ValueError where a shape or a length does not fit, or where
-    a cell does not have an option.
+    first step are 0, those after its last step carry its last state. ValueError where a shape or a length does not fit, or
+    where a cell does not have an option.
     """
     form = CELLS[cell]
     tokens = np.asarray(x, np.float64)

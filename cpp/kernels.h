@@ -9,8 +9,19 @@ namespace rnnext {
 
 using index_t = std::int64_t;
 
-enum class Cell : int { lstm = 0, gru_reset_after = 1, gru_reset_before = 2 };
-inline constexpr int cell_count = 3;
+// The plain cells, the same with the rarer terms, and the same with layer normalisation besides.
+enum class Cell : int {
+  lstm = 0,
+  gru_reset_after = 1,
+  gru_reset_before = 2,
+  lstm_terms = 3,
+  gru_reset_after_terms = 4,
+  gru_reset_before_terms = 5,
+  lstm_norm = 6,
+  gru_reset_after_norm = 7,
+  gru_reset_before_norm = 8
+};
+inline constexpr int cell_count = 9;
 
 // Which columns of a row take part: `runs` runs of `width`, `stride` apart, then one narrower run.
 struct Columns {
@@ -134,18 +145,46 @@ struct AdamIdle {
   index_t run_count;
 };
 
+// What the rarer terms of a cell's equations read (docs/equations.md, "Options"). Vectors are [H], blocks of them in the order
+// of a record's slots; null where there is no such term.
+template <class Real>
+struct Terms {
+  const Real* peephole;        // [3][H], LSTM: i f o
+  bool coupled;                // LSTM: f = 1 - i
+  Real clip;                   // of the pre-activations, 0: none
+  const Real* kernel_norm;     // [gates][H], scales of the input's product
+  const Real* recurrent_norm;  // [gates][H], scales of the recurrent products
+  const Real* bias;            // [gates][H], with normalisation; reset after: b'_n besides
+  const Real* state_norm;      // [2][H], LSTM: scale and shift of c
+  Real epsilon;                // of the normalisation
+  const Real* projection;      // packed [H, P], LSTM
+  const Real* projection_t;    // packed transposed
+};
+
+// Their gradients, added to.
+template <class Real>
+struct TermGradients {
+  Real* peephole;
+  Real* kernel_norm;
+  Real* recurrent_norm;
+  Real* state_norm;
+};
+
 // One step of a cell for some rows and the unit panels [panel_begin, panel_end); a panel is `lanes` units, the last may be
 // narrower. A record holds a row's gates: [panel][slot][lane], the last panel with its own, narrower lane count.
 template <class Real>
 struct CellStep {
   index_t rows;
-  index_t units;  // H
+  index_t units;    // H
+  index_t outputs;  // of h: H, or P with a projection
   index_t panel_begin, panel_end;
   bool descending;  // panels, or runs of columns, from the last to the first: steps take turns, as the caches keep the last
                     // weights
   // Row r of a block is at pointer + r * stride.
   const Real* h_prev;  // [rows, H]
   index_t h_prev_stride;
+  const Real* left;  // what the products read of h_prev: itself, or with dropout a masked copy
+  index_t left_stride;
   const Real* c_prev;  // [rows, H], LSTM
   index_t c_prev_stride;
   const Real* const* input;  // forward: rows addresses of records with the input's part of the gates; they may be `gates`
@@ -157,10 +196,11 @@ struct CellStep {
   index_t h_stride;
   Real* c;  // [rows, H], LSTM
   index_t c_stride;
-  Real* rh;  // [rows, H], r ⊙ h_prev, reset before
+  Real* rh;  // [rows, H], r ⊙ h_prev, reset before; o ⊙ tanh(c), LSTM with a projection
   index_t rh_stride;
-  const Real* weights[2];  // packed recurrent weights, by operand
-  const Real* bias;        // packed recurrent bias of the candidate, reset after
+  const Real* weights[2];    // packed recurrent weights, by operand
+  const Real* bias;          // packed recurrent bias of the candidate, reset after
+  const Terms<Real>* terms;  // of cells that have them
   // Backward only.
   const Real* const* dy;  // rows addresses of [H], or null
   Real* d;                // gradients of the pre-activations, [panel][row][slot][lane]
@@ -170,8 +210,13 @@ struct CellStep {
   index_t dh_stride;
   Real* dc;  // [rows, H], LSTM
   index_t dc_stride;
-  Real* drh;  // [rows, H], reset before
+  Real* drh;  // [rows, H], of rh
   index_t drh_stride;
+  const Real* mask;  // [rows, H] that made `left`, or null
+  index_t mask_stride;
+  Real* dprojected;  // [rows, P], with a projection: the gradients of its results
+  index_t dprojected_stride;
+  TermGradients<Real> dterms;
   const Real* weights_t[2];      // packed transposed recurrent weights, by operand
   index_t flat_begin, flat_end;  // this thread's runs of dh's columns
 };

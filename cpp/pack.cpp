@@ -10,6 +10,10 @@ BlockSigns block_signs(const CellTraits& cell, bool update_gate_writes) {
   return signs;
 }
 
+BlockSigns weight_signs(const CellTraits& cell, bool update_gate_writes) {
+  return block_signs(cell, update_gate_writes && !cell.has_norm);
+}
+
 namespace {
 
 // Rows of a weight that are visited together: enough for whole cache lines on both sides, few enough for their pages to stay

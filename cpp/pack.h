@@ -41,6 +41,8 @@ struct BlockSigns {
   std::array<float, 4> of;
 };
 BlockSigns block_signs(const CellTraits& cell, bool update_gate_writes);
+// The same for the kernels: those whose products are normalised stay as they are, and what comes behind is negated.
+BlockSigns weight_signs(const CellTraits& cell, bool update_gate_writes);
 
 // w [K, G*H] into panels [begin, end).
 template <class Real>

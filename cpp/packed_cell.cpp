@@ -15,43 +15,111 @@ Buffer<Real> elements(index_t count) {
   return Buffer<Real>(static_cast<std::size_t>(count));
 }
 
+// A weight without gates.
+constexpr Operand plain{0, 1, {0}};
+constexpr BlockSigns as_it_is{{1.0f, 1.0f, 1.0f, 1.0f}};
+
+// b of each slot, with b' where both are added; with normalisation also b'_n, behind.
+template <class Real>
+void sum_biases(const CellWeights<Real>& weights, std::vector<Real>& sums, Real* recurrent_bias) {
+  const CellTraits& cell = traits(weights.cell);
+  const index_t units = weights.units();
+  const index_t width = cell.gates * units;
+  std::fill_n(recurrent_bias, units, Real{0});
+  sums.assign(static_cast<std::size_t>(width), Real{0});
+  if (!weights.bias) return;
+  for (index_t j = 0; j < width; ++j) sums[static_cast<std::size_t>(j)] = weights.bias(index_t{0}, j);
+  if (!cell.has_recurrent_bias) return;
+  // Both biases of a gate add up; the candidate's recurrent one stays apart, behind the reset gate.
+  const index_t candidate = (cell.gates - 1) * units;
+  for (index_t j = 0; j < candidate; ++j) sums[static_cast<std::size_t>(j)] += weights.bias(index_t{1}, j);
+  for (index_t u = 0; u < units; ++u) recurrent_bias[u] = weights.bias(index_t{1}, candidate + u);
+}
+
 }  // namespace
+
+template <class Real>
+CellTerms<Real>::CellTerms(const CellWeights<Real>& weights) {
+  const CellTraits& cell = traits(weights.cell);
+  const index_t units = weights.units();
+  const index_t gates = cell.gates;
+  const auto block_of = [&](const std::array<int, 4>& blocks, index_t slot) {
+    return static_cast<std::size_t>(blocks[static_cast<std::size_t>(slot)]);
+  };
+  vectors_ = elements<Real>((3 + 2 * gates + gates + 1 + 2) * units);
+  Real* next = vectors_.data();
+  const auto rows = [&](View<const Real, 2> from) -> const Real* {
+    if (!from) return nullptr;
+    const Real* const begin = next;
+    for (index_t r = 0; r < from.shape[0]; ++r, next += units) std::copy_n(&from(r, index_t{0}), units, next);
+    return begin;
+  };
+  view.peephole = rows(weights.peephole);
+  view.state_norm = rows(weights.state_norm);
+  view.coupled = weights.coupled;
+  view.clip = static_cast<Real>(weights.clip);
+  view.epsilon = static_cast<Real>(weights.epsilon);
+  if (cell.has_norm) {
+    // A gate that is negated (block_signs) is so behind its normalisation: in scales and bias.
+    const BlockSigns signs = block_signs(cell, weights.update_gate_writes);
+    const auto by_slot = [&](const Real* from, const std::array<int, 4>& blocks) -> const Real* {
+      const Real* const begin = next;
+      for (index_t slot = 0; slot < gates; ++slot, next += units) {
+        const std::size_t block = block_of(blocks, slot);
+        for (index_t u = 0; u < units; ++u) next[u] = signs.of[block] * from[static_cast<index_t>(block) * units + u];
+      }
+      return begin;
+    };
+    view.kernel_norm = by_slot(weights.kernel_norm.data, cell.input.blocks);
+    view.recurrent_norm = by_slot(weights.recurrent_norm.data, cell.norm_blocks);
+    std::vector<Real> sums;
+    std::vector<Real> recurrent_bias(static_cast<std::size_t>(units));
+    sum_biases(weights, sums, recurrent_bias.data());
+    view.bias = by_slot(sums.data(), cell.input.blocks);
+    std::copy(recurrent_bias.begin(), recurrent_bias.end(), next);
+  }
+  if (weights.projection) {
+    const index_t outputs = weights.projection.shape[1];
+    const PanelLayout layout{outputs, recurrent_kernels<Real>().lanes};
+    const index_t run = recurrent_kernels<Real>().lanes * recurrent_kernels<Real>().flat_vectors;
+    projection_ = elements<Real>(layout.packed_size(plain, units));
+    pack_gates(weights.projection, plain, as_it_is, layout, 0, layout.panels(), projection_.data());
+    projection_t_ = elements<Real>(transposed_size(units, run, plain, layout));
+    pack_transposed(weights.projection, plain, as_it_is, layout, run, 0, (units + run - 1) / run, projection_t_.data());
+    view.projection = projection_.data();
+    view.projection_t = projection_t_.data();
+  }
+}
 
 template <class Real>
 PackedCell<Real>::PackedCell(const CellWeights<Real>& weights)
     : cell(weights.cell),
       inputs(weights.kernel.shape[0]),
-      units(weights.recurrent_kernel.shape[0]),
+      units(weights.units()),
+      outputs(weights.recurrent_kernel.shape[0]),
       record_stride(row_stride<Real>(rnnext::traits(cell).record_slots * units)),
-      state_stride(row_stride<Real>(units)),
+      state_stride(row_stride<Real>(std::max(units, outputs))),
       traits(rnnext::traits(cell)),
       layout{units, recurrent_kernels<Real>().lanes},
+      terms(traits.has_terms ? std::make_shared<const CellTerms<Real>>(weights) : nullptr),
       recurrent_bias(elements<Real>(units)),
       input_(elements<Real>(layout.packed_size(traits.input, inputs))),
       input_bias_(elements<Real>(layout.packed_size(traits.input, 1))) {
+  const std::array<index_t, 2> depth{outputs, units};
   for (int i = 0; i < traits.recurrent_count; ++i) {
     const auto n = static_cast<std::size_t>(i);
-    recurrent[n] = elements<Real>(layout.packed_size(traits.recurrent[n], units));
+    recurrent[n] = elements<Real>(layout.packed_size(traits.recurrent[n], depth[n]));
   }
-  const index_t width = traits.gates * units;
-  std::vector<Real> sums(static_cast<std::size_t>(width), Real{0});
-  std::fill_n(recurrent_bias.data(), units, Real{0});
-  if (weights.bias) {
-    for (index_t j = 0; j < width; ++j) sums[static_cast<std::size_t>(j)] = weights.bias(index_t{0}, j);
-    if (traits.has_recurrent_bias) {
-      // Both biases of a gate add up; the candidate's recurrent one stays apart, behind the reset gate.
-      const index_t candidate = (traits.gates - 1) * units;
-      for (index_t j = 0; j < candidate; ++j) sums[static_cast<std::size_t>(j)] += weights.bias(index_t{1}, j);
-      for (index_t u = 0; u < units; ++u) recurrent_bias.data()[u] = weights.bias(index_t{1}, candidate + u);
-    }
-  }
-  pack_gates(view<2>(static_cast<const Real*>(sums.data()), {1, width}), traits.input,
+  std::vector<Real> sums;
+  sum_biases(weights, sums, recurrent_bias.data());
+  if (traits.has_norm) std::fill(sums.begin(), sums.end(), Real{0});  // added behind the normalisation
+  pack_gates(view<2>(static_cast<const Real*>(sums.data()), {1, traits.gates * units}), traits.input,
              block_signs(traits, weights.update_gate_writes), layout, 0, layout.panels(), input_bias_.data());
 }
 
 template <class Real>
 void PackedCell<Real>::pack(const CellWeights<Real>& weights, int part, int parts) {
-  const BlockSigns signs = block_signs(traits, weights.update_gate_writes);
+  const BlockSigns signs = weight_signs(traits, weights.update_gate_writes);
   const Range panels = share(layout.panels(), part, parts);
   pack_gates(weights.kernel, traits.input, signs, layout, panels.begin, panels.end, input_.data());
   for (int i = 0; i < traits.recurrent_count; ++i) {
@@ -111,6 +179,7 @@ PackedCell<Real> make_packed_cell(const CellWeights<Real>& weights, View<const R
                   .backward = false,
                   .barriers = 0,
                   .row_groups = rows,
+                  .whole_rows = false,
                   .lanes = recurrent_kernels<Real>().lanes};
   parallel(threads_for(work, num_threads()), [&](const Member& member) {
     packed.pack(weights, member.id, member.size);

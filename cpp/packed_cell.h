@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <memory>
 
 #include "buffer.h"
 #include "pack.h"
@@ -15,8 +16,31 @@ struct CellWeights {
   Cell cell;
   bool update_gate_writes;
   View<const Real, 2> kernel;            // [I, G*H]
-  View<const Real, 2> recurrent_kernel;  // [H, G*H]
+  View<const Real, 2> recurrent_kernel;  // [H, G*H]; [P, G*H] with a projection
   View<const Real, 2> bias;              // [1, G*H]; reset after: [2, G*H]; may be null
+  // For cells with terms; null or 0 where there is none.
+  View<const Real, 2> peephole;     // [3, H]: i f o
+  View<const Real, 2> projection;   // [H, P]
+  View<const Real, 2> kernel_norm;  // [1, G*H]; all norms or none
+  View<const Real, 2> recurrent_norm;
+  View<const Real, 2> state_norm;  // [2, H]
+  bool coupled;
+  double clip;
+  double epsilon;
+
+  index_t units() const { return recurrent_kernel.shape[1] / traits(cell).gates; }
+};
+
+// What the kernels read of a cell's terms, and the memory that it is in.
+template <class Real>
+class CellTerms {
+ public:
+  explicit CellTerms(const CellWeights<Real>& weights);
+
+  Terms<Real> view{};
+
+ private:
+  Buffer<Real> vectors_, projection_, projection_t_;
 };
 
 template <class Real>
@@ -32,13 +56,14 @@ class PackedCell {
   void project(const Real* const* inputs, index_t rows, Real* records) const;
 
   Cell cell;
-  index_t inputs, units;
+  index_t inputs, units, outputs;
   index_t record_stride, state_stride;
   const CellTraits& traits;
   PanelLayout layout;
-  std::array<Buffer<Real>, 2> recurrent;  // by operand
-  Buffer<Real> recurrent_bias;            // [H]
-  Buffer<Real> vocabulary;                // [V, record_stride], or empty
+  std::shared_ptr<const CellTerms<Real>> terms;  // of cells that have them
+  std::array<Buffer<Real>, 2> recurrent;         // by operand
+  Buffer<Real> recurrent_bias;                   // [H]
+  Buffer<Real> vocabulary;                       // [V, record_stride], or empty
   index_t vocabulary_rows = 0;
 
  private:

@@ -43,7 +43,7 @@ int threads_for(const Work& work, int available) {
 Plan make_plan(const Work& work, int threads) {
   Plan best{1, 1};
   double best_seconds = step_seconds(work, 1, 1);
-  for (int unit_groups = 1; unit_groups <= threads; ++unit_groups) {
+  for (int unit_groups = 1; unit_groups <= (work.whole_rows ? 1 : threads); ++unit_groups) {
     const int row_groups = static_cast<int>(std::min<index_t>(threads / unit_groups, std::max<index_t>(work.row_groups, 1)));
     const double seconds = step_seconds(work, row_groups, unit_groups);
     if (seconds < best_seconds) {

@@ -15,6 +15,7 @@ struct Work {
   bool backward;
   int barriers;        // a step needs when threads share rows
   index_t row_groups;  // at most
+  bool whole_rows;     // no thread can do with some of the units
   int lanes;           // of a vector
 };
 

@@ -22,14 +22,25 @@ struct Input {
   View<const Real, 2> table;        // [V, I], the last stride is 1
 };
 
+// What happens to the states between two steps; views are null where nothing does.
+template <class Real>
+struct Between {
+  View<const Real, 2> mask;    // [B, H], what the products read of h is times this
+  View<const Real, 3> zone_h;  // [B, T, H], share of the old state that stays in the step that reads a position
+  View<const Real, 3> zone_c;  // [B, T, H]
+
+  bool any() const { return mask || zone_h || zone_c; }
+};
+
 template <class Real>
 struct Forward {
   CellWeights<Real> weights;       // not read if they are packed already
   const PackedCell<Real>* packed;  // or null
   Input<Real> input;
   View<const Real, 2> h0, c0;  // [B, H]; null is zeros
-  View<Real, 3> y;             // [B, T, H]; null if only the last state is wanted
-  View<Real, 2> h_T, c_T;      // [B, H]; c_T for cells that have one
+  Between<Real> between;
+  View<Real, 3> y;         // [B, T, H]; null if only the last state is wanted
+  View<Real, 2> h_T, c_T;  // [B, H]; c_T for cells that have one
 };
 
 // What a forward pass leaves for its backward pass. Blocks of states start with the initial one: h_prev of step 0 is no special
@@ -41,6 +52,9 @@ struct Tape {
   bool has_bias;
   index_t inputs;
   index_t units;
+  index_t outputs;  // of h
+  std::shared_ptr<const CellTerms<Real>> terms;
+  Between<Real> between;
   Schedule schedule;
   std::vector<const Real*> x_rows;         // [tokens] of [I]; with ids [different rows]
   std::vector<std::int32_t> table_rows;    // with ids: the rows used, ascending
@@ -50,11 +64,15 @@ struct Tape {
   Buffer<Real> h;                           // [states, state_stride], by the schedule's blocks of states
   Buffer<Real> c;                           // the same
   Buffer<Real> rh;                          // [tokens, state_stride], r ⊙ h_prev
+  Buffer<Real> left;                        // with a mask: h times it, like h
+  Buffer<Real> mask;                        // [rows, state_stride], of the schedule's rows
+  Buffer<Real> c_new;                       // [tokens, state_stride], c before zone_c
   Buffer<Real> gates;                       // [tokens, record_stride]
   Buffer<Real> input_t;                     // packed transposed kernel
   std::array<Buffer<Real>, 2> recurrent_t;  // packed transposed recurrent kernels, by operand
 
   bool from_table() const { return !row_of_token.empty(); }
+  bool projects() const { return terms != nullptr && terms->view.projection != nullptr; }
   std::size_t nbytes() const;
 };
 
@@ -67,7 +85,13 @@ struct Backward {
   View<Real, 2> dkernel;           // [I, G*H]
   View<Real, 2> drecurrent;        // [H, G*H]
   View<Real, 2> dbias;             // [1, G*H]; reset after: [2, G*H]; may be null
-  View<Real, 2> dh0, dc0;          // [B, H]; dc0 for cells that have one; null if the schedule has trunks
+  // Of terms that there are.
+  View<Real, 2> dpeephole;     // [3, H]
+  View<Real, 2> dprojection;   // [H, P]
+  View<Real, 2> dkernel_norm;  // [1, G*H]
+  View<Real, 2> drecurrent_norm;
+  View<Real, 2> dstate_norm;  // [2, H]
+  View<Real, 2> dh0, dc0;     // [B, H]; dc0 for cells that have one; null if the schedule has trunks
 };
 
 // Returns the tape if it is wanted, else null. A tape needs weights that are not packed yet.

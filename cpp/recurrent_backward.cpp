@@ -35,8 +35,9 @@ class BackwardPass {
   struct Walker {
     int group;
     int part, parts;
-    Range flat;  // runs of the hidden units
-    Range units;
+    Range flat;     // runs of the hidden units
+    Range units;    // of them those of c,
+    Range outputs;  // and those of h
     Meeting barrier;
     std::size_t id;
   };
@@ -47,6 +48,8 @@ class BackwardPass {
   void load_gradients(const Member& member);
   void walk(Block& block, const Walker& walker);
   void step(index_t t, const Block& block, const Segment& segment, const Walker& walker);
+  void divide(index_t t, const RowSet& rows, const Walker& walker, const Real* const* dy);
+  void rejoin(index_t t, const RowSet& rows, const Walker& walker);
   void part_from_trunk(index_t t, const RowSet& rows, Range units);
   void input_gradients(const Block& block, const Segment& segment, const Walker& walker);
   void product_with_input(const GateGradients<Real>& d, const Real* const* from, Real* const* to, index_t rows, Range runs);
@@ -56,6 +59,10 @@ class BackwardPass {
 
   index_t runs_of(index_t columns) const { return (columns + k_.lanes * k_.flat_vectors - 1) / (k_.lanes * k_.flat_vectors); }
   const Real* h_before(index_t t, index_t row) const { return tape_.h.data() + s_.state(t, row) * tape_.state_stride; }
+  // What the products read of it.
+  const Real* left_before(index_t t, index_t row) const {
+    return (tape_.between.mask ? tape_.left : tape_.h).data() + s_.state(t, row) * tape_.state_stride;
+  }
 
   const Tape<Real>& tape_;
   const Backward<Real>& args_;
@@ -69,8 +76,10 @@ class BackwardPass {
   std::vector<Block> blocks_;
   index_t segment_tokens_ = 0;  // at most
   index_t d_panel_ = 0;
-  std::vector<std::array<Buffer<Real>, 2>> d_;  // by group; a thread may be one segment ahead of the others
-  Buffer<Real> dh_, dc_, drh_;                  // [rows, state_stride]
+  std::vector<std::array<Buffer<Real>, 2>> d_;           // by group; a thread may be one segment ahead of the others
+  std::vector<std::array<Buffer<Real>, 2>> dprojected_;  // the same, with a projection
+  Buffer<Real> dh_, dc_, drh_;                           // [rows, state_stride]
+  Buffer<Real> kept_h_, kept_c_;                         // the same, with zoneout: gradients that pass by a step
   std::unique_ptr<Barrier[]> groups_;
   std::vector<std::vector<const Real*>> from_;  // by member
   std::vector<std::vector<Real*>> to_;
@@ -85,8 +94,8 @@ BackwardPass<Real>::BackwardPass(const Tape<Real>& tape, const Backward<Real>& a
       cell_(traits(tape.cell)),
       layout_{tape.units, k_.lanes},
       d_stride_(WeightGradients<Real>::d_stride(cell_, k_.lanes)),
-      work_{s_.tokens(),          s_.steps,  s_.rows, tape.inputs, tape.units, cell_.gates, true,
-            cell_.has_rh ? 2 : 1, s_.blocks, k_.lanes},
+      work_{s_.tokens(),          s_.steps,  s_.rows,         tape.inputs, tape.units, cell_.gates, true,
+            cell_.has_rh ? 2 : 1, s_.blocks, cell_.has_terms, k_.lanes},
       threads_(threads_for(work_, num_threads())) {
   for (index_t b = 0; b < s_.blocks; ++b) blocks_.push_back(make_block(b));
   // One more row than needed keeps panels from falling on the same cache sets.
@@ -97,7 +106,15 @@ BackwardPass<Real>::BackwardPass(const Tape<Real>& tape, const Backward<Real>& a
   }
   dh_ = Buffer<Real>(elements(s_.rows, tape.state_stride));
   if (cell_.has_c) dc_ = Buffer<Real>(elements(s_.rows, tape.state_stride));
-  if (cell_.has_rh) drh_ = Buffer<Real>(elements(s_.rows, tape.state_stride));
+  if (tape.rh.size() > 0) drh_ = Buffer<Real>(elements(s_.rows, tape.state_stride));
+  if (tape.between.zone_h) kept_h_ = Buffer<Real>(elements(s_.rows, tape.state_stride));
+  if (tape.between.zone_c) kept_c_ = Buffer<Real>(elements(s_.rows, tape.state_stride));
+  if (tape.projects()) {
+    dprojected_.resize(d_.size());
+    for (auto& pair : dprojected_) {
+      for (Buffer<Real>& d : pair) d = Buffer<Real>(elements(segment_tokens_, tape.state_stride));
+    }
+  }
   groups_ = std::make_unique<Barrier[]>(static_cast<std::size_t>(threads_));
   from_.resize(static_cast<std::size_t>(threads_));
   to_.resize(static_cast<std::size_t>(threads_));
@@ -133,7 +150,13 @@ typename BackwardPass<Real>::Segment BackwardPass<Real>::segment(const Block& bl
   const index_t end = block.segment_ends[i];
   const index_t first = block.offset[static_cast<std::size_t>(begin)];
   const index_t tokens = block.offset[static_cast<std::size_t>(end)] - first;
-  return {begin, end, first, {d_[static_cast<std::size_t>(group)][i % 2].data(), tokens, d_panel_}};
+  const auto g = static_cast<std::size_t>(group);
+  Segment segment{begin, end, first, {d_[g][i % 2].data(), tokens, d_panel_}};
+  if (tape_.projects()) {
+    segment.d.projected = dprojected_[g][i % 2].data();
+    segment.d.projected_stride = tape_.state_stride;
+  }
+  return segment;
 }
 
 template <class Real>
@@ -146,8 +169,8 @@ void BackwardPass<Real>::collect_sources(const Block& block) const {
     for (index_t i = 0; i < alive; ++i) {
       const index_t row = block.rows.row(i);
       const index_t token = s_.token(t, row);
-      sources.h.push_back(h_before(t, row));
-      if (cell_.has_rh) sources.rh.push_back(tape_.rh.data() + token * tape_.state_stride);
+      sources.h.push_back(left_before(t, row));
+      if (tape_.rh.size() > 0) sources.rh.push_back(tape_.rh.data() + token * tape_.state_stride);
       if (tape_.from_table()) {
         sources.row_of_token.push_back(tape_.row_of_token[static_cast<std::size_t>(token)]);
       } else {
@@ -159,7 +182,7 @@ void BackwardPass<Real>::collect_sources(const Block& block) const {
 
 template <class Real>
 void BackwardPass<Real>::run() {
-  const BlockSigns signs = block_signs(cell_, tape_.update_gate_writes);
+  const BlockSigns signs = weight_signs(cell_, tape_.update_gate_writes);
   WeightGradients<Real>& sums = *blocks_.front().sums;
   parallel(threads_, [&](const Member& member) {
     const Plan plan = make_plan(work_, member.size);
@@ -172,14 +195,16 @@ void BackwardPass<Real>::run() {
     if (member.id < plan.threads()) {
       const int group = member.id / plan.unit_groups;
       const int part = member.id % plan.unit_groups;
-      const Range flat = share(runs_of(tape_.units), part, plan.unit_groups);
+      const Range flat = share(runs_of(tape_.outputs), part, plan.unit_groups);
       const index_t run = k_.lanes * k_.flat_vectors;
-      const Range units{std::min<index_t>(flat.begin * run, tape_.units), std::min<index_t>(flat.end * run, tape_.units)};
+      const Range outputs{std::min<index_t>(flat.begin * run, tape_.outputs), std::min<index_t>(flat.end * run, tape_.outputs)};
+      const Range units = cell_.has_terms ? Range{0, tape_.units} : outputs;
       const Walker walker{group,
                           part,
                           plan.unit_groups,
                           flat,
                           units,
+                          outputs,
                           {groups_[static_cast<std::size_t>(group)], part},
                           static_cast<std::size_t>(member.id)};
       const Range blocks = share(s_.blocks, group, plan.row_groups);
@@ -192,7 +217,9 @@ void BackwardPass<Real>::run() {
     sums.store(signs, args_.dkernel, args_.drecurrent, member.id, member.size);
     store_states(member);
   });
-  if (args_.dbias) sums.store_bias(signs, args_.dbias);
+  const BlockSigns behind = block_signs(cell_, tape_.update_gate_writes);
+  if (args_.dbias) sums.store_bias(behind, args_.dbias);
+  if (cell_.has_terms) sums.store_terms(behind, args_);
 }
 
 template <class Real>
@@ -216,7 +243,7 @@ void BackwardPass<Real>::load_gradients(const Member& member) {
     if (cell_.has_c) add_row(args_.dc_T, caller, dc);
     if (!args_.dy) continue;
     for (index_t t = s_.first_output(r) + s_.lengths[static_cast<std::size_t>(r)]; t < s_.positions; ++t) {
-      for (index_t u = 0; u < tape_.units; ++u) dh[u] += args_.dy(caller, t, u);
+      for (index_t u = 0; u < tape_.outputs; ++u) dh[u] += args_.dy(caller, t, u);
     }
   }
 }
@@ -269,26 +296,37 @@ void BackwardPass<Real>::step(index_t t, const Block& block, const Segment& segm
   CellStep<Real> args{};
   args.rows = rows.alive(s_.alive(t));
   args.units = tape_.units;
+  args.outputs = tape_.outputs;
   args.descending = t % 2 != 0;
   args.flat_begin = walker.flat.begin;
   args.flat_end = walker.flat.end;
-  args.panel_begin = walker.flat.begin * k_.flat_vectors;
-  args.panel_end = std::min<index_t>(walker.flat.end * k_.flat_vectors, layout_.panels());
+  args.panel_begin = cell_.has_terms ? 0 : walker.flat.begin * k_.flat_vectors;
+  args.panel_end = cell_.has_terms ? layout_.panels() : std::min<index_t>(walker.flat.end * k_.flat_vectors, layout_.panels());
   args.h_prev = h_before(t, first);
-  args.h_prev_stride = args.dh_stride = args.dc_stride = args.drh_stride = state;
+  args.left = left_before(t, first);
+  args.h_prev_stride = args.left_stride = args.mask_stride = args.dh_stride = args.dc_stride = args.drh_stride = state;
+  if (tape_.between.mask) args.mask = tape_.mask.data() + first * tape_.state_stride;
   if (cell_.has_c) {
     args.c_prev = tape_.c.data() + s_.state(t, first) * tape_.state_stride;
     args.c = tape_.c.data() + s_.state(t + 1, first) * tape_.state_stride;
     args.c_prev_stride = args.c_stride = state;
+    if (tape_.between.zone_c) args.c = tape_.c_new.data() + s_.token(t, first) * tape_.state_stride;
     args.dc = dc_.data() + first * tape_.state_stride;
   }
-  if (cell_.has_rh) args.drh = drh_.data() + first * tape_.state_stride;
+  if (tape_.rh.size() > 0) args.drh = drh_.data() + first * tape_.state_stride;
   args.dh = dh_.data() + first * tape_.state_stride;
   args.gates = tape_.gates.data() + s_.token(t, first) * tape_.record_stride;
   args.gates_stride = tape_.record_stride * rows.step;
   args.d = segment.d.d + (block.offset[static_cast<std::size_t>(t)] - segment.first_token) * d_stride_;
   args.d_stride = d_stride_;
   args.d_panel = segment.d.panel;
+  if (segment.d.projected != nullptr) {
+    args.dprojected =
+        segment.d.projected + (block.offset[static_cast<std::size_t>(t)] - segment.first_token) * segment.d.projected_stride;
+    args.dprojected_stride = segment.d.projected_stride;
+  }
+  args.terms = tape_.terms ? &tape_.terms->view : nullptr;
+  args.dterms = block.sums->term_gradients();
   args.weights_t[0] = tape_.recurrent_t[0].data();
   args.weights_t[1] = tape_.recurrent_t[1].data();
   if (args_.dy) {
@@ -300,12 +338,57 @@ void BackwardPass<Real>::step(index_t t, const Block& block, const Segment& segm
     }
     args.dy = dy.data();
   }
+  const bool zoned = tape_.between.zone_h || tape_.between.zone_c;
+  if (zoned) {
+    divide(t, rows, walker, args.dy);
+    args.dy = nullptr;
+  }
   const CellKernels<Real>& cell = k_.cells[static_cast<int>(tape_.cell)];
   for (int phase = 0; phase < cell.backward_phases; ++phase) {
     cell.backward[phase](args);
     if (phase + 1 < cell.backward_phases) walker.barrier.wait();
   }
+  if (zoned) rejoin(t, rows, walker);
   part_from_trunk(t, rows, walker.units);
+}
+
+// With zoneout a state's gradient, the output's with it, goes by two ways: past the step, and through it.
+template <class Real>
+void BackwardPass<Real>::divide(index_t t, const RowSet& rows, const Walker& walker, const Real* const* dy) {
+  const auto split = [](const Real* share, Range columns, Real* d, Real* kept) {
+    for (index_t u = columns.begin; u < columns.end; ++u) {
+      kept[u] = share[u] * d[u];
+      d[u] -= kept[u];
+    }
+  };
+  for (index_t i = 0; i < rows.alive(s_.alive(t)); ++i) {
+    const index_t row = rows.row(i);
+    const index_t caller = s_.order[static_cast<std::size_t>(row)];
+    const index_t position = s_.input_position(row, t);
+    const index_t at = row * tape_.state_stride;
+    Real* dh = dh_.data() + at;
+    if (dy != nullptr) {
+      for (index_t u = walker.outputs.begin; u < walker.outputs.end; ++u) dh[u] += dy[i][u];
+    }
+    if (tape_.between.zone_h) {
+      split(&tape_.between.zone_h(caller, position, index_t{0}), walker.outputs, dh, kept_h_.data() + at);
+    }
+    if (tape_.between.zone_c) {
+      split(&tape_.between.zone_c(caller, position, index_t{0}), walker.units, dc_.data() + at, kept_c_.data() + at);
+    }
+  }
+}
+
+template <class Real>
+void BackwardPass<Real>::rejoin(index_t t, const RowSet& rows, const Walker& walker) {
+  const auto add = [](const Real* kept, Range columns, Real* d) {
+    for (index_t u = columns.begin; u < columns.end; ++u) d[u] += kept[u];
+  };
+  for (index_t i = 0; i < rows.alive(s_.alive(t)); ++i) {
+    const index_t at = rows.row(i) * tape_.state_stride;
+    if (tape_.between.zone_h) add(kept_h_.data() + at, walker.outputs, dh_.data() + at);
+    if (tape_.between.zone_c) add(kept_c_.data() + at, walker.units, dc_.data() + at);
+  }
 }
 
 // What the rows that joined at step t had from their trunk, they hand back.
@@ -387,7 +470,7 @@ void BackwardPass<Real>::store_states(const Member& member) {
   const Range rows = share(s_.rows, member.id, member.size);
   for (index_t r = rows.begin; r < rows.end; ++r) {
     const index_t caller = s_.order[static_cast<std::size_t>(r)];
-    std::copy_n(dh_.data() + r * tape_.state_stride, tape_.units, &args_.dh0(caller, index_t{0}));
+    std::copy_n(dh_.data() + r * tape_.state_stride, tape_.outputs, &args_.dh0(caller, index_t{0}));
     if (cell_.has_c) std::copy_n(dc_.data() + r * tape_.state_stride, tape_.units, &args_.dc0(caller, index_t{0}));
   }
 }

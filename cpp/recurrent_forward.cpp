@@ -29,13 +29,19 @@ class ForwardPass {
                std::vector<Real*>& to);
   void step(index_t t, const RowSet& rows, Range panels, const Real* const* input, const Meeting& group);
   void join(index_t t, const RowSet& rows, Range units, const Meeting& group);
-  void copy_outputs(index_t t, const RowSet& rows, Range units);
+  void between(index_t t, const RowSet& rows, Range outputs, Range units, const Meeting& group);
+  void copy_outputs(index_t t, const RowSet& rows, Range outputs);
   void finish_rows(const RowSet& rows, int member, int members);
 
+  index_t runs_of(index_t columns) const { return (columns + k_.lanes * k_.flat_vectors - 1) / (k_.lanes * k_.flat_vectors); }
   index_t gates_row(index_t t, index_t row) const { return keep_tape_ ? s_.token(t, row) : t % held_ * s_.rows + row; }
   // The state after t steps. Without a tape the two last ones take turns; a row's last is where it left it.
   index_t state_row(index_t t, index_t row) const { return keep_tape_ ? s_.state(t, row) : t % 2 * s_.rows + row; }
-  index_t rh_row(index_t t, index_t row) const { return keep_tape_ ? s_.token(t, row) : row; }
+  // Of what is kept for each token: r ⊙ h_prev, c before its zoneout.
+  index_t token_row(index_t t, index_t row) const { return keep_tape_ ? s_.token(t, row) : row; }
+  Real* at_state(const Buffer<Real>& states, index_t t, index_t row) const {
+    return states.data() + state_row(t, row) * tape_.state_stride;
+  }
 
   const Forward<Real>& args_;
   Tape<Real>& tape_;
@@ -44,7 +50,6 @@ class ForwardPass {
   const CellTraits& cell_;
   const bool keep_tape_;
   const PanelLayout layout_;
-  const index_t flat_runs_;  // of the hidden units
   Work work_;
   int threads_;
   index_t block_;                          // steps whose input products are computed, or looked up, together
@@ -77,7 +82,6 @@ ForwardPass<Real>::ForwardPass(const Forward<Real>& args, Tape<Real>& tape, bool
       cell_(traits(tape.cell)),
       keep_tape_(keep_tape),
       layout_{tape.units, k_.lanes},
-      flat_runs_((layout_.panels() + k_.flat_vectors - 1) / k_.flat_vectors),
       work_{s_.tokens(),
             s_.steps,
             s_.rows,
@@ -87,6 +91,7 @@ ForwardPass<Real>::ForwardPass(const Forward<Real>& args, Tape<Real>& tape, bool
             keep_tape,
             cell_.has_rh ? 2 : 1,
             keep_tape || s_.trunks > 0 ? s_.blocks : s_.rows,
+            cell_.has_terms,
             k_.lanes},
       threads_(threads_for(work_, num_threads())),
       own_(args.packed == nullptr ? std::make_unique<PackedCell<Real>>(args.weights) : nullptr),
@@ -100,11 +105,18 @@ ForwardPass<Real>::ForwardPass(const Forward<Real>& args, Tape<Real>& tape, bool
   tape.gates = Buffer<Real>(elements(records, tape.record_stride));
   tape.h = Buffer<Real>(elements(states, tape.state_stride));
   if (cell_.has_c) tape.c = Buffer<Real>(elements(states, tape.state_stride));
-  if (cell_.has_rh) tape.rh = Buffer<Real>(elements(keep_tape ? s_.tokens() : s_.rows, tape.state_stride));
+  const std::size_t by_token = elements(keep_tape ? s_.tokens() : s_.rows, tape.state_stride);
+  if (cell_.has_rh || tape.projects()) tape.rh = Buffer<Real>(by_token);
+  if (tape.between.zone_c) tape.c_new = Buffer<Real>(by_token);
+  if (tape.between.mask) {
+    tape.left = Buffer<Real>(elements(states, tape.state_stride));
+    tape.mask = Buffer<Real>(elements(s_.rows, tape.state_stride));
+  }
   const index_t run = k_.lanes * k_.flat_vectors;
   for (int i = 0; keep_tape && i < cell_.recurrent_count; ++i) {
     const auto n = static_cast<std::size_t>(i);
-    tape.recurrent_t[n] = Buffer<Real>(elements(transposed_size(tape.units, run, cell_.recurrent[n], layout_), 1));
+    tape.recurrent_t[n] =
+        Buffer<Real>(elements(transposed_size(i == 0 ? tape.outputs : tape.units, run, cell_.recurrent[n], layout_), 1));
   }
   if (keep_tape) tape.input_t = Buffer<Real>(elements(transposed_size(tape.inputs, run, cell_.input, layout_), 1));
   groups_ = std::make_unique<Barrier[]>(static_cast<std::size_t>(threads_));
@@ -184,15 +196,15 @@ template <class Real>
 void ForwardPass<Real>::pack(const Member& member) {
   if (own_) own_->pack(args_.weights, member.id, member.size);
   if (!keep_tape_) return;
-  const BlockSigns signs = block_signs(cell_, args_.weights.update_gate_writes);
+  const BlockSigns signs = weight_signs(cell_, args_.weights.update_gate_writes);
   const index_t run = k_.lanes * k_.flat_vectors;
   for (int i = 0; i < cell_.recurrent_count; ++i) {
     const auto n = static_cast<std::size_t>(i);
-    const Range runs = share(flat_runs_, member.id, member.size);
+    const Range runs = share(i == 0 ? runs_of(tape_.outputs) : runs_of(tape_.units), member.id, member.size);
     pack_transposed(args_.weights.recurrent_kernel, cell_.recurrent[n], signs, layout_, run, runs.begin, runs.end,
                     tape_.recurrent_t[n].data());
   }
-  const Range runs = share((tape_.inputs + run - 1) / run, member.id, member.size);
+  const Range runs = share(runs_of(tape_.inputs), member.id, member.size);
   pack_transposed(args_.weights.kernel, cell_.input, signs, layout_, run, runs.begin, runs.end, tape_.input_t.data());
 }
 
@@ -205,12 +217,24 @@ void load_state(View<const Real, 2> from, index_t row, Real* to, index_t units) 
   }
 }
 
+// to = a ⊙ b, of the columns in the range
+template <class Real>
+void multiply(const Real* a, const Real* b, Range columns, Real* to) {
+  for (index_t u = columns.begin; u < columns.end; ++u) to[u] = a[u] * b[u];
+}
+
 template <class Real>
 void ForwardPass<Real>::load_states(const Member& member) {
   const Range rows = share(s_.rows, member.id, member.size);
   for (index_t r = rows.begin; r < rows.end; ++r) {
     const index_t caller = s_.order[static_cast<std::size_t>(r)];  // of a trunk -1: with trunks there is no initial state
-    load_state(args_.h0, caller, tape_.h.data() + r * tape_.state_stride, tape_.units);
+    Real* h = tape_.h.data() + r * tape_.state_stride;
+    load_state(args_.h0, caller, h, tape_.outputs);
+    if (tape_.between.mask) {
+      Real* mask = tape_.mask.data() + r * tape_.state_stride;
+      load_state(tape_.between.mask, caller, mask, tape_.outputs);
+      multiply(mask, h, {0, tape_.outputs}, tape_.left.data() + r * tape_.state_stride);
+    }
     if (cell_.has_c) load_state(args_.c0, caller, tape_.c.data() + r * tape_.state_stride, tape_.units);
   }
 }
@@ -222,6 +246,7 @@ void ForwardPass<Real>::walk(const Member& member, const Plan& plan) {
   const RowSet rows = row_set(s_, group, plan.row_groups);
   const Range panels = share(layout_.panels(), part, plan.unit_groups);
   const Range units{panels.begin * k_.lanes, std::min<index_t>(panels.end * k_.lanes, tape_.units)};
+  const Range outputs = cell_.has_terms ? Range{0, tape_.outputs} : units;
   const Meeting barrier{groups_[static_cast<std::size_t>(group)], part};
   auto& from = from_[static_cast<std::size_t>(member.id)];
   auto& to = to_[static_cast<std::size_t>(member.id)];
@@ -234,7 +259,8 @@ void ForwardPass<Real>::walk(const Member& member, const Plan& plan) {
     }
     step(t, rows, panels, input, barrier);
     input += rows.alive(s_.alive(t));
-    if (args_.y) copy_outputs(t, rows, units);
+    between(t, rows, outputs, units, barrier);
+    if (args_.y) copy_outputs(t, rows, outputs);
   }
   finish_rows(rows, part, plan.unit_groups);
 }
@@ -283,19 +309,22 @@ void ForwardPass<Real>::step(index_t t, const RowSet& rows, Range panels, const 
   CellStep<Real> args{};
   args.rows = rows.alive(s_.alive(t));
   args.units = tape_.units;
+  args.outputs = tape_.outputs;
   args.panel_begin = panels.begin;
   args.panel_end = panels.end;
   args.descending = t % 2 != 0;
   args.h_prev = tape_.h.data() + state_row(t, first) * tape_.state_stride;
   args.h = tape_.h.data() + state_row(t + 1, first) * tape_.state_stride;
-  args.h_prev_stride = args.h_stride = state;
+  args.h_prev_stride = args.h_stride = args.left_stride = state;
+  args.left = tape_.between.mask ? at_state(tape_.left, t, first) : args.h_prev;
   if (cell_.has_c) {
     args.c_prev = tape_.c.data() + state_row(t, first) * tape_.state_stride;
     args.c = tape_.c.data() + state_row(t + 1, first) * tape_.state_stride;
     args.c_prev_stride = args.c_stride = state;
+    if (tape_.between.zone_c) args.c = tape_.c_new.data() + token_row(t, first) * tape_.state_stride;
   }
-  if (cell_.has_rh) {
-    args.rh = tape_.rh.data() + rh_row(t, first) * tape_.state_stride;
+  if (tape_.rh.size() > 0) {
+    args.rh = tape_.rh.data() + token_row(t, first) * tape_.state_stride;
     args.rh_stride = state;
   }
   args.input = input;
@@ -308,6 +337,7 @@ void ForwardPass<Real>::step(index_t t, const RowSet& rows, Range panels, const 
   args.weights[0] = packed_.recurrent[0].data();
   args.weights[1] = packed_.recurrent[1].data();
   args.bias = packed_.recurrent_bias.data();
+  args.terms = tape_.terms ? &tape_.terms->view : nullptr;
   const CellKernels<Real>& cell = k_.cells[static_cast<int>(tape_.cell)];
   for (int phase = 0; phase < cell.forward_phases; ++phase) {
     cell.forward[phase](args);
@@ -332,21 +362,52 @@ void ForwardPass<Real>::join(index_t t, const RowSet& rows, Range units, const M
   group.wait();
 }
 
+// state = new + share ⊙ (old - new), where `state` holds the new one or is given it
 template <class Real>
-void ForwardPass<Real>::copy_outputs(index_t t, const RowSet& rows, Range units) {
+void keep_share(const Real* share, const Real* old_state, const Real* new_state, Range columns, Real* state) {
+  for (index_t u = columns.begin; u < columns.end; ++u) state[u] = new_state[u] + share[u] * (old_state[u] - new_state[u]);
+}
+
+// After step t: zoneout, and what the products of the next step read.
+template <class Real>
+void ForwardPass<Real>::between(index_t t, const RowSet& rows, Range outputs, Range units, const Meeting& group) {
+  const Between<Real>& b = tape_.between;
+  if (!b.any()) return;
+  for (index_t i = 0; i < rows.alive(s_.alive(t)); ++i) {
+    const index_t row = rows.row(i);
+    const index_t caller = s_.order[static_cast<std::size_t>(row)];
+    const index_t position = s_.input_position(row, t);
+    if (b.zone_h) {
+      Real* h = at_state(tape_.h, t + 1, row);
+      keep_share(&b.zone_h(caller, position, index_t{0}), at_state(tape_.h, t, row), h, outputs, h);
+    }
+    if (b.zone_c) {
+      keep_share(&b.zone_c(caller, position, index_t{0}), at_state(tape_.c, t, row),
+                 tape_.c_new.data() + token_row(t, row) * tape_.state_stride, units, at_state(tape_.c, t + 1, row));
+    }
+    if (b.mask) {
+      multiply(tape_.mask.data() + row * tape_.state_stride, at_state(tape_.h, t + 1, row), outputs,
+               at_state(tape_.left, t + 1, row));
+    }
+  }
+  group.wait();
+}
+
+template <class Real>
+void ForwardPass<Real>::copy_outputs(index_t t, const RowSet& rows, Range outputs) {
   const index_t alive = rows.alive(s_.alive(t));
   for (index_t i = 0; i < alive; ++i) {
     const index_t row = rows.row(i);
     const Real* h = tape_.h.data() + state_row(t + 1, row) * tape_.state_stride;
     Real* y = &args_.y(s_.order[static_cast<std::size_t>(row)], s_.first_output(row) + t, index_t{0});
-    std::copy(h + units.begin, h + units.end, y + units.begin);
+    std::copy(h + outputs.begin, h + outputs.end, y + outputs.begin);
   }
 }
 
 // Last states, and the outputs where a row has no token: 0 before its first step, its last state after its last.
 template <class Real>
 void ForwardPass<Real>::finish_rows(const RowSet& rows, int member, int members) {
-  const index_t units = tape_.units;
+  const index_t outputs = tape_.outputs;
   const Range mine = share(rows.count, member, members);
   for (index_t i = mine.begin; i < mine.end; ++i) {
     const index_t row = rows.row(i);
@@ -354,14 +415,14 @@ void ForwardPass<Real>::finish_rows(const RowSet& rows, int member, int members)
     if (caller < 0) continue;
     const index_t last = s_.last_step(row);
     const Real* h = tape_.h.data() + state_row(last, row) * tape_.state_stride;
-    std::copy_n(h, units, &args_.h_T(caller, index_t{0}));
+    std::copy_n(h, outputs, &args_.h_T(caller, index_t{0}));
     if (cell_.has_c) {
-      std::copy_n(tape_.c.data() + state_row(last, row) * tape_.state_stride, units, &args_.c_T(caller, index_t{0}));
+      std::copy_n(tape_.c.data() + state_row(last, row) * tape_.state_stride, tape_.units, &args_.c_T(caller, index_t{0}));
     }
     if (!args_.y) continue;
     const index_t first = s_.first_output(row);
-    for (index_t t = 0; t < first; ++t) std::fill_n(&args_.y(caller, t, index_t{0}), units, Real{0});
-    for (index_t t = first + last; t < s_.positions; ++t) std::copy_n(h, units, &args_.y(caller, t, index_t{0}));
+    for (index_t t = 0; t < first; ++t) std::fill_n(&args_.y(caller, t, index_t{0}), outputs, Real{0});
+    for (index_t t = first + last; t < s_.positions; ++t) std::copy_n(h, outputs, &args_.y(caller, t, index_t{0}));
   }
 }
 
@@ -369,7 +430,7 @@ void ForwardPass<Real>::finish_rows(const RowSet& rows, int member, int members)
 
 template <class Real>
 std::size_t Tape<Real>::nbytes() const {
-  std::size_t n = h.size() + c.size() + rh.size() + gates.size() + input_t.size();
+  std::size_t n = h.size() + c.size() + rh.size() + left.size() + c_new.size() + gates.size() + input_t.size();
   for (const Buffer<Real>& b : recurrent_t) n += b.size();
   return n * sizeof(Real) + x_rows.size() * sizeof(Real*) + (table_rows.size() + row_of_token.size()) * sizeof(std::int32_t);
 }
@@ -382,9 +443,16 @@ std::unique_ptr<Tape<Real>> recurrent_forward(const Forward<Real>& args, Schedul
   tape->update_gate_writes = args.weights.update_gate_writes;
   tape->has_bias = static_cast<bool>(args.weights.bias);
   tape->inputs = packed ? args.packed->inputs : args.weights.kernel.shape[0];
-  tape->units = packed ? args.packed->units : args.weights.recurrent_kernel.shape[0];
+  tape->units = packed ? args.packed->units : args.weights.units();
+  tape->outputs = packed ? args.packed->outputs : args.weights.recurrent_kernel.shape[0];
+  if (packed) {
+    tape->terms = args.packed->terms;
+  } else if (traits(tape->cell).has_terms) {
+    tape->terms = std::make_shared<const CellTerms<Real>>(args.weights);
+  }
+  tape->between = args.between;
   tape->schedule = std::move(schedule);
-  tape->state_stride = row_stride<Real>(tape->units);
+  tape->state_stride = row_stride<Real>(std::max(tape->units, tape->outputs));
   tape->record_stride = row_stride<Real>(traits(tape->cell).record_slots * tape->units);
   ForwardPass<Real>(args, *tape, keep_tape).run();
   return keep_tape ? std::move(tape) : nullptr;

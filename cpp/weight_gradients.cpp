@@ -21,6 +21,8 @@ void add_part(const Buffer<Real>& from, const Buffer<Real>& to, int part, int pa
   for (index_t i = mine.begin; i < mine.end; ++i) to.data()[i] += from.data()[i];
 }
 
+constexpr Operand projection_operand{0, 1, {0}};
+
 }  // namespace
 
 template <class Real>
@@ -30,8 +32,14 @@ WeightGradients<Real>::WeightGradients(const Tape<Real>& tape, const RecurrentKe
     weights_[count_++] = {op, rows, Buffer<Real>(elements(layout_.packed_size(op, rows), 1))};
   };
   weight(cell_.input, tape.inputs);
-  for (int i = 0; i < cell_.recurrent_count; ++i) weight(cell_.recurrent[static_cast<std::size_t>(i)], tape.units);
+  for (int i = 0; i < cell_.recurrent_count; ++i)
+    weight(cell_.recurrent[static_cast<std::size_t>(i)], i == 0 ? tape.outputs : tape.units);
   bias_ = Buffer<Real>(elements(layout_.panels(), cell_.record_slots * k_.lanes));
+  outputs_ = tape.outputs;
+  if (cell_.has_terms) terms_ = Buffer<Real>(elements(3 + 2 * cell_.gates + 2, tape.units));
+  if (tape.projects()) {
+    projection_ = Buffer<Real>(elements(PanelLayout{outputs_, k_.lanes}.packed_size(projection_operand, tape.units), 1));
+  }
   if (tape.from_table()) {
     table_count_ = static_cast<index_t>(tape.table_rows.size());
     table_panel_ = (table_count_ + 1) * d_stride_;
@@ -43,6 +51,8 @@ template <class Real>
 void WeightGradients<Real>::clear(int part, int parts) {
   for (std::size_t w = 0; w < count_; ++w) clear_part(weights_[w].packed, part, parts);
   clear_part(bias_, part, parts);
+  clear_part(terms_, part, parts);
+  clear_part(projection_, part, parts);
 }
 
 template <class Real>
@@ -50,6 +60,19 @@ void WeightGradients<Real>::add(const GateGradients<Real>& d, index_t first, int
   const bool from_table = table_.size() > 0;
   const std::array<const Real* const*, 3> from{sources.x.data() + first, sources.h.data() + first, sources.rh.data() + first};
   outer(d, from.data(), from_table ? 1 : 0, count_, part, parts);
+  if (projection_.size() > 0) {
+    const PanelLayout layout{outputs_, k_.lanes};
+    for (index_t p = 0; p < layout.panels(); ++p) {
+      k_.outer_product({.a = sources.rh.data() + first,
+                        .d = d.projected + p * k_.lanes,
+                        .d_stride = d.projected_stride,
+                        .k = d.tokens,
+                        .m_begin = 0,
+                        .m_end = layout_.units,
+                        .width = layout.width(p),
+                        .c = projection_.data() + layout.panel_offset(projection_operand, p, layout_.units)});
+    }
+  }
   const Range panels = share(layout_.panels(), part, parts);
   for (index_t p = panels.begin; p < panels.end; ++p) {
     const Real* rows = d.d + p * d.panel;
@@ -72,6 +95,8 @@ template <class Real>
 void WeightGradients<Real>::add(const WeightGradients<Real>& other, int part, int parts) {
   for (std::size_t w = 0; w < count_; ++w) add_part(other.weights_[w].packed, weights_[w].packed, part, parts);
   add_part(other.bias_, bias_, part, parts);
+  add_part(other.terms_, terms_, part, parts);
+  add_part(other.projection_, projection_, part, parts);
   add_table_rows(other, part, parts);
 }
 
@@ -141,20 +166,54 @@ void WeightGradients<Real>::store(const BlockSigns& signs, View<Real, 2> dkernel
 }
 
 template <class Real>
+TermGradients<Real> WeightGradients<Real>::term_gradients() const {
+  if (terms_.size() == 0) return {};
+  const index_t units = layout_.units;
+  Real* const kernel = terms_.data() + 3 * units;
+  Real* const recurrent = kernel + cell_.gates * units;
+  return {terms_.data(), kernel, recurrent, recurrent + cell_.gates * units};
+}
+
+template <class Real>
+void WeightGradients<Real>::store_terms(const BlockSigns& signs, const Backward<Real>& args) const {
+  const index_t units = layout_.units;
+  const TermGradients<Real> from = term_gradients();
+  const auto copy_rows = [&](const Real* rows, View<Real, 2> to) {
+    for (index_t r = 0; to && r < to.shape[0]; ++r) std::copy_n(rows + r * units, units, &to(r, index_t{0}));
+  };
+  copy_rows(from.peephole, args.dpeephole);
+  copy_rows(from.state_norm, args.dstate_norm);
+  const auto by_block = [&](const Real* vectors, const std::array<int, 4>& blocks, View<Real, 2> to) {
+    for (int slot = 0; to && slot < cell_.gates; ++slot) {
+      const auto block = static_cast<std::size_t>(blocks[static_cast<std::size_t>(slot)]);
+      for (index_t u = 0; u < units; ++u) {
+        to(0, static_cast<index_t>(block) * units + u) = signs.of[block] * vectors[slot * units + u];
+      }
+    }
+  };
+  by_block(from.kernel_norm, cell_.input.blocks, args.dkernel_norm);
+  by_block(from.recurrent_norm, cell_.norm_blocks, args.drecurrent_norm);
+  if (!args.dprojection) return;
+  constexpr BlockSigns as_it_is{{1.0f, 1.0f, 1.0f, 1.0f}};
+  unpack_gates(static_cast<const Real*>(projection_.data()), projection_operand, as_it_is, PanelLayout{outputs_, k_.lanes}, 0,
+               units, args.dprojection);
+}
+
+template <class Real>
 void WeightGradients<Real>::store_bias(const BlockSigns& signs, View<Real, 2> dbias) const {
-  const auto store = [&](const Operand& op, index_t row) {
+  const auto store = [&](const Operand& op, int first_slot, index_t row) {
     for (index_t u = 0; u < layout_.units; ++u) {
       const index_t panel = u / k_.lanes;
       const Real* sums = bias_.data() + panel * cell_.record_slots * k_.lanes;
       for (int slot = 0; slot < op.slots; ++slot) {
         const auto block = static_cast<std::size_t>(op.blocks[static_cast<std::size_t>(slot)]);
         dbias(row, static_cast<index_t>(block) * layout_.units + u) =
-            signs.of[block] * sums[(op.first_slot + slot) * layout_.width(panel) + u % k_.lanes];
+            signs.of[block] * sums[(first_slot + slot) * layout_.width(panel) + u % k_.lanes];
       }
     }
   };
-  store(cell_.input, 0);
-  if (cell_.has_recurrent_bias) store(cell_.recurrent[0], 1);
+  store(cell_.input, cell_.bias_slot, 0);
+  if (cell_.has_recurrent_bias) store(cell_.recurrent[0], cell_.recurrent_bias_slot, 1);
 }
 
 template class WeightGradients<float>;

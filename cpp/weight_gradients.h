@@ -18,7 +18,9 @@ template <class Real>
 struct GateGradients {
   Real* d;
   index_t tokens;
-  index_t panel;  // floats from panel to panel
+  index_t panel;              // elements from panel to panel
+  Real* projected = nullptr;  // [token, projected_stride], of a projection's results
+  index_t projected_stride = 0;
 
   const Real* row(index_t token, index_t stride) const { return d + token * stride; }
 };
@@ -61,6 +63,8 @@ class WeightGradients {
 
   GateGradients<Real> table_rows() const { return {table_.data(), table_count_, table_panel_}; }
   void store(const BlockSigns& signs, View<Real, 2> dkernel, View<Real, 2> drecurrent, int part, int parts) const;
+  void store_terms(const BlockSigns& signs, const Backward<Real>& args) const;
+  TermGradients<Real> term_gradients() const;
   void store_bias(const BlockSigns& signs, View<Real, 2> dbias) const;
 
  private:
@@ -79,9 +83,12 @@ class WeightGradients {
   const index_t d_stride_;
   std::array<Weight, 3> weights_;
   std::size_t count_ = 0;
-  Buffer<Real> bias_;       // [panel][slot][lane]
-  Buffer<Real> table_;      // with a table: sums of its different rows, as GateGradients
-  std::vector<char> used_;  // [different rows], whether there is a sum
+  index_t outputs_ = 0;
+  Buffer<Real> projection_;  // packed, with a projection
+  Buffer<Real> terms_;       // [3 + 2G + 2, H], of cells with terms
+  Buffer<Real> bias_;        // [panel][slot][lane]
+  Buffer<Real> table_;       // with a table: sums of its different rows, as GateGradients
+  std::vector<char> used_;   // [different rows], whether there is a sum
   index_t table_count_ = 0;
   index_t table_panel_ = 0;
 };

@@ -27,7 +27,7 @@ RNNEXT_INLINE V input_part(const CellStep& s, const Access& at, index_t row, ind
   return at.load(s.input[row] + offset);
 }
 
-// A · panel for a panel of `vectors` vectors.
+// c = A · panel for a panel of `vectors` vectors; rows of c have room for whole ones.
 inline void narrow_product(index_t rows, StridedRows<const Real> a, const Columns& k, const Real* panel, index_t vectors,
                            StridedRows<Real> c) {
   dispatch_vectors<max_vectors>(vectors, [&](auto nv) {
@@ -45,8 +45,8 @@ inline void narrow_product(index_t rows, StridedRows<const Real> a, const Column
 template <int SLOTS, class Access, class Start, class Finish>
 RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t unit, const StridedRows<const Real>& left,
                                 const Real* weights, index_t slot_in_record, index_t record_slots, Start start, Finish finish) {
-  const Columns k = contiguous(s.units);
-  const Real* panel = weights + unit * SLOTS * s.units;
+  const Columns k = contiguous(s.outputs);
+  const Real* panel = weights + unit * SLOTS * s.outputs;
   Real* record = s.gates + unit * record_slots + slot_in_record * at.slot;
   const StridedRows<Real> partial{record, s.gates_stride};
   if constexpr (Access::whole) {
@@ -84,30 +84,44 @@ RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t uni
   }
 }
 
-// dh (=|+=) D[slots] · W^T for this thread's runs of units.
-template <class RowsC>
-RNNEXT_INLINE void hidden_product(const CellStep& s, index_t first_slot, index_t slots, const Real* weights_t, const RowsC& c,
-                                  bool accumulate) {
+// acc = mask ⊙ acc + what is there already.
+template <int NV>
+RNNEXT_RARE void apply_mask(V (&acc)[NV], const Real* mask, const Real* there, index_t width) {
+  V scale[NV], sum[NV];
+  load_vectors<NV>(scale, mask, width);
+  unroll<NV>([&](auto j) RNNEXT_LAMBDA { sum[j] = V::set1(0); });
+  if (there != nullptr) load_vectors<NV>(sum, there, width);
+  unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j] = fma(scale[j], acc[j], sum[j]); });
+}
+
+// c (=|+=) D[slots] · W^T for this thread's runs of units, times the mask that the product's operand had, if it had one.
+inline void hidden_product(const CellStep& s, index_t first_slot, index_t slots, const Real* weights_t, StridedRows<Real> c,
+                           bool accumulate, const Real* mask) {
   const index_t full = s.units / V::lanes;
   const index_t tail = s.units % V::lanes;
   const Columns k{first_slot * V::lanes, full, slots * V::lanes, s.d_panel, full * s.d_panel + first_slot * tail, slots * tail};
   constexpr index_t run = V::flat_vectors * V::lanes;
   const index_t k_count = slots * s.units;
   in_turn(s, s.flat_begin, s.flat_end, [&](index_t r) {
-    const index_t width = s.units - r * run < run ? s.units - r * run : run;
+    const index_t width = s.outputs - r * run < run ? s.outputs - r * run : run;
     dispatch_vectors<V::flat_vectors>(ceil_div(width, V::lanes), [&](auto nv) {
       constexpr int NV = nv;
       for_each_slice(k, NV * V::lanes, [&](const KRange& range, index_t offset, bool first, bool) {
+        const bool added = accumulate || !first;
         panel_product<NV>(
             s.rows, StridedRows<const Real>{s.d, s.d_stride}, range, weights_t + r * run * k_count + offset,
             [&](V(&acc)[NV], index_t row) RNNEXT_LAMBDA {
-              if (accumulate || !first) {
+              if (added && mask == nullptr) {
                 load_vectors<NV>(acc, c[row] + r * run, width);
               } else {
                 unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j] = V::set1(0); });
               }
             },
-            [&](const V(&acc)[NV], index_t row) RNNEXT_LAMBDA { store_vectors<NV>(acc, c[row] + r * run, width); });
+            [&](V(&acc)[NV], index_t row) RNNEXT_LAMBDA {
+              if (mask != nullptr)
+                apply_mask<NV>(acc, mask + row * s.mask_stride + r * run, added ? c[row] + r * run : nullptr, width);
+              store_vectors<NV>(acc, c[row] + r * run, width);
+            });
       });
     });
   });

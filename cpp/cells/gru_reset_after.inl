@@ -38,15 +38,15 @@ struct GruResetAfter {
 
   static void forward(const CellStep& s) {
     for_each_panel(s, [&](const auto& at, index_t unit) {
-      const StridedRows<const Real> h_prev{s.h_prev, s.h_prev_stride};
+      const StridedRows<const Real> left{s.left, s.left_stride};
       gate_product<3>(
-          s, at, unit, h_prev, s.weights[0], 1, slots,
+          s, at, unit, left, s.weights[0], 1, slots,
           [&](int slot, const auto& access, index_t r) RNNEXT_LAMBDA {
             if (slot == 2) return access.load(s.bias + unit);
             return input_part(s, access, r, unit * slots + (slot + 1) * access.slot);
           },
           [&](const V(&pre)[3], index_t r) RNNEXT_LAMBDA {
-            unit_forward(at, pre, input_part(s, at, r, unit * slots), h_prev[r] + unit,
+            unit_forward(at, pre, input_part(s, at, r, unit * slots), s.h_prev + r * s.h_prev_stride + unit,
                          s.gates + r * s.gates_stride + unit * slots, s.h + r * s.h_stride + unit);
           });
     });
@@ -63,9 +63,7 @@ struct GruResetAfter {
     });
   }
 
-  static void backward_hidden(const CellStep& s) {
-    hidden_product(s, 1, 3, s.weights_t[0], StridedRows<Real>{s.dh, s.dh_stride}, true);
-  }
+  static void backward_hidden(const CellStep& s) { hidden_product(s, 1, 3, s.weights_t[0], {s.dh, s.dh_stride}, true, s.mask); }
 
   static constexpr CellKernels kernels{1, {forward, nullptr}, 2, {backward_gates, backward_hidden, nullptr}};
 };

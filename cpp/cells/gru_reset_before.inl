@@ -6,12 +6,12 @@ struct GruResetBefore {
 
   // z = σ(·)  r = σ(·)  rh = r ⊙ h_prev
   template <class Access>
-  static RNNEXT_INLINE void unit_forward_gates(const Access& at, const V (&pre)[2], const Real* h_prev, Real* gates, Real* rh) {
+  static RNNEXT_INLINE void unit_forward_gates(const Access& at, const V (&pre)[2], const Real* left, Real* gates, Real* rh) {
     const V z = sigmoid(pre[0]);
     const V r = sigmoid(pre[1]);
     at.store(gates + at.slot, z);
     at.store(gates + 2 * at.slot, r);
-    at.store(rh, r * at.load(h_prev));
+    at.store(rh, r * at.load(left));
   }
 
   // n = tanh(x_n + U_n rh)   h = z ⊙ h_prev + (1 - z) ⊙ n
@@ -37,23 +37,23 @@ struct GruResetBefore {
 
   // drh = dn · U_nᵀ   dr = drh ⊙ h_prev ⊙ r(1 - r)   dh_prev += drh ⊙ r, and + [dz dr] · Uᵀ to come
   template <class Access>
-  static RNNEXT_INLINE void unit_backward_reset(const Access& at, const Real* gates, const Real* h_prev, const Real* drh,
-                                                Real* dh_prev, Real* d) {
+  static RNNEXT_INLINE void unit_backward_reset(const Access& at, const Real* gates, const Real* left, const Real* mask,
+                                                const Real* drh, Real* dh_prev, Real* d) {
     const V r = at.load(gates + 2 * at.slot);
     const V upstream_rh = at.load(drh);
-    at.store(d + 2 * at.slot, upstream_rh * at.load(h_prev) * r * (V::set1(1) - r));
-    at.store(dh_prev, fma(upstream_rh, r, at.load(dh_prev)));
+    at.store(d + 2 * at.slot, upstream_rh * at.load(left) * r * (V::set1(1) - r));
+    at.store(dh_prev, fma(upstream_rh, mask != nullptr ? r * at.load(mask) : r, at.load(dh_prev)));
   }
 
   static void forward_gates(const CellStep& s) {
     for_each_panel(s, [&](const auto& at, index_t unit) {
-      const StridedRows<const Real> h_prev{s.h_prev, s.h_prev_stride};
+      const StridedRows<const Real> left{s.left, s.left_stride};
       gate_product<2>(
-          s, at, unit, h_prev, s.weights[0], 1, slots,
+          s, at, unit, left, s.weights[0], 1, slots,
           [&](int slot, const auto& access, index_t r)
               RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots + (slot + 1) * access.slot); },
           [&](const V(&pre)[2], index_t r) RNNEXT_LAMBDA {
-            unit_forward_gates(at, pre, h_prev[r] + unit, s.gates + r * s.gates_stride + unit * slots,
+            unit_forward_gates(at, pre, left[r] + unit, s.gates + r * s.gates_stride + unit * slots,
                                s.rh + r * s.rh_stride + unit);
           });
     });
@@ -84,19 +84,18 @@ struct GruResetBefore {
   }
 
   static void backward_reset(const CellStep& s) {
-    hidden_product(s, 0, 1, s.weights_t[1], StridedRows<Real>{s.drh, s.drh_stride}, false);
+    hidden_product(s, 0, 1, s.weights_t[1], {s.drh, s.drh_stride}, false, nullptr);
     for_each_panel(s, [&](const auto& at, index_t unit) {
       Real* d = s.d + unit / V::lanes * s.d_panel;
       for (index_t r = 0; r < s.rows; ++r) {
-        unit_backward_reset(at, s.gates + r * s.gates_stride + unit * slots, s.h_prev + r * s.h_prev_stride + unit,
-                            s.drh + r * s.drh_stride + unit, s.dh + r * s.dh_stride + unit, d + r * s.d_stride);
+        unit_backward_reset(at, s.gates + r * s.gates_stride + unit * slots, s.left + r * s.left_stride + unit,
+                            s.mask != nullptr ? s.mask + r * s.mask_stride + unit : nullptr, s.drh + r * s.drh_stride + unit,
+                            s.dh + r * s.dh_stride + unit, d + r * s.d_stride);
       }
     });
   }
 
-  static void backward_hidden(const CellStep& s) {
-    hidden_product(s, 1, 2, s.weights_t[0], StridedRows<Real>{s.dh, s.dh_stride}, true);
-  }
+  static void backward_hidden(const CellStep& s) { hidden_product(s, 1, 2, s.weights_t[0], {s.dh, s.dh_stride}, true, s.mask); }
 
   static constexpr CellKernels kernels{2, {forward_gates, forward_state}, 3, {backward_state, backward_reset, backward_hidden}};
 };

@@ -42,9 +42,9 @@ struct Lstm {
 
   static void forward(const CellStep& s) {
     for_each_panel(s, [&](const auto& at, index_t unit) {
-      const StridedRows<const Real> h_prev{s.h_prev, s.h_prev_stride};
+      const StridedRows<const Real> left{s.left, s.left_stride};
       gate_product<4>(
-          s, at, unit, h_prev, s.weights[0], 0, slots,
+          s, at, unit, left, s.weights[0], 0, slots,
           [&](int slot, const auto& access, index_t r)
               RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots + slot * access.slot); },
           [&](const V(&pre)[4], index_t r) RNNEXT_LAMBDA {
@@ -66,7 +66,7 @@ struct Lstm {
   }
 
   static void backward_hidden(const CellStep& s) {
-    hidden_product(s, 0, 4, s.weights_t[0], StridedRows<Real>{s.dh, s.dh_stride}, false);
+    hidden_product(s, 0, 4, s.weights_t[0], {s.dh, s.dh_stride}, false, s.mask);
   }
 
   static constexpr CellKernels kernels{1, {forward, nullptr}, 2, {backward_gates, backward_hidden, nullptr}};

@@ -56,6 +56,8 @@ inline V reciprocal(V a) { return V::set1(1.0f) / a; }
 inline V min(V a, V b) { return {_mm256_min_ps(a.v, b.v)}; }
 inline V max(V a, V b) { return {_mm256_max_ps(a.v, b.v)}; }
 inline V sqrt(V a) { return {_mm256_sqrt_ps(a.v)}; }
+// 1 where a < b, else 0.
+inline V below(V a, V b) { return {_mm256_and_ps(_mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ), _mm256_set1_ps(1.0f))}; }
 // 2^n, for a value whose low bits hold n + 127.
 inline V exp2_of_low_bits(V a) { return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a.v), 23))}; }
 
@@ -94,6 +96,8 @@ inline V fma(V a, V b, V c) { return {_mm256_fmadd_pd(a.v, b.v, c.v)}; }
 inline V reciprocal(V a) { return V::set1(1) / a; }
 inline V min(V a, V b) { return {_mm256_min_pd(a.v, b.v)}; }
 inline V max(V a, V b) { return {_mm256_max_pd(a.v, b.v)}; }
+// 1 where a < b, else 0.
+inline V below(V a, V b) { return {_mm256_and_pd(_mm256_cmp_pd(a.v, b.v, _CMP_LT_OQ), _mm256_set1_pd(1.0))}; }
 // 2^n, for a value whose low bits hold n + 1023.
 inline V exp2_of_low_bits(V a) { return {_mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a.v), 52))}; }
 

@@ -37,6 +37,8 @@ inline V fma(V a, V b, V c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 inline V min(V a, V b) { return {_mm512_min_ps(a.v, b.v)}; }
 inline V max(V a, V b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline V sqrt(V a) { return {_mm512_sqrt_ps(a.v)}; }
+// 1 where a < b, else 0.
+inline V below(V a, V b) { return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), _mm512_set1_ps(1.0f))}; }
 // 2^n, for a value whose low bits hold n + 127.
 inline V exp2_of_low_bits(V a) { return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a.v), 23))}; }
 // An estimate of 14 bits and one step of Newton's: within 1 ulp, and the divider is left alone.
@@ -78,6 +80,8 @@ inline V fma(V a, V b, V c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
 inline V reciprocal(V a) { return V::set1(1) / a; }
 inline V min(V a, V b) { return {_mm512_min_pd(a.v, b.v)}; }
 inline V max(V a, V b) { return {_mm512_max_pd(a.v, b.v)}; }
+// 1 where a < b, else 0.
+inline V below(V a, V b) { return {_mm512_maskz_mov_pd(_mm512_cmp_pd_mask(a.v, b.v, _CMP_LT_OQ), _mm512_set1_pd(1.0))}; }
 // 2^n, for a value whose low bits hold n + 1023.
 inline V exp2_of_low_bits(V a) { return {_mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(a.v), 52))}; }
 

@@ -1,13 +1,15 @@
 // How an ISA file says that a function must not stand on its own (left to itself the compiler keeps tiles out of line, and
-// vectors passed through memory), and that memory will be wanted soon.
+// vectors passed through memory), that one must since it is rare, and that memory will be wanted soon.
 #pragma once
 
 #if defined(_MSC_VER) && !defined(__clang__)
 #define RNNEXT_INLINE __forceinline
 #define RNNEXT_LAMBDA
+#define RNNEXT_RARE __declspec(noinline) inline
 #define RNNEXT_PREFETCH(address) static_cast<void>(address)
 #else
 #define RNNEXT_INLINE __attribute__((always_inline)) inline
 #define RNNEXT_LAMBDA __attribute__((always_inline))  // after a lambda's parameters
+#define RNNEXT_RARE __attribute__((noinline)) inline
 #define RNNEXT_PREFETCH(address) __builtin_prefetch(address)
 #endif

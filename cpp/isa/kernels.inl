@@ -15,11 +15,17 @@ using CellKernels = rnnext::CellKernels<Real>;
 #include "../cells/gru_reset_after.inl"
 #include "../cells/gru_reset_before.inl"
 #include "../cells/lstm.inl"
+#include "../cells/terms.inl"
+#include "../cells/gru_terms.inl"
+#include "../cells/lstm_terms.inl"
 
-constexpr RecurrentKernels<Real> recurrent_kernels{V::lanes,
-                                                   V::flat_vectors,
-                                                   product,
-                                                   outer_product,
-                                                   column_sums,
-                                                   row_sums,
-                                                   {Lstm::kernels, GruResetAfter::kernels, GruResetBefore::kernels}};
+constexpr RecurrentKernels<Real> recurrent_kernels{
+    V::lanes,
+    V::flat_vectors,
+    product,
+    outer_product,
+    column_sums,
+    row_sums,
+    {Lstm::kernels, GruResetAfter::kernels, GruResetBefore::kernels, LstmTerms<false>::kernels,
+     GruResetAfterTerms<false>::kernels, GruResetBeforeTerms<false>::kernels, LstmTerms<true>::kernels,
+     GruResetAfterTerms<true>::kernels, GruResetBeforeTerms<true>::kernels}};

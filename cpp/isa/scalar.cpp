@@ -34,6 +34,8 @@ inline V reciprocal(V a) { return V::set1(1.0f) / a; }
 inline V min(V a, V b) { return {a.v < b.v ? a.v : b.v}; }
 inline V max(V a, V b) { return {a.v > b.v ? a.v : b.v}; }
 inline V sqrt(V a) { return {__builtin_sqrtf(a.v)}; }
+// 1 where a < b, else 0.
+inline V below(V a, V b) { return {a.v < b.v ? 1.0f : 0.0f}; }
 // 2^n, for a value whose low bits hold n + 127.
 inline V exp2_of_low_bits(V a) { return {__builtin_bit_cast(float, __builtin_bit_cast(std::uint32_t, a.v) << 23)}; }
 
@@ -67,6 +69,8 @@ inline V fma(V a, V b, V c) { return {a.v * b.v + c.v}; }
 inline V reciprocal(V a) { return V::set1(1) / a; }
 inline V min(V a, V b) { return {a.v < b.v ? a.v : b.v}; }
 inline V max(V a, V b) { return {a.v > b.v ? a.v : b.v}; }
+// 1 where a < b, else 0.
+inline V below(V a, V b) { return {a.v < b.v ? 1.0 : 0.0}; }
 // 2^n, for a value whose low bits hold n + 1023.
 inline V exp2_of_low_bits(V a) { return {__builtin_bit_cast(double, __builtin_bit_cast(std::uint64_t, a.v) << 52)}; }
 

@@ -62,6 +62,8 @@ inline V sqrt(V a) {
   return {f32x4{__builtin_sqrtf(a.v[0]), __builtin_sqrtf(a.v[1]), __builtin_sqrtf(a.v[2]), __builtin_sqrtf(a.v[3])}};
 }
 #endif
+// 1 where a < b, else 0.
+inline V below(V a, V b) { return {a.v < b.v ? V::set1(1).v : V::set1(0).v}; }
 // 2^n, for a value whose low bits hold n + 127.
 inline V exp2_of_low_bits(V a) { return {reinterpret_cast<f32x4>(reinterpret_cast<u32x4>(a.v) << 23)}; }
 
@@ -105,6 +107,8 @@ inline V fma(V a, V b, V c) { return {a.v * b.v + c.v}; }
 inline V reciprocal(V a) { return V::set1(1) / a; }
 inline V min(V a, V b) { return {a.v < b.v ? a.v : b.v}; }
 inline V max(V a, V b) { return {a.v > b.v ? a.v : b.v}; }
+// 1 where a < b, else 0.
+inline V below(V a, V b) { return {a.v < b.v ? V::set1(1).v : V::set1(0).v}; }
 // 2^n, for a value whose low bits hold n + 1023.
 inline V exp2_of_low_bits(V a) { return {reinterpret_cast<f64x2>(reinterpret_cast<u64x2>(a.v) << 52)}; }
 

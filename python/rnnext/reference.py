@@ -338,17 +338,14 @@ class Cell(NamedTuple):
     gates: int
     states: int
     bias_rows: int
-    options: frozenset[str]  # besides those that every cell has
     step: Callable[[Weights, Array, State, Array], tuple[State, Record]]
     step_backward: Callable[[Weights, Record, State], tuple[Array, State, WeightGradients]]
 
 
-_LSTM_OPTIONS = frozenset({"c0", "zoneout_c", "peephole", "coupled", "projection", "state_norm"})
-
 CELLS: dict[CellName, Cell] = {
-    "lstm": Cell(4, 2, 1, _LSTM_OPTIONS, lstm_step, lstm_step_backward),
-    "gru_reset_after": Cell(3, 1, 2, frozenset(), gru_reset_after_step, gru_reset_after_step_backward),
-    "gru_reset_before": Cell(3, 1, 1, frozenset(), gru_reset_before_step, gru_reset_before_step_backward),
+    "lstm": Cell(4, 2, 1, lstm_step, lstm_step_backward),
+    "gru_reset_after": Cell(3, 1, 2, gru_reset_after_step, gru_reset_after_step_backward),
+    "gru_reset_before": Cell(3, 1, 1, gru_reset_before_step, gru_reset_before_step_backward),
 }
 
 
@@ -414,24 +411,28 @@ def recurrent_forward(
         raise ValueError(f"x has shape {tokens.shape}, expected [B, T, I] (3 dimensions)")
     terms = {"peephole": peephole, "projection": projection}
     norms = {"kernel_norm": kernel_norm, "recurrent_norm": recurrent_norm, "state_norm": state_norm}
-    of_lstm = {"c0": c0, "zoneout_c": zoneout_c, "coupled": coupled or None, **terms, "state_norm": state_norm}
-    for name, given in of_lstm.items():
-        if given is not None and name not in form.options:
-            raise ValueError(f"{name} was given, but a GRU has {'no cell state' if name == 'c0' else 'none'}")
     if form.states == 1:
-        del norms["state_norm"]
-    if 0 < sum(given is not None for given in norms.values()) < len(norms):
-        missing = " and ".join(name for name, given in norms.items() if given is None)
-        raise ValueError(f"{missing} is missing, expected all of {', '.join(norms)} or none")
+        only_lstm = {
+            "c0": c0,
+            "zoneout_c": zoneout_c,
+            "coupled": coupled or None,
+            **terms,
+            "state_norm": norms.pop("state_norm"),
+        }
+        for name, given in only_lstm.items():
+            if given is not None:
+                raise ValueError(f"{name} was given, but a GRU has no {'cell state' if name == 'c0' else 'such term'}")
+    if any(given is not None for given in norms.values()):
+        for name, given in norms.items():
+            if given is None:
+                raise ValueError(f"{name} is None, expected an array like the other norms, or none of them")
+        if not norm_epsilon > 0:
+            raise ValueError(f"norm_epsilon is {norm_epsilon}, expected a number above 0")
     if clip is not None and not clip > 0:
-        raise ValueError(f"clip is {clip}, expected a number > 0 or None")
+        raise ValueError(f"clip is {clip}, expected a number above 0, or None")
     batch, positions, inputs = tokens.shape
-    if projection is None:
-        outputs = units = len(np.asarray(recurrent_kernel))
-    else:
-        if np.ndim(projection) != 2:
-            raise ValueError(f"projection has shape {np.shape(projection)}, expected [H, P] (2 dimensions)")
-        units, outputs = np.shape(projection)
+    outputs = len(np.asarray(recurrent_kernel))
+    units = outputs if projection is None else len(np.asarray(projection))
     width = form.gates * units
     weights = Weights(
         _expect("kernel", kernel, (inputs, width)),

@@ -1,15 +1,15 @@
 """LSTM and GRU in float64 NumPy, as a textbook would write them: what the engine is tested against.
 
 First the textbook's equations on the concatenation [h, x]; then the cells with Keras's weights, each one's backward step right
-below its forward step; last the loop over time, which knows rows, lengths and positions and no gate. Symbols and derivations:
-docs/equations.md. Slow on purpose: nothing here trades a line of the equations for speed.
+below its forward step, an option a term in them; last the loop over time, which knows rows, lengths, positions and zoneout, and
+no gate. Symbols and derivations: docs/equations.md. Slow on purpose: nothing here trades a line of the equations for speed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,8 @@ Array: TypeAlias = npt.NDArray[np.float64]
 Index: TypeAlias = npt.NDArray[np.int64]
 CellName: TypeAlias = Literal["lstm", "gru_reset_after", "gru_reset_before"]
 State: TypeAlias = tuple[Array, ...]  # (h, c) for an LSTM, (h,) for a GRU
-Record: TypeAlias = tuple[Array, ...]  # what a forward step leaves for its backward step
+Record: TypeAlias = tuple[Any, ...]  # what a forward step leaves for its backward step
+WeightGradients: TypeAlias = dict[str, Array]  # by the name of the weight
 
 
 def sigmoid(x: npt.ArrayLike) -> Array:
@@ -90,11 +91,19 @@ def gru_document(
 
 
 class Weights(NamedTuple):
-    """A layer's weights in Keras's layout, and what its update gate means."""
+    """A layer's weights in Keras's layout, and its options. An option that was not asked for stands as what changes nothing."""
 
     kernel: Array  # [I, G*H]; gates i f c o (LSTM), z r h (GRU)
-    recurrent_kernel: Array  # [H, G*H]
+    recurrent_kernel: Array  # [P, G*H]; P, the width of h, is H where nothing is projected
     bias: Array  # [G*H]; reset after: [2, 3*H], row 0 input, row 1 recurrent
+    peephole: Array  # [3, H]; how the gates i, f, o see the cell state; LSTM only, as the next one
+    projection: Array  # [H, P]
+    kernel_norm: Array  # [G*H]; scales of the normalised products
+    recurrent_norm: Array  # [G*H]
+    state_norm: Array  # [2, H]; scale and shift of the normalised cell state; LSTM only
+    norm_epsilon: float | None  # None: nothing is normalised
+    clip: float  # pre-activations stay within ±clip
+    coupled: bool  # LSTM: f = 1 - i
     update_gate_writes: bool  # GRU: z lets the candidate in instead of keeping h_prev
 
 
@@ -106,88 +115,211 @@ def _join(*gates: Array) -> Array:
     return np.concatenate(gates, axis=-1)
 
 
-def lstm_step(w: Weights, x: Array, state: State) -> tuple[State, Record]:
-    """i, f, o = σ(x W + h_prev U + b), g = tanh(likewise); c = f ⊙ c_prev + i ⊙ g; h = o ⊙ tanh(c)."""
+class Normal(NamedTuple):
+    """LN(v) = (v - mean) / spread, spread = sqrt(variance + ε); v itself where nothing is normalised."""
+
+    value: Array
+    spread: Array | None
+
+
+def normalise(v: Array, epsilon: float | None) -> Normal:
+    if epsilon is None:
+        return Normal(v, None)
+    deviation = v - v.mean(axis=-1, keepdims=True)
+    spread = np.sqrt((deviation**2).mean(axis=-1, keepdims=True) + epsilon)
+    return Normal(deviation / spread, spread)
+
+
+def normalise_backward(normal: Normal, d: Array) -> Array:
+    """Of d only what changes neither mean nor length reaches v."""
+    n, spread = normal
+    if spread is None:
+        return d
+    return np.asarray((d - d.mean(axis=-1, keepdims=True) - n * (d * n).mean(axis=-1, keepdims=True)) / spread)
+
+
+class Product(NamedTuple):
+    """LN(v M) ⊙ scale."""
+
+    v: Array
+    matrix: Array
+    scale: Array
+    normal: Normal
+
+    @property
+    def value(self) -> Array:
+        return self.normal.value * self.scale
+
+
+def product(v: Array, matrix: Array, scale: Array, epsilon: float | None) -> Product:
+    return Product(v, matrix, scale, normalise(v @ matrix, epsilon))
+
+
+def product_backward(p: Product, d: Array) -> tuple[Array, Array, Array]:
+    """(dv, dmatrix, dscale)."""
+    da = normalise_backward(p.normal, d * p.scale)
+    return da @ p.matrix.T, p.v.T @ da, (d * p.normal.value).sum(axis=0)
+
+
+def _hold(w: Weights, a: Array) -> Array:
+    return np.clip(a, -w.clip, w.clip)
+
+
+def _sigmoid_backward(w: Weights, ds: Array, s: Array, a: Array) -> Array:
+    """da of s = σ(a held within ±clip)."""
+    return ds * s * (1 - s) * (np.abs(a) <= w.clip)
+
+
+def _tanh_backward(w: Weights, dt: Array, t: Array, a: Array) -> Array:
+    """da of t = tanh(a held within ±clip)."""
+    return dt * (1 - t**2) * (np.abs(a) <= w.clip)
+
+
+def lstm_step(w: Weights, x: Array, state: State, mask: Array) -> tuple[State, Record]:
+    """i, f, o = σ(x W + (m ⊙ h_prev) U + b), g = tanh(likewise); c = f ⊙ c_prev + i ⊙ g; h = o ⊙ tanh(c).
+
+    With peepholes i and f see p ⊙ c_prev besides, o sees p ⊙ c; coupled: f = 1 - i; projected: h = (o ⊙ tanh(c)) R;
+    normalised: LN(x W) ⊙ scale, LN(h U) ⊙ scale and tanh(LN(c) ⊙ scale + shift).
+    """
     h_prev, c_prev = state
-    a_i, a_f, a_g, a_o = _split(x @ w.kernel + h_prev @ w.recurrent_kernel + w.bias, 4)
-    i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
+    p_i, p_f, p_o = w.peephole
+    from_x = product(x, w.kernel, w.kernel_norm, w.norm_epsilon)
+    from_h = product(mask * h_prev, w.recurrent_kernel, w.recurrent_norm, w.norm_epsilon)
+    a_i, a_f, a_g, a_o = _split(from_x.value + from_h.value + w.bias, 4)
+    a_i, a_f = a_i + p_i * c_prev, a_f + p_f * c_prev
+    i, g = sigmoid(_hold(w, a_i)), np.tanh(_hold(w, a_g))
+    f = 1 - i if w.coupled else sigmoid(_hold(w, a_f))
     c = f * c_prev + i * g
-    tanh_c = np.tanh(c)
-    h = o * tanh_c
-    return (h, c), (x, h_prev, c_prev, i, f, g, o, tanh_c)
+    a_o = a_o + p_o * c
+    o = sigmoid(_hold(w, a_o))
+    normal_c = normalise(c, w.norm_epsilon)
+    tanh_c = np.tanh(normal_c.value * w.state_norm[0] + w.state_norm[1])
+    h = (o * tanh_c) @ w.projection
+    return (h, c), (from_x, from_h, mask, c_prev, (a_i, a_f, a_g, a_o), (i, f, g, o), c, normal_c, tanh_c)
 
 
-def lstm_step_backward(w: Weights, record: Record, dstate: State) -> tuple[Array, State, State]:
-    """Return (dx, (dh_prev, dc_prev), (dkernel, drecurrent_kernel, dbias)) for dstate = (dh, dc)."""
-    x, h_prev, c_prev, i, f, g, o, tanh_c = record
+def lstm_step_backward(w: Weights, record: Record, dstate: State) -> tuple[Array, State, WeightGradients]:
+    """Return (dx, (dh_prev, dc_prev), gradients of the weights) for dstate = (dh, dc)."""
+    from_x, from_h, mask, c_prev, (a_i, a_f, a_g, a_o), (i, f, g, o), c, normal_c, tanh_c = record
     dh, dc = dstate
-    do = dh * tanh_c  # h = o ⊙ tanh(c)
-    dc = dc + dh * o * (1 - tanh_c**2)
-    df, dc_prev = dc * c_prev, dc * f  # c = f ⊙ c_prev + i ⊙ g
-    di, dg = dc * g, dc * i
-    da = _join(di * i * (1 - i), df * f * (1 - f), dg * (1 - g**2), do * o * (1 - o))
-    dh_prev = da @ w.recurrent_kernel.T
-    return da @ w.kernel.T, (dh_prev, dc_prev), (x.T @ da, h_prev.T @ da, da.sum(axis=0))
+    p_i, p_f, p_o = w.peephole
+    dm = dh @ w.projection.T  # h = m R with m = o ⊙ tanh(s)
+    do, ds = dm * tanh_c, dm * o * (1 - tanh_c**2)
+    dstate_norm = np.stack([(ds * normal_c.value).sum(axis=0), ds.sum(axis=0)])  # s = LN(c) ⊙ scale + shift
+    da_o = _sigmoid_backward(w, do, o, a_o)
+    dc = dc + normalise_backward(normal_c, ds * w.state_norm[0]) + da_o * p_o
+    di, df, dg = dc * g, dc * c_prev, dc * i  # c = f ⊙ c_prev + i ⊙ g
+    if w.coupled:
+        di, df = di - df, np.zeros_like(df)
+    da_i, da_f, da_g = _sigmoid_backward(w, di, i, a_i), _sigmoid_backward(w, df, f, a_f), _tanh_backward(w, dg, g, a_g)
+    dc_prev = dc * f + da_i * p_i + da_f * p_f
+    da = _join(da_i, da_f, da_g, da_o)
+    dx, dkernel, dkernel_norm = product_backward(from_x, da)
+    dread, drecurrent_kernel, drecurrent_norm = product_backward(from_h, da)
+    return (
+        dx,
+        (dread * mask, dc_prev),
+        {
+            "kernel": dkernel,
+            "recurrent_kernel": drecurrent_kernel,
+            "bias": da.sum(axis=0),
+            "peephole": np.stack([(da_i * c_prev).sum(axis=0), (da_f * c_prev).sum(axis=0), (da_o * c).sum(axis=0)]),
+            "projection": (o * tanh_c).T @ dh,
+            "kernel_norm": dkernel_norm,
+            "recurrent_norm": drecurrent_norm,
+            "state_norm": dstate_norm,
+        },
+    )
 
 
-def gru_reset_after_step(w: Weights, x: Array, state: State) -> tuple[State, Record]:
-    """z, r = σ(x W + b + h_prev U + b'); n = tanh(x W_n + b_n + r ⊙ (h_prev U_n + b'_n)); h = z ⊙ h_prev + (1 - z) ⊙ n.
+def gru_reset_after_step(w: Weights, x: Array, state: State, mask: Array) -> tuple[State, Record]:
+    """z, r = σ(x W + b + h U + b'); n = tanh(x W_n + b_n + r ⊙ (h U_n + b'_n)); h_new = z ⊙ h_prev + (1 - z) ⊙ n.
 
-    With update_gate_writes h = (1 - z) ⊙ h_prev + z ⊙ n.
+    h is m ⊙ h_prev. With update_gate_writes h_new = (1 - z) ⊙ h_prev + z ⊙ n.
     """
     (h_prev,) = state
-    x_z, x_r, x_n = _split(x @ w.kernel + w.bias[0], 3)
-    h_z, h_r, h_n = _split(h_prev @ w.recurrent_kernel + w.bias[1], 3)
-    z, r = sigmoid(x_z + h_z), sigmoid(x_r + h_r)
-    n = np.tanh(x_n + r * h_n)
+    from_x = product(x, w.kernel, w.kernel_norm, w.norm_epsilon)
+    from_h = product(mask * h_prev, w.recurrent_kernel, w.recurrent_norm, w.norm_epsilon)
+    x_z, x_r, x_n = _split(from_x.value + w.bias[0], 3)
+    h_z, h_r, h_n = _split(from_h.value + w.bias[1], 3)
+    a_z, a_r = x_z + h_z, x_r + h_r
+    z, r = sigmoid(_hold(w, a_z)), sigmoid(_hold(w, a_r))
+    a_n = x_n + r * h_n
+    n = np.tanh(_hold(w, a_n))
     keep = 1 - z if w.update_gate_writes else z
     h = keep * h_prev + (1 - keep) * n
-    return (h,), (x, h_prev, z, r, n, h_n)
+    return (h,), (from_x, from_h, mask, h_prev, (a_z, a_r, a_n), (z, r, n), h_n)
 
 
-def gru_reset_after_step_backward(w: Weights, record: Record, dstate: State) -> tuple[Array, State, State]:
-    """Return (dx, (dh_prev,), (dkernel, drecurrent_kernel, dbias)) for dstate = (dh,)."""
-    x, h_prev, z, r, n, h_n = record
+def gru_reset_after_step_backward(w: Weights, record: Record, dstate: State) -> tuple[Array, State, WeightGradients]:
+    """Return (dx, (dh_prev,), gradients of the weights) for dstate = (dh,)."""
+    from_x, from_h, mask, h_prev, (a_z, a_r, a_n), (z, r, n), h_n = record
     (dh,) = dstate
     keep, dz, dn = _gru_output_backward(w, dh, h_prev, z, n)
-    da_n = dn * (1 - n**2)  # n = tanh(x_n + r ⊙ h_n)
-    dr, dh_n = da_n * h_n, da_n * r
-    da_z, da_r = dz * z * (1 - z), dr * r * (1 - r)
+    da_n = _tanh_backward(w, dn, n, a_n)
+    dr, dh_n = da_n * h_n, da_n * r  # a_n = x_n + r ⊙ h_n
+    da_z, da_r = _sigmoid_backward(w, dz, z, a_z), _sigmoid_backward(w, dr, r, a_r)
     da_x, da_h = _join(da_z, da_r, da_n), _join(da_z, da_r, dh_n)
-    dh_prev = dh * keep + da_h @ w.recurrent_kernel.T
-    dbias = np.stack([da_x.sum(axis=0), da_h.sum(axis=0)])
-    return da_x @ w.kernel.T, (dh_prev,), (x.T @ da_x, h_prev.T @ da_h, dbias)
+    dx, dkernel, dkernel_norm = product_backward(from_x, da_x)
+    dread, drecurrent_kernel, drecurrent_norm = product_backward(from_h, da_h)
+    return (
+        dx,
+        (dh * keep + dread * mask,),
+        {
+            "kernel": dkernel,
+            "recurrent_kernel": drecurrent_kernel,
+            "bias": np.stack([da_x.sum(axis=0), da_h.sum(axis=0)]),
+            "kernel_norm": dkernel_norm,
+            "recurrent_norm": drecurrent_norm,
+        },
+    )
 
 
-def gru_reset_before_step(w: Weights, x: Array, state: State) -> tuple[State, Record]:
-    """z, r = σ(x W + h_prev U + b); n = tanh(x W_n + (r ⊙ h_prev) U_n + b_n); h = z ⊙ h_prev + (1 - z) ⊙ n.
+def gru_reset_before_step(w: Weights, x: Array, state: State, mask: Array) -> tuple[State, Record]:
+    """z, r = σ(x W + h U + b); n = tanh(x W_n + (r ⊙ h) U_n + b_n); h_new = z ⊙ h_prev + (1 - z) ⊙ n.
 
-    With update_gate_writes h = (1 - z) ⊙ h_prev + z ⊙ n.
+    h is m ⊙ h_prev. With update_gate_writes h_new = (1 - z) ⊙ h_prev + z ⊙ n.
     """
     (h_prev,) = state
-    x_z, x_r, x_n = _split(x @ w.kernel + w.bias, 3)
-    U_z, U_r, U_n = _split(w.recurrent_kernel, 3)
-    z, r = sigmoid(x_z + h_prev @ U_z), sigmoid(x_r + h_prev @ U_r)
-    n = np.tanh(x_n + (r * h_prev) @ U_n)
+    gates = [2 * h_prev.shape[1]]  # where U's columns of z and r end
+    (U_zr, U_n), (norm_zr, norm_n) = (np.split(v, gates, axis=-1) for v in (w.recurrent_kernel, w.recurrent_norm))
+    from_x = product(x, w.kernel, w.kernel_norm, w.norm_epsilon)
+    from_h = product(mask * h_prev, U_zr, norm_zr, w.norm_epsilon)
+    x_z, x_r, x_n = _split(from_x.value + w.bias, 3)
+    h_z, h_r = _split(from_h.value, 2)
+    a_z, a_r = x_z + h_z, x_r + h_r
+    z, r = sigmoid(_hold(w, a_z)), sigmoid(_hold(w, a_r))
+    from_rh = product(r * (mask * h_prev), U_n, norm_n, w.norm_epsilon)
+    a_n = x_n + from_rh.value
+    n = np.tanh(_hold(w, a_n))
     keep = 1 - z if w.update_gate_writes else z
     h = keep * h_prev + (1 - keep) * n
-    return (h,), (x, h_prev, z, r, n)
+    return (h,), (from_x, from_h, from_rh, mask, h_prev, (a_z, a_r, a_n), (z, r, n))
 
 
-def gru_reset_before_step_backward(w: Weights, record: Record, dstate: State) -> tuple[Array, State, State]:
-    """Return (dx, (dh_prev,), (dkernel, drecurrent_kernel, dbias)) for dstate = (dh,)."""
-    x, h_prev, z, r, n = record
+def gru_reset_before_step_backward(w: Weights, record: Record, dstate: State) -> tuple[Array, State, WeightGradients]:
+    """Return (dx, (dh_prev,), gradients of the weights) for dstate = (dh,)."""
+    from_x, from_h, from_rh, mask, h_prev, (a_z, a_r, a_n), (z, r, n) = record
     (dh,) = dstate
-    U_z, U_r, U_n = _split(w.recurrent_kernel, 3)
     keep, dz, dn = _gru_output_backward(w, dh, h_prev, z, n)
-    da_n = dn * (1 - n**2)  # n = tanh(x_n + (r ⊙ h_prev) U_n)
-    drh = da_n @ U_n.T
-    dr = drh * h_prev
-    da_z, da_r = dz * z * (1 - z), dr * r * (1 - r)
-    dh_prev = dh * keep + drh * r + da_z @ U_z.T + da_r @ U_r.T
+    da_n = _tanh_backward(w, dn, n, a_n)
+    drh, dU_n, dnorm_n = product_backward(from_rh, da_n)
+    dr = drh * (mask * h_prev)
+    da_z, da_r = _sigmoid_backward(w, dz, z, a_z), _sigmoid_backward(w, dr, r, a_r)
+    dread, dU_zr, dnorm_zr = product_backward(from_h, _join(da_z, da_r))
     da = _join(da_z, da_r, da_n)
-    drecurrent = _join(h_prev.T @ da_z, h_prev.T @ da_r, (r * h_prev).T @ da_n)
-    return da @ w.kernel.T, (dh_prev,), (x.T @ da, drecurrent, da.sum(axis=0))
+    dx, dkernel, dkernel_norm = product_backward(from_x, da)
+    return (
+        dx,
+        (dh * keep + (drh * r + dread) * mask,),
+        {
+            "kernel": dkernel,
+            "recurrent_kernel": _join(dU_zr, dU_n),
+            "bias": da.sum(axis=0),
+            "kernel_norm": dkernel_norm,
+            "recurrent_norm": _join(dnorm_zr, dnorm_n),
+        },
+    )
 
 
 def _gru_output_backward(w: Weights, dh: Array, h_prev: Array, z: Array, n: Array) -> tuple[Array, Array, Array]:
@@ -206,8 +338,8 @@ class Cell(NamedTuple):
     gates: int
     states: int
     bias_rows: int
-    step: Callable[[Weights, Array, State], tuple[State, Record]]
-    step_backward: Callable[[Weights, Record, State], tuple[Array, State, State]]
+    step: Callable[[Weights, Array, State, Array], tuple[State, Record]]
+    step_backward: Callable[[Weights, Record, State], tuple[Array, State, WeightGradients]]
 
 
 CELLS: dict[CellName, Cell] = {
@@ -232,10 +364,12 @@ class Tape:
     cell: Cell
     weights: Weights
     has_bias: bool
+    terms: tuple[str, ...]  # the options with weights that were given
     return_sequences: bool
     x_shape: tuple[int, ...]
     steps: list[Step]
     records: list[Record]  # by step
+    zoneout: State  # by state, [B, T, its width]
     carried_from: Index  # [B], the first position of y behind a row's last step
 
 
@@ -243,9 +377,9 @@ def recurrent_forward(
     cell: CellName,
     x: npt.ArrayLike,  # [B, T, I]
     kernel: npt.ArrayLike,  # [I, G*H]
-    recurrent_kernel: npt.ArrayLike,  # [H, G*H]
+    recurrent_kernel: npt.ArrayLike,  # [P, G*H]; P, the width of h, is H without a projection
     bias: npt.ArrayLike | None,  # [G*H]; reset after: [2, 3*H]
-    h0: npt.ArrayLike | None = None,  # [B, H]; None is zeros
+    h0: npt.ArrayLike | None = None,  # [B, P]; None is zeros
     c0: npt.ArrayLike | None = None,  # [B, H]; LSTM only
     *,
     starts: npt.ArrayLike | None = None,  # [B]; None is zeros
@@ -253,54 +387,115 @@ def recurrent_forward(
     reverse: bool = False,
     update_gate_writes: bool = False,
     return_sequences: bool = False,
+    recurrent_mask: npt.ArrayLike | None = None,  # [B, P], what products read of h is multiplied by
+    zoneout_h: npt.ArrayLike | None = None,  # [B, T, P], at a token's position: the share of the old state that stays
+    zoneout_c: npt.ArrayLike | None = None,  # [B, T, H]; LSTM only
+    peephole: npt.ArrayLike | None = None,  # [3, H]; of i, f, o; LSTM only
+    coupled: bool = False,  # LSTM only
+    clip: float | None = None,
+    projection: npt.ArrayLike | None = None,  # [H, P]; LSTM only
+    kernel_norm: npt.ArrayLike | None = None,  # [G*H]; all norms or none
+    recurrent_norm: npt.ArrayLike | None = None,  # [G*H]
+    state_norm: npt.ArrayLike | None = None,  # [2, H]; scale, shift; LSTM only
+    norm_epsilon: float = 1e-3,
 ) -> tuple[Array, Array, Array | None, Tape]:
-    """Run a layer: (y, h_T, c_T, tape), y [B, T, H] with return_sequences, else h_T [B, H]; c_T is None for a GRU.
+    """Run a layer: (y, h_T, c_T, tape), y [B, T, P] with return_sequences, else h_T [B, P]; c_T is None for a GRU.
 
     Row b reads `lengths[b]` tokens from position `starts[b]` on, with `reverse` the last of them first. Outputs before a row's
-    first step are 0, those after its last step carry its last state. ValueError where a shape or a length does not fit.
+    first step are 0, those after its last step carry its last state. ValueError where a shape or a length does not fit, or
+    where a cell does not have an option.
     """
     form = CELLS[cell]
     tokens = np.asarray(x, np.float64)
     if tokens.ndim != 3:
         raise ValueError(f"x has shape {tokens.shape}, expected [B, T, I] (3 dimensions)")
+    terms = {"peephole": peephole, "projection": projection}
+    norms = {"kernel_norm": kernel_norm, "recurrent_norm": recurrent_norm, "state_norm": state_norm}
+    if form.states == 1:
+        only_lstm = {
+            "c0": c0,
+            "zoneout_c": zoneout_c,
+            "coupled": coupled or None,
+            **terms,
+            "state_norm": norms.pop("state_norm"),
+        }
+        for name, given in only_lstm.items():
+            if given is not None:
+                raise ValueError(f"{name} was given, but a GRU has no {'cell state' if name == 'c0' else 'such term'}")
+    if any(given is not None for given in norms.values()):
+        for name, given in norms.items():
+            if given is None:
+                raise ValueError(f"{name} is None, expected an array like the other norms, or none of them")
+        if not norm_epsilon > 0:
+            raise ValueError(f"norm_epsilon is {norm_epsilon}, expected a number above 0")
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip is {clip}, expected a number above 0, or None")
     batch, positions, inputs = tokens.shape
-    units = len(np.asarray(recurrent_kernel))
+    outputs = len(np.asarray(recurrent_kernel))
+    units = outputs if projection is None else len(np.asarray(projection))
     width = form.gates * units
     weights = Weights(
         _expect("kernel", kernel, (inputs, width)),
-        _expect("recurrent_kernel", recurrent_kernel, (units, width)),
+        _expect("recurrent_kernel", recurrent_kernel, (outputs, width)),
         _expect("bias", bias, (2, width) if form.bias_rows == 2 else (width,)),
+        _expect("peephole", peephole, (3, units)),
+        np.eye(units) if projection is None else _expect("projection", projection, (units, outputs)),
+        _expect("kernel_norm", kernel_norm, (width,), default=1.0),
+        _expect("recurrent_norm", recurrent_norm, (width,), default=1.0),
+        _expect("state_norm", state_norm, (2, units), default=[[1.0], [0.0]]),
+        None if kernel_norm is None else norm_epsilon,
+        np.inf if clip is None else clip,
+        coupled,
         update_gate_writes,
     )
-    state = _expect_states(form, {"h0": h0, "c0": c0}, (batch, units))
+    widths = (outputs, units)[: form.states]
+    state = _expect_states({"h0": h0, "c0": c0}, batch, widths)
+    mask = _expect("recurrent_mask", recurrent_mask, (batch, outputs), default=1.0)
+    zoneout = tuple(
+        _expect(name, given, (batch, positions, size))
+        for (name, given), size in zip((("zoneout_h", zoneout_h), ("zoneout_c", zoneout_c)), widths, strict=False)
+    )
     steps, carried_from = _schedule(batch, positions, starts, lengths, reverse)
 
-    y = np.zeros((batch, positions, units))
+    y = np.zeros((batch, positions, outputs))
     records = []
     for rows, at, to in steps:
-        new_state, record = form.step(weights, tokens[rows, at], tuple(v[rows] for v in state))
-        for value, new_value in zip(state, new_state, strict=True):
-            value[rows] = new_value
-        y[rows, to] = new_state[0]
+        new_state, record = form.step(weights, tokens[rows, at], tuple(v[rows] for v in state), mask[rows])
+        for value, new_value, shares in zip(state, new_state, zoneout, strict=True):
+            stays = shares[rows, at]
+            value[rows] = stays * value[rows] + (1 - stays) * new_value
+        y[rows, to] = state[0][rows]
         records.append(record)
     for b in range(batch):
         y[b, carried_from[b] :] = state[0][b]
 
-    tape = Tape(form, weights, bias is not None, return_sequences, tokens.shape, steps, records, carried_from)
+    given_terms = tuple(name for name, given in {**terms, **norms}.items() if given is not None)
+    tape = Tape(
+        form, weights, bias is not None, given_terms, return_sequences, tokens.shape, steps, records, zoneout, carried_from
+    )
     return y if return_sequences else state[0], state[0], state[1] if form.states == 2 else None, tape
+
+
+_Gradients: TypeAlias = tuple[Array, Array, Array, Array | None, Array, Array | None]
+_GradientsWithTerms: TypeAlias = tuple[Array, Array, Array, Array | None, Array, Array | None, WeightGradients]
 
 
 def recurrent_backward(
     tape: Tape,
     dy: npt.ArrayLike | None,  # of y's shape
-    dh_T: npt.ArrayLike | None = None,  # [B, H], added to what dy says
+    dh_T: npt.ArrayLike | None = None,  # [B, P], added to what dy says
     dc_T: npt.ArrayLike | None = None,  # [B, H]; LSTM only
-) -> tuple[Array, Array, Array, Array | None, Array, Array | None]:
-    """Gradients (dx, dkernel, drecurrent_kernel, dbias, dh0, dc0); dbias is None without a bias, dc0 for a GRU."""
+) -> _Gradients | _GradientsWithTerms:
+    """Gradients (dx, dkernel, drecurrent_kernel, dbias, dh0, dc0); dbias is None without a bias, dc0 for a GRU.
+
+    Where options with weights were given (peephole, projection, norms), a dict of their gradients by name is the seventh.
+    """
     batch, positions, _ = tape.x_shape
-    units = len(tape.weights.recurrent_kernel)
-    doutput = _expect("dy", dy, (batch, positions, units) if tape.return_sequences else (batch, units))
-    dstate = _expect_states(tape.cell, {"dh_T": dh_T, "dc_T": dc_T}, (batch, units))
+    units, outputs = tape.weights.projection.shape
+    if dc_T is not None and tape.cell.states == 1:
+        raise ValueError("dc_T was given, but a GRU has no cell state")
+    doutput = _expect("dy", dy, (batch, positions, outputs) if tape.return_sequences else (batch, outputs))
+    dstate = _expect_states({"dh_T": dh_T, "dc_T": dc_T}, batch, (outputs, units)[: tape.cell.states])
     if tape.return_sequences:
         for b in range(batch):
             dstate[0][b] += doutput[b, tape.carried_from[b] :].sum(axis=0)
@@ -308,18 +503,23 @@ def recurrent_backward(
         dstate[0][...] += doutput
 
     dx = np.zeros(tape.x_shape)
-    dweights = [np.zeros_like(w) for w in (tape.weights.kernel, tape.weights.recurrent_kernel, tape.weights.bias)]
+    names = ("kernel", "recurrent_kernel", "bias", *tape.terms)
+    dweights = {name: np.zeros_like(getattr(tape.weights, name)) for name in names}
     for (rows, at, to), record in zip(reversed(tape.steps), reversed(tape.records), strict=True):
         if tape.return_sequences:
             dstate[0][rows] += doutput[rows, to]
-        dx[rows, at], dprevious, dpart = tape.cell.step_backward(tape.weights, record, tuple(d[rows] for d in dstate))
-        for d, new_d in zip(dstate, dprevious, strict=True):
-            d[rows] = new_d
-        for total, part in zip(dweights, dpart, strict=True):
-            total += part
+        stays = [shares[rows, at] for shares in tape.zoneout]
+        dnew = tuple((1 - share) * d[rows] for share, d in zip(stays, dstate, strict=True))
+        dx[rows, at], dprevious, dpart = tape.cell.step_backward(tape.weights, record, dnew)
+        for d, share, new_d in zip(dstate, stays, dprevious, strict=True):
+            d[rows] = share * d[rows] + new_d
+        for name, total in dweights.items():
+            total += dpart[name]
 
-    dkernel, drecurrent_kernel, dbias = dweights
-    return dx, dkernel, drecurrent_kernel, dbias if tape.has_bias else None, dstate[0], dstate[1] if len(dstate) == 2 else None
+    dkernel, drecurrent_kernel, dbias = (dweights[name] for name in ("kernel", "recurrent_kernel", "bias"))
+    dc0 = dstate[1] if tape.cell.states == 2 else None
+    gradients = dx, dkernel, drecurrent_kernel, dbias if tape.has_bias else None, dstate[0], dc0
+    return (*gradients, {name: dweights[name] for name in tape.terms}) if tape.terms else gradients
 
 
 def _schedule(
@@ -342,16 +542,13 @@ def _schedule(
     return steps, first_output + count
 
 
-def _expect(name: str, value: npt.ArrayLike | None, shape: tuple[int, ...]) -> Array:
-    """A float64 copy of `value`, zeros for None; a ValueError names a wrong shape, which broadcasting would otherwise hide."""
-    array = np.zeros(shape) if value is None else np.array(value, np.float64)
+def _expect(name: str, value: npt.ArrayLike | None, shape: tuple[int, ...], *, default: npt.ArrayLike = 0.0) -> Array:
+    """A float64 copy of `value`, for None `default`; a ValueError names a wrong shape, which broadcasting would hide."""
+    array = np.broadcast_to(default, shape).astype(np.float64) if value is None else np.array(value, np.float64)
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
     return array
 
 
-def _expect_states(cell: Cell, given: dict[str, npt.ArrayLike | None], shape: tuple[int, int]) -> State:
-    for name in list(given)[cell.states :]:
-        if given[name] is not None:
-            raise ValueError(f"{name} was given, but a GRU has no cell state")
-    return tuple(_expect(name, given[name], shape) for name in list(given)[: cell.states])
+def _expect_states(given: dict[str, npt.ArrayLike | None], batch: int, widths: tuple[int, ...]) -> State:
+    return tuple(_expect(name, value, (batch, width)) for (name, value), width in zip(given.items(), widths, strict=False))

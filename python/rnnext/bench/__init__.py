@@ -20,6 +20,7 @@ SUITES = {
     "infer": "sequences a second through predict",
     "latency": "one sequence at a time",
     "threads": "all threads over one",
+    "options": "what an option of a layer costs, over the plain layer",
     "long": "sequences of 2,000 and 10,000 steps",
     "memory": "memory of the tutorial's training process, import time, size on disk",
 }
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     suites = "; ".join(f"{name}: {about}" for name, about in SUITES.items())
     what = f"{suites}; or: compare BEFORE.json AFTER.json"
     parser.add_argument("what", metavar="SUITE", nargs="+", help=what)
-    shapes = "of layer (default: ABCD) and threads (default: AB): letters, deepbench, or T,B,I,H"
+    shapes = "of layer (default: ABCD), threads (default: AB) and options (default: A): letters, deepbench, or T,B,I,H"
     parser.add_argument("--shapes", help=shapes)
     parser.add_argument("--cells", nargs="+", choices=CELLS, help="recurrent layers (default: all, or those of the suite)")
     peers = ", ".join(f"{name} ({about})" for name, about in PEERS.items())

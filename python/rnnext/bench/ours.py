@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,11 @@ _Call = Callable[[], object]
 _Batches = Sequence[tuple[Any, Array]]
 
 
-def recurrent(cell: str, units: int, *, return_sequences: bool = False) -> rnnext.layers.Layer:
+def recurrent(cell: str, units: int, *, return_sequences: bool = False, **options: Any) -> Any:
     """A layer by the cell's name."""
     if cell == "lstm":
-        return rnnext.layers.LSTM(units, return_sequences=return_sequences)
-    return rnnext.layers.GRU(units, return_sequences=return_sequences, reset_after=cell == "gru_after")
+        return rnnext.layers.LSTM(units, return_sequences=return_sequences, **options)
+    return rnnext.layers.GRU(units, return_sequences=return_sequences, reset_after=cell == "gru_after", **options)
 
 
 def tutorial(cell: str, sizes: Sequence[int]) -> rnnext.Sequential:
@@ -31,14 +31,19 @@ def tutorial(cell: str, sizes: Sequence[int]) -> rnnext.Sequential:
     return model
 
 
-def layer(cell: str, shape: Sequence[int], *, threads: int) -> _Call:
+def layer(
+    cell: str, shape: Sequence[int], options: Mapping[str, Any] | None = None, *, both_directions: bool = False, threads: int
+) -> _Call:
     """Forward and backward of a layer, as a user calls it."""
     rnnext.set_num_threads(threads)
     steps, batch, inputs, units = shape
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((batch, steps, inputs), np.float32)
-    dy = rng.standard_normal((batch, steps, units), np.float32)
-    module = recurrent(cell, units, return_sequences=True)
+    module = recurrent(cell, units, return_sequences=True, **(options or {}))
+    if both_directions:
+        module = rnnext.layers.Bidirectional(module)
+    module.build((batch, steps, inputs))
+    x = rng.standard_normal((batch, steps, inputs)).astype(getattr(module, "dtype", np.float32))
+    dy = rng.standard_normal(module.compute_output_shape(x.shape)).astype(x.dtype)
 
     def run() -> object:
         _, backprop = module.forward(x, training=True)

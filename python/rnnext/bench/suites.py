@@ -216,6 +216,43 @@ def threads(settings: Settings) -> Iterator[Row]:
             yield Row("threads", f"{case.name} {cell}", "ms", values, facts)
 
 
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "dropout": {"dropout": 0.2},
+    "recurrent_dropout": {"recurrent_dropout": 0.2},
+    "weight drop": {"recurrent_weight_dropout": 0.2},
+    "zoneout_h": {"zoneout_h": 0.1},
+    "layer_norm": {"layer_norm": True},
+    "clip": {"clip": 3.0},
+    "float64": {"dtype": "float64"},
+}
+_OPTIONS_OF_LSTM: dict[str, dict[str, Any]] = {
+    "zoneout_h and c": {"zoneout_h": 0.1, "zoneout_c": 0.1},
+    "peepholes": {"peepholes": True},
+    "coupled": {"coupled": True},
+    "projection": {"projection": 0.5},  # of the units
+}
+
+
+def options(settings: Settings) -> Iterator[Row]:
+    """Forward and backward of a layer with an option, beside the plain one."""
+    for case, cell in _cases(settings, "A"):
+        arguments = {"cell": cell, "shape": tuple(case.shape)}
+        listed = _OPTIONS | (_OPTIONS_OF_LSTM if cell == "lstm" else {})
+        asked: dict[str, dict[str, Any]] = {}
+        for name, given in listed.items():
+            share = given.get("projection")
+            asked[name] = {"options": given if share is None else {"projection": max(int(case.shape.units * share), 1)}}
+        asked["both directions"] = {"both_directions": True}
+        for name, more in asked.items():
+            tasks = {
+                "rnnext": Task(ours.layer, settings.threads, arguments),
+                f"rnnext {name}": Task(ours.layer, settings.threads, arguments | more),
+            }
+            with Pool() as pool:
+                values = pool.measure(tasks, rounds=settings.rounds)
+            yield Row("options", f"{case.name} {cell} {name}", "ms", values)
+
+
 def long(settings: Settings) -> Iterator[Row]:
     """Forward and backward over long sequences, four at a time: milliseconds, and the most memory that the process held."""
     for steps in settings.long_steps:
@@ -471,6 +508,7 @@ _ALL: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "infer": infer,
     "latency": latency,
     "threads": threads,
+    "options": options,
     "long": long,
     "memory": memory,
 }

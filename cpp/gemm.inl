@@ -22,17 +22,22 @@ constexpr index_t cache_line = 64 / sizeof(Real);  // elements
 
 constexpr index_t ceil_div(index_t a, index_t b) { return (a + b - 1) / b; }
 
-// A whole panel's columns: plain loads and stores.
-struct FullPanel {
+// Columns of whole panels, side by side: plain loads and stores.
+template <int N>
+struct FullPanels {
   static constexpr bool whole = true;
+  static constexpr int panels = N;
   static constexpr index_t slot = V::lanes;  // from gate to gate in a record
   static V load(const Real* p) { return V::load(p); }
   static void store(Real* p, V v) { v.store(p); }
 };
 
+using FullPanel = FullPanels<1>;
+
 // The last panel, when the units are no multiple of the lanes.
 struct TailPanel {
   static constexpr bool whole = false;
+  static constexpr int panels = 1;
   index_t slot;  // its units
   V load(const Real* p) const { return V::load_n(p, slot); }
   void store(Real* p, V v) const { v.store_n(p, slot); }
@@ -80,6 +85,21 @@ RNNEXT_INLINE void multiply(V (&acc)[MR][NV], const Real* const (&a)[MR], index_
   unroll<MR>([&](auto r) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[r][j] = sum[r][j]; }); });
 }
 
+// acc[p] += A[0:count] · B[p], of one row and several panels: a single panel's chains would leave the multipliers half idle.
+template <int NP, int NV>
+RNNEXT_INLINE void multiply_row(V (&acc)[NP][NV], const Real* a, index_t count, const Real* b) {
+  V sum[NP][NV];
+  unroll<NP>([&](auto p) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { sum[p][j] = acc[p][j]; }); });
+  const index_t panel = count * NV * V::lanes;
+  for (index_t k = 0; k < count; ++k, b += NV * V::lanes) {
+    const V left = V::set1(a[k]);
+    unroll<NP>([&](auto p) RNNEXT_LAMBDA {
+      unroll<NV>([&](auto j) RNNEXT_LAMBDA { sum[p][j] = fma(left, V::load(b + p * panel + j * V::lanes), sum[p][j]); });
+    });
+  }
+  unroll<NP>([&](auto p) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[p][j] = sum[p][j]; }); });
+}
+
 // Runs [run_begin, run_end) of A's columns; run number k.runs is the tail.
 struct KRange {
   Columns columns;
@@ -115,7 +135,7 @@ RNNEXT_INLINE void for_each_tile(index_t rows, F&& tile) {
   }
 }
 
-// For each row: start(acc, row), acc += A[row] · B, finish(acc, row).
+// For each row: start(acc, row), acc += A[row] · B; then for the rows of a tile together finish(tile, first row).
 template <int NV, class RowsA, class Start, class Finish>
 void panel_product(index_t rows, const RowsA& a, const KRange& k, const Real* b, Start start, Finish finish) {
   for_each_tile<NV>(rows, [&](auto mr, index_t row) {
@@ -127,9 +147,19 @@ void panel_product(index_t rows, const RowsA& a, const KRange& k, const Real* b,
       start(acc[r], row + r);
     });
     multiply(acc, left, k, b);
-    unroll<MR>([&](auto r) RNNEXT_LAMBDA { finish(acc[r], row + r); });
+    finish(acc, row);
   });
 }
+
+// A tile's finish from that of one row: finish(acc, row, ...).
+template <class F>
+struct RowByRow {
+  F finish;
+  template <int MR, int NV, class... More>
+  RNNEXT_INLINE void operator()(V (&tile)[MR][NV], index_t row, More... more) const {
+    unroll<MR>([&](auto r) RNNEXT_LAMBDA { finish(tile[r], row + r, more...); });
+  }
+};
 
 // f(Index<n>) for a number of vectors known only at run time.
 template <int MAX, class F>
@@ -206,8 +236,8 @@ inline void product(const Product& p) {
             unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j] = bias != nullptr ? V::load(bias + j * V::lanes) : V::set1(0); });
           }
         };
-        const auto finish = [&](const V(&acc)[NV], index_t row)
-                                RNNEXT_LAMBDA { store_vectors<NV>(acc, c[row] + column, width); };
+        const RowByRow finish{[&](const V(&acc)[NV], index_t row)
+                                  RNNEXT_LAMBDA { store_vectors<NV>(acc, c[row] + column, width); }};
         panel_product<NV>(p.rows, RowTable<const Real>{p.a}, k, panel + offset, start, finish);
       });
     });

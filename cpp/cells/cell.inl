@@ -1,16 +1,26 @@
 // What all cells share: walking the unit panels of a step. Knows records and panels; knows no equation.
 
+// How many panels of a lone row are multiplied side by side.
+constexpr int panels_of_a_row = 2;
+
 // f(i) for i in [begin, end), in the step's direction.
 template <class F>
 RNNEXT_INLINE void in_turn(const CellStep& s, index_t begin, index_t end, F&& f) {
   for (index_t i = begin; i < end; ++i) f(s.descending ? begin + end - 1 - i : i);
 }
 
-// panel(access, first unit) for each of the step's panels.
-template <class F>
+// panel(access, first unit) for each of the step's panels; if there is but one row, for up to MOST whole ones side by side.
+template <int MOST = 1, class F>
 RNNEXT_INLINE void for_each_panel(const CellStep& s, F&& panel) {
   const index_t full = s.units / V::lanes;
-  in_turn(s, s.panel_begin, s.panel_end, [&](index_t p) {
+  const index_t whole = (s.panel_end < full ? s.panel_end : full) - s.panel_begin;
+  const index_t groups = MOST > 1 && s.rows == 1 && whole > 0 ? whole / MOST : 0;
+  const index_t grouped = groups * MOST;
+  in_turn(s, 0, groups + s.panel_end - s.panel_begin - grouped, [&](index_t i) {
+    if constexpr (MOST > 1) {
+      if (i < groups) return panel(FullPanels<MOST>{}, (s.panel_begin + i * MOST) * V::lanes);
+    }
+    const index_t p = s.panel_begin + grouped + i - groups;
     if (p < full) {
       panel(FullPanel{}, p * V::lanes);
     } else {
@@ -35,13 +45,13 @@ inline void narrow_product(index_t rows, StridedRows<const Real> a, const Column
     panel_product<NV>(
         rows, a, KRange{k, 0, k.runs + (k.tail_width > 0 ? 1 : 0)}, panel,
         [&](V(&acc)[NV], index_t) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j] = V::set1(0); }); },
-        [&](const V(&acc)[NV], index_t row)
-            RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j].store(c[row] + j * V::lanes); }); });
+        RowByRow{[&](const V(&acc)[NV], index_t row)
+                     RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j].store(c[row] + j * V::lanes); }); }});
   });
 }
 
-// The recurrent product of SLOTS gates for one panel, then finish(gates, row) with the gates' pre-activations still in
-// registers. `start(slot, access, row)` gives each gate's initial value.
+// The recurrent product of SLOTS gates for a panel, or for some side by side, then finish(tile of gates, first row, unit) with
+// the gates' pre-activations still in registers. `start(slot, access, row, unit)` gives each gate's initial value.
 template <int SLOTS, class Access, class Start, class Finish>
 RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t unit, const StridedRows<const Real>& left,
                                 const Real* weights, index_t slot_in_record, index_t record_slots, Start start, Finish finish) {
@@ -49,21 +59,34 @@ RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t uni
   const Real* panel = weights + unit * SLOTS * s.outputs;
   Real* record = s.gates + unit * record_slots + slot_in_record * at.slot;
   const StridedRows<Real> partial{record, s.gates_stride};
-  if constexpr (Access::whole) {
+  if constexpr (Access::panels > 1) {
+    V acc[Access::panels][SLOTS];
+    unroll<Access::panels>([&](auto p) RNNEXT_LAMBDA {
+      unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { acc[p][j] = start(j, at, 0, unit + p * V::lanes); });
+    });
+    multiply_row(acc, left[0], s.outputs, panel);
+    unroll<Access::panels>([&](auto p) RNNEXT_LAMBDA {
+      V gates[1][SLOTS];
+      unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { gates[0][j] = acc[p][j]; });
+      finish(gates, 0, unit + p * V::lanes);
+    });
+  } else if constexpr (Access::whole) {
+    const auto store_gates = [&](auto&& tile, index_t row) RNNEXT_LAMBDA { finish(tile, row, unit); };
     for_each_slice(k, SLOTS * V::lanes, [&](const KRange& range, index_t offset, bool first, bool last) {
       const auto begin = [&](V(&acc)[SLOTS], index_t row) RNNEXT_LAMBDA {
         if (first) {
-          unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { acc[j] = start(j, at, row); });
+          unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { acc[j] = start(j, at, row, unit); });
         } else {
           unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { acc[j] = V::load(partial[row] + j * V::lanes); });
         }
       };
       if (last) {
-        panel_product<SLOTS>(s.rows, left, range, panel + offset, begin, finish);
+        panel_product<SLOTS>(s.rows, left, range, panel + offset, begin, store_gates);
       } else {
-        panel_product<SLOTS>(s.rows, left, range, panel + offset, begin, [&](const V(&acc)[SLOTS], index_t row) RNNEXT_LAMBDA {
+        const RowByRow keep{[&](const V(&acc)[SLOTS], index_t row) RNNEXT_LAMBDA {
           unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { acc[j].store(partial[row] + j * V::lanes); });
-        });
+        }};
+        panel_product<SLOTS>(s.rows, left, range, panel + offset, begin, keep);
       }
     });
   } else {
@@ -75,10 +98,11 @@ RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t uni
       const index_t count = s.rows - first < chunk ? s.rows - first : chunk;
       narrow_product(count, {left[first], left.stride}, k, panel, ceil_div(SLOTS * at.slot, V::lanes), {packed, stride});
       for (index_t row = 0; row < count; ++row) {
-        V gates[SLOTS];
-        unroll<SLOTS>(
-            [&](auto j) RNNEXT_LAMBDA { gates[j] = start(j, at, first + row) + at.load(packed + row * stride + j * at.slot); });
-        finish(gates, first + row);
+        V gates[1][SLOTS];
+        unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA {
+          gates[0][j] = start(j, at, first + row, unit) + at.load(packed + row * stride + j * at.slot);
+        });
+        finish(gates, first + row, unit);
       }
     }
   }
@@ -117,11 +141,11 @@ inline void hidden_product(const CellStep& s, index_t first_slot, index_t slots,
                 unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j] = V::set1(0); });
               }
             },
-            [&](V(&acc)[NV], index_t row) RNNEXT_LAMBDA {
+            RowByRow{[&](V(&acc)[NV], index_t row) RNNEXT_LAMBDA {
               if (mask != nullptr)
                 apply_mask<NV>(acc, mask + row * s.mask_stride + r * run, added ? c[row] + r * run : nullptr, width);
               store_vectors<NV>(acc, c[row] + r * run, width);
-            });
+            }});
       });
     });
   });

@@ -4,18 +4,25 @@
 struct GruResetAfter {
   static constexpr int slots = 4;
 
-  // r = σ(·)  z = σ(·)  n = tanh(x_n + r ⊙ q)   h = z ⊙ h_prev + (1 - z) ⊙ n
+  // r = σ(·)  z = σ(·); leaves the pre-activation of n, x_n + r ⊙ q, in pre[0] and z in pre[1].
   template <class Access>
-  static RNNEXT_INLINE void unit_forward(const Access& at, const V (&pre)[3], V x_n, const Real* h_prev, Real* gates, Real* h) {
+  static RNNEXT_INLINE void unit_forward_gates(const Access& at, V (&pre)[3], V x_n, Real* gates) {
     const V r = sigmoid(pre[0]);
     const V z = sigmoid(pre[1]);
     const V q = pre[2];
-    const V n = tanh(fma(r, q, x_n));
-    at.store(gates, n);
     at.store(gates + at.slot, r);
     at.store(gates + 2 * at.slot, z);
     at.store(gates + 3 * at.slot, q);
-    at.store(h, fma(z, at.load(h_prev) - n, n));
+    pre[0] = fma(r, q, x_n);
+    pre[1] = z;
+  }
+
+  // n = tanh(x_n + r ⊙ q)   h = z ⊙ h_prev + (1 - z) ⊙ n
+  template <class Access>
+  static RNNEXT_INLINE void unit_forward_state(const Access& at, const V (&pre)[3], const Real* h_prev, Real* gates, Real* h) {
+    const V n = tanh(pre[0]);
+    at.store(gates, n);
+    at.store(h, fma(pre[1], at.load(h_prev) - n, n));
   }
 
   // dn = dh ⊙ (1 - z) ⊙ (1 - n²)    dr = dn ⊙ q ⊙ r(1 - r)    dz = dh ⊙ (h_prev - n) ⊙ z(1 - z)    dq = dn ⊙ r
@@ -37,17 +44,25 @@ struct GruResetAfter {
   }
 
   static void forward(const CellStep& s) {
-    for_each_panel(s, [&](const auto& at, index_t unit) {
+    for_each_panel<panels_of_a_row>(s, [&](const auto& at, index_t first) {
       const StridedRows<const Real> left{s.left, s.left_stride};
       gate_product<3>(
-          s, at, unit, left, s.weights[0], 1, slots,
-          [&](int slot, const auto& access, index_t r) RNNEXT_LAMBDA {
+          s, at, first, left, s.weights[0], 1, slots,
+          [&](int slot, const auto& access, index_t r, index_t unit) RNNEXT_LAMBDA {
             if (slot == 2) return access.load(s.bias + unit);
             return input_part(s, access, r, unit * slots + (slot + 1) * access.slot);
           },
-          [&](const V(&pre)[3], index_t r) RNNEXT_LAMBDA {
-            unit_forward(at, pre, input_part(s, at, r, unit * slots), s.h_prev + r * s.h_prev_stride + unit,
-                         s.gates + r * s.gates_stride + unit * slots, s.h + r * s.h_stride + unit);
+          // Every row's r before any row's n, so that rows do not wait behind a chain of two activations.
+          [&]<int MR>(V(&pre)[MR][3], index_t row, index_t unit) RNNEXT_LAMBDA {
+            unroll<MR>([&](auto i) RNNEXT_LAMBDA {
+              const index_t r = row + i;
+              unit_forward_gates(at, pre[i], input_part(s, at, r, unit * slots), s.gates + r * s.gates_stride + unit * slots);
+            });
+            unroll<MR>([&](auto i) RNNEXT_LAMBDA {
+              const index_t r = row + i;
+              unit_forward_state(at, pre[i], s.h_prev + r * s.h_prev_stride + unit, s.gates + r * s.gates_stride + unit * slots,
+                                 s.h + r * s.h_stride + unit);
+            });
           });
     });
   }

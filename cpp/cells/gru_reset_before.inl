@@ -46,29 +46,30 @@ struct GruResetBefore {
   }
 
   static void forward_gates(const CellStep& s) {
-    for_each_panel(s, [&](const auto& at, index_t unit) {
+    for_each_panel<panels_of_a_row>(s, [&](const auto& at, index_t first) {
       const StridedRows<const Real> left{s.left, s.left_stride};
       gate_product<2>(
-          s, at, unit, left, s.weights[0], 1, slots,
-          [&](int slot, const auto& access, index_t r)
+          s, at, first, left, s.weights[0], 1, slots,
+          [&](int slot, const auto& access, index_t r, index_t unit)
               RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots + (slot + 1) * access.slot); },
-          [&](const V(&pre)[2], index_t r) RNNEXT_LAMBDA {
+          RowByRow{[&](const V(&pre)[2], index_t r, index_t unit) RNNEXT_LAMBDA {
             unit_forward_gates(at, pre, left[r] + unit, s.gates + r * s.gates_stride + unit * slots,
                                s.rh + r * s.rh_stride + unit);
-          });
+          }});
     });
   }
 
   static void forward_state(const CellStep& s) {
-    for_each_panel(s, [&](const auto& at, index_t unit) {
+    for_each_panel<panels_of_a_row>(s, [&](const auto& at, index_t first) {
       const StridedRows<const Real> rh{s.rh, s.rh_stride};
       gate_product<1>(
-          s, at, unit, rh, s.weights[1], 0, slots,
-          [&](int, const auto& access, index_t r) RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots); },
-          [&](const V(&pre)[1], index_t r) RNNEXT_LAMBDA {
+          s, at, first, rh, s.weights[1], 0, slots,
+          [&](int, const auto& access, index_t r, index_t unit)
+              RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots); },
+          RowByRow{[&](const V(&pre)[1], index_t r, index_t unit) RNNEXT_LAMBDA {
             unit_forward_state(at, pre, s.h_prev + r * s.h_prev_stride + unit, s.gates + r * s.gates_stride + unit * slots,
                                s.h + r * s.h_stride + unit);
-          });
+          }});
     });
   }
 

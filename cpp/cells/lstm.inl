@@ -3,21 +3,20 @@
 struct Lstm {
   static constexpr int slots = 4;
 
-  // i = σ(·)  f = σ(·)  g = tanh(·)  o = σ(·)   c = f ⊙ c_prev + i ⊙ g   h = o ⊙ tanh(c)
+  // i = σ(·)  f = σ(·)  g = tanh(·)  o = σ(·)   c = f ⊙ c_prev + i ⊙ g; the output's way goes on from c and o.
   template <class Access>
-  static RNNEXT_INLINE void unit_forward(const Access& at, const V (&pre)[4], const Real* c_prev, Real* gates, Real* c,
-                                         Real* h) {
+  static RNNEXT_INLINE void unit_forward_state(const Access& at, const V (&pre)[4], const Real* c_prev, Real* gates, Real* c,
+                                               V& cell, V& o) {
     const V i = sigmoid(pre[0]);
     const V f = sigmoid(pre[1]);
     const V g = tanh(pre[2]);
-    const V o = sigmoid(pre[3]);
-    const V cell = fma(f, at.load(c_prev), i * g);
+    o = sigmoid(pre[3]);
+    cell = fma(f, at.load(c_prev), i * g);
     at.store(gates, i);
     at.store(gates + at.slot, f);
     at.store(gates + 2 * at.slot, g);
     at.store(gates + 3 * at.slot, o);
     at.store(c, cell);
-    at.store(h, o * tanh(cell));
   }
 
   // do = dh ⊙ tanh(c)               dc += dh ⊙ o ⊙ (1 - tanh²(c))
@@ -41,15 +40,22 @@ struct Lstm {
   }
 
   static void forward(const CellStep& s) {
-    for_each_panel(s, [&](const auto& at, index_t unit) {
+    for_each_panel<panels_of_a_row>(s, [&](const auto& at, index_t first) {
       const StridedRows<const Real> left{s.left, s.left_stride};
       gate_product<4>(
-          s, at, unit, left, s.weights[0], 0, slots,
-          [&](int slot, const auto& access, index_t r)
+          s, at, first, left, s.weights[0], 0, slots,
+          [&](int slot, const auto& access, index_t r, index_t unit)
               RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots + slot * access.slot); },
-          [&](const V(&pre)[4], index_t r) RNNEXT_LAMBDA {
-            unit_forward(at, pre, s.c_prev + r * s.c_prev_stride + unit, s.gates + r * s.gates_stride + unit * slots,
-                         s.c + r * s.c_stride + unit, s.h + r * s.h_stride + unit);
+          // Every row's c before any row's tanh(c): the next row's gates need not wait behind a chain of two activations.
+          [&]<int MR>(V(&pre)[MR][4], index_t row, index_t unit) RNNEXT_LAMBDA {
+            V c[MR], o[MR];
+            unroll<MR>([&](auto i) RNNEXT_LAMBDA {
+              const index_t r = row + i;
+              unit_forward_state(at, pre[i], s.c_prev + r * s.c_prev_stride + unit, s.gates + r * s.gates_stride + unit * slots,
+                                 s.c + r * s.c_stride + unit, c[i], o[i]);
+            });
+            // h = o ⊙ tanh(c)
+            unroll<MR>([&](auto i) RNNEXT_LAMBDA { at.store(s.h + (row + i) * s.h_stride + unit, o[i] * tanh(c[i])); });
           });
     });
   }

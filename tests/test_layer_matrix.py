@@ -1,7 +1,7 @@
 """LSTM and GRU with all their options at once against the float64 reference: values and all gradients.
 
-cell × reset form × direction × merge × where the tokens are × dropout × states × two layers. The reference walks each row alone
-over its own tokens; what is drawn for dropout is drawn again from copies of the layers' generators.
+cell × reset form × direction × merge × where the tokens are × kind of dropout × states × two layers. The reference walks each
+row alone over its own tokens; what is drawn for dropout is drawn again from copies of the layers' generators.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ DROPOUTS: dict[str, dict[str, Any]] = {
     "no": {},
     "inputs": {"dropout": 0.4},
     "weights": {"recurrent_weight_dropout": 0.4, "dropout": 0.2},
+    "recurrent": {"recurrent_dropout": 0.4},
+    "zoneout": {"zoneout_h": 0.3, "recurrent_dropout": 0.2},
 }
 
 
@@ -58,6 +60,14 @@ def walked(layer: Any, x: np.ndarray, tokens: np.ndarray, states: list[np.ndarra
     if layer.recurrent_weight_dropout:
         weight_scale = drawn_scale(drawn, layer.recurrent_weight_dropout, weight_scale.shape).astype(np.float64)
     weights[1] = weights[1] * weight_scale
+    recurrent_mask = np.ones((B, H))
+    if layer.recurrent_dropout:
+        recurrent_mask = drawn_scale(drawn, layer.recurrent_dropout, (B, H)).astype(np.float64)
+    zones = {
+        name: (drawn.integers(0, 1 << 16, (B, T, H), np.uint16) < rate * (1 << 16)).astype(np.float64)
+        for name, rate in layer.zoneout.items()
+        if rate
+    }
     shown = tokens[:, ::-1] if layer.go_backwards else tokens
     counts = np.cumsum(shown, axis=1)
     holes = (np.diff(np.pad(shown, ((0, 0), (1, 1))).astype(int), axis=1) > 0).sum(axis=1).max() > 1
@@ -66,6 +76,7 @@ def walked(layer: Any, x: np.ndarray, tokens: np.ndarray, states: list[np.ndarra
     for b in range(B):
         order = np.flatnonzero(tokens[b])[:: -1 if layer.go_backwards else 1]
         first = [s[b : b + 1] for s in states]
+        drawn_for = np.arange(len(order)) if holes else order  # with holes tokens are moved together before anything is drawn
         out, *ends, tape = reference.recurrent_forward(
             layer.cell,
             (x * scale)[b : b + 1, order],
@@ -73,6 +84,8 @@ def walked(layer: Any, x: np.ndarray, tokens: np.ndarray, states: list[np.ndarra
             *first,
             return_sequences=True,
             update_gate_writes=layer.update_gate_writes,
+            recurrent_mask=recurrent_mask[b : b + 1],
+            **{name: zone[b : b + 1, drawn_for] for name, zone in zones.items()},
         )
         for p in range(T):
             if counts[b, p]:
@@ -159,6 +172,8 @@ def expected(layer: Any, x: np.ndarray, tokens: np.ndarray, states: list[np.ndar
 
 def made(cell: str, direction: str, features: int, rng: np.random.Generator, **options: Any) -> Any:
     kind, more = CELLS[cell]
+    if kind is LSTM and "zoneout_h" in options:
+        options["zoneout_c"] = 0.4
     layer = kind(H, go_backwards=direction == "backward", return_state=True, **more, **options)
     if direction not in ("forward", "backward"):
         layer = Bidirectional(layer, merge_mode=None if direction == "none" else direction)

@@ -32,6 +32,7 @@ from rnnext.layers import (
     SpatialDropout1D,
     TimeDistributed,
 )
+from rnnext.regularizers import L1, L1L2, L2
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of what the other packages say
 
@@ -278,7 +279,7 @@ def test_weights_to_torch_and_back(cell: Any, bidirectional: bool) -> None:
         ({name: None}, f"has no {name}"),
         ({name: state[name].T}, rf"{name} has shape \(7, .*\), expected \[.H, H\] of nn.{cell.upper()}"),
         ({"rnn.weight_ih_l2": state["rnn.weight_ih_l2"][:, 1:]}, "rnn.weight_ih_l2 has shape"),
-        ({"rnn.weight_hr_l0": state[name]}, "a projection"),
+        ({"rnn.weight_hr_l0": state[name]}, r"weight_hr_l0 has shape" if cell == "lstm" else "a projection"),
     ):
         broken = {key: array for key, array in {**state, **change}.items() if array is not None}
         with pytest.raises(ValueError, match=message):
@@ -451,8 +452,8 @@ def test_keras_models_that_have_no_counterpart(keras: Any, tmp_path: Path) -> No
     for layer, message in (
         (L.LSTM(H, activation="relu"), r"lstm.* \(LSTM\).*activation is 'relu', expected 'tanh'"),
         (L.GRU(H, kernel_regularizer="orthogonal_regularizer"), r"gru.* \(GRU\) has kernel_regularizer=.*cannot be converted"),
-        (L.Bidirectional(L.LSTM(H, recurrent_activation="tanh")), r"lstm.* \(LSTM\).*recurrent_activation is 'tanh'"),
-        (L.Bidirectional(L.SimpleRNN(H)), r"rnn.* \(SimpleRNN\) has no counterpart here"),
+        (L.Bidirectional(L.LSTM(H, recurrent_activation="tanh")), r"forward_lstm.* \(LSTM\).*recurrent_activation is"),
+        (L.Bidirectional(L.SimpleRNN(H)), r"forward_simple_rnn.* \(SimpleRNN\) has no counterpart here"),
         (L.Conv1D(3, 2), r"conv1d.* \(Conv1D\) has no counterpart here; .*LSTM"),
         (L.Dense(3, activation="elu"), r"dense.* \(Dense\).*activation is 'elu'"),
     ):
@@ -488,11 +489,19 @@ def test_keras_models_that_have_no_counterpart(keras: Any, tmp_path: Path) -> No
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "dropout": {"dropout": 0.2, "recurrent_dropout": 0.3, "seed": 1},
-    "penalties": {"kernel_regularizer": "l2", "recurrent_regularizer": "l1", "bias_regularizer": "l1_l2"},
+    "penalties": {"kernel_regularizer": L2(0.5), "recurrent_regularizer": L1(0.25), "bias_regularizer": L1L2(0.5, 0.125)},
     "constraints": {"kernel_constraint": "max_norm", "recurrent_constraint": "unit_norm", "bias_constraint": "non_neg"},
     "states": {"stateful": True},
     "frozen": {"trainable": False},
 }
+
+
+def without_initializers(config: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: without_initializers(value) if isinstance(value, dict) else value
+        for name, value in config.items()
+        if "initializer" not in name
+    }
 
 
 @pytest.mark.parametrize("option", sorted(OPTIONS))
@@ -504,23 +513,23 @@ def test_options_of_keras_go_along(keras: Any, tmp_path: Path, option: str, both
         cell = Bidirectional(cell, backward_layer=GRU(H, return_sequences=True, go_backwards=True, **given), merge_mode="sum")
     model = filled(Input((None, D)), cell, TimeDistributed(Dense(2, use_bias=False)))
     x = normal(np.random.default_rng(0), B, T, D)
-    theirs = interop.to_keras(model, tmp_path / "a.keras")
+    if option == "states":
+        message = r"to_keras: .*gru has stateful=True, for which Keras wants a fixed batch, expected batch_size"
+        assert_refused(lambda: interop.to_keras(model), message, model)
+    theirs = interop.to_keras(model, tmp_path / "a.keras", batch_size=B if option == "states" else None)
     for source in (theirs, tmp_path / "a.keras"):
         copy = interop.from_keras(source)
-        for part, other in zip(copy.layers[1].get_config().items(), model.layers[1].get_config().items(), strict=True):
-            assert part == other or "initializer" in part[0]
+        assert without_initializers(copy.layers[1].get_config()) == without_initializers(model.layers[1].get_config())
         if option == "states":
-            for one in (model, copy, theirs):
-                one.reset_states() if hasattr(one, "reset_states") else [
-                    s.reset_state() for s in one.layers if hasattr(s, "reset_state") and getattr(s, "stateful", False)
-                ]
-            np.testing.assert_array_equal(copy.predict(x, batch_size=B, verbose=0), model.predict(x, batch_size=B, verbose=0))
-        else:
-            assert_close(theirs.predict(x, verbose=0), model.predict(x, verbose=0))
-            assert_close(copy.predict(x, verbose=0), model.predict(x, verbose=0))
+            for part in (model.layers[1], theirs.layers[0]):
+                part.reset_state()
+        for _ in range(2):  # a second time from where the first one ended
+            expected = model.predict(x, batch_size=B, verbose=0)
+            assert_close(theirs.predict(x, batch_size=B, verbose=0), expected)
+            assert_close(copy.predict(x, batch_size=B, verbose=0), expected)
     if option == "penalties":
         assert theirs.losses
-    interop.to_keras(model, tmp_path / "a.weights.h5")
+    interop.to_keras(model, tmp_path / "a.weights.h5", batch_size=B)
     for a, b in zip(interop.from_keras(tmp_path / "a.weights.h5", emptied(model)).weights, model.weights, strict=True):
         np.testing.assert_array_equal(a.value, b.value)
 
@@ -822,10 +831,14 @@ def random_weights(cell: str, layers: int, bidirectional: bool, *, reset_after: 
 def test_weights_to_onnx(onnx: Any, run: Any, form: str, layers: int, bidirectional: bool, by: str) -> None:
     cell: Any = form.partition("_")[0]
     gru: Any = {"gru_reset_before": {"reset_after": False}, "gru_write": {"update_gate": "write"}}.get(form, {})
-    weights = random_weights(cell, layers, bidirectional, reset_after=gru.get("reset_after", True))
+    dtype, tolerance = ("float32", 1e-5) if by == "onnxruntime" else ("float64", 1e-11)
+    weights = [
+        tuple(w.astype(dtype) for w in given)
+        for given in random_weights(cell, layers, bidirectional, reset_after=gru.get("reset_after", True))
+    ]
     rng = np.random.default_rng(2)
-    x = normal(rng, T, B, D)
-    state = [normal(rng, len(weights), B, H) for _ in range(2 if cell == "lstm" else 1)]
+    x = normal(rng, T, B, D).astype(dtype)
+    state = [normal(rng, len(weights), B, H).astype(dtype) for _ in range(2 if cell == "lstm" else 1)]
     lengths = np.full(B, T) if by == "onnx.reference" else LENGTHS  # which the former does not look at
     options = {"lengths": lengths, "bidirectional": bidirectional}
     if cell == "lstm":
@@ -842,9 +855,9 @@ def test_weights_to_onnx(onnx: Any, run: Any, form: str, layers: int, bidirectio
         from onnx.reference import ReferenceEvaluator
 
         found = ReferenceEvaluator(graph).run(None, inputs)
-    assert_close(found[0], y, 1e-5)
+    assert_close(found[0], y, tolerance)
     for a, b in zip(found[1:], last, strict=True):
-        assert_close(a[:, lengths > 0], b[:, lengths > 0], 1e-5)  # of a row without tokens ONNX Runtime's are zeros
+        assert_close(a[:, lengths > 0], b[:, lengths > 0], tolerance)  # of a row without tokens ONNX Runtime's are zeros
 
     node = interop.weights_from_onnx(graph, "layer_0")
     assert (node.name, node.cell) == ("layer_0", cell)
@@ -968,7 +981,7 @@ def test_nodes_that_have_no_counterpart(onnx: Any) -> None:
     graph = interop.weights_to_onnx(weights[:1], "lstm")
     (node,) = [one for one in graph.graph.node if one.op_type == "LSTM"]
     node.input.append("peepholes")
-    with pytest.raises(ValueError, match="weights_from_onnx: the ONNX graph has no peepholes, found layer_0/W"):
+    with pytest.raises(ValueError, match=r"weights_from_onnx: the ONNX graph has no peepholes, found .*layer_0/W"):
         interop.weights_from_onnx(graph)
     with pytest.raises(ValueError, match=r"weights\[0\]: recurrent_kernel has shape \(7, 28\), expected \[H, 3H\]"):
         interop.weights_to_onnx(weights, "gru")

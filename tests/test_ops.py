@@ -73,7 +73,7 @@ def further(weights: ops.CellWeights) -> dict[str, np.ndarray]:
 def call(form: str, x: np.ndarray, weights: Any, state: Any = None, **options: Any) -> Any:
     cell, more = FORMS[form]
     if cell == "lstm":
-        return ops.lstm(x, weights, initial_state=state, **options)
+        return ops.lstm(x, weights, initial_state=state, **more, **options)
     y, h_n, backprop = ops.gru(x, weights, initial_state=None if state is None else state[0], **more, **options)
     return y, (h_n,), backprop
 
@@ -332,6 +332,7 @@ def test_gradients_that_do_not_fit_are_named() -> None:
 # ---------------------------------------------------------------- PyTorch
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")  # PyTorch's, of its own speed
 @pytest.mark.parametrize("cell", ["lstm", "gru", "projection"])
 @both
 @several

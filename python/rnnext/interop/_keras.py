@@ -98,11 +98,12 @@ def from_keras(source: Any, model: Sequential | None = None) -> Sequential:
     return model
 
 
-def to_keras(model: Sequential, path: _Path | None = None) -> Any:
+def to_keras(model: Sequential, path: _Path | None = None, *, batch_size: int | None = None) -> Any:
     """The same model as a keras.Sequential, written to `path` if there is one: FILE.keras, or FILE.weights.h5 for the weights.
 
     What only concerns training here (`segment`, `truncate`, weight drop, initializers) is left out; `update_gate="write"` is
     converted exactly, by negating the update gate. Where a row has no token at all Keras's masked average is NaN instead of 0.
+    `batch_size` fixes the batch, which Keras wants for `stateful` layers.
     ValueError, and nothing is written, behind `mask_zero` for a GlobalMaxPooling1D, as Keras's does not look at the mask, and
     for `go_backwards` with `return_sequences`, where Keras does not turn the mask for the layers that follow.
     """
@@ -116,14 +117,18 @@ def to_keras(model: Sequential, path: _Path | None = None) -> Any:
     made, values = [], list[Array]()
     for layer in model.layers:
         if isinstance(layer, layers.InputLayer):
-            made.append(keras.Input(layer.shape, dtype=layer.dtype, name=layer.name))
+            made.append(keras.Input(layer.shape, batch_size, dtype=layer.dtype, name=layer.name))
             continue
         made.append(_keras_layer(who, layer))
         for leaf in leaves(layer):
+            if getattr(leaf, "stateful", False) and batch_size is None:
+                raise ValueError(
+                    f"{who}: {leaf.name} has stateful=True, for which Keras wants a fixed batch, expected batch_size"
+                )
             values += [w for w in cell_weights(leaf) if w is not None] if is_recurrent(leaf) else leaf.get_weights()
     theirs = keras.Sequential(made, name=model.name)
     if not theirs.built:
-        theirs.build(model.input_shape)
+        theirs.build((batch_size, *(model.input_shape or ())[1:]))
     theirs.set_weights(values)
     if path is not None:
         with tempfile.TemporaryDirectory() as scratch:

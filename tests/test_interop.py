@@ -253,6 +253,9 @@ def test_torch_sources_that_are_none(tmp_path: Path) -> None:
         assert_refused(
             lambda: interop.from_torch(path, model), "a.safetensors: not a safetensors file, or a damaged one", model
         )
+    header = b'{"lstm.weight_ih_l0": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
+    assert_refused(lambda: interop.from_torch(path, model), "a.safetensors: has an array of type 'BF16', which NumPy", model)
     with pytest.raises(FileNotFoundError):
         interop.from_torch(tmp_path / "none", model)
     whole = {name: array.astype(np.int64) for name, array in interop.to_torch(model).items()}

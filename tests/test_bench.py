@@ -291,11 +291,32 @@ ROWS_OF = {
     "infer": ["gru_after, B=4 [sequences/s]"],
     "latency": ["gru_after, model, T=6 [ms]", "gru_after, T=5, I=3, H=4 [ms]"],
     "threads": ["5,3,8,7 gru_after [ms]"],
+    "options": [
+        f"5,3,8,7 gru_after {name} [ms]"
+        for name in [
+            "dropout",
+            "recurrent_dropout",
+            "weight drop",
+            "zoneout_h",
+            "layer_norm",
+            "clip",
+            "float64",
+            "both directions",
+        ]
+    ],
     "long": ["T=9 gru_after [ms]", "T=9 gru_after, memory [MB]"],
     "memory": ["gru_after, training process [MB]", "import [ms]", "size on disk [MB]"],
 }
 
 
+@pytest.fixture
+def _short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long a turn takes is nothing that these tests look at."""
+    monkeypatch.setattr(harness, "_TURN", 0.01)
+    monkeypatch.setattr(harness, "_PAUSE", 0.0)
+
+
+@pytest.mark.usefixtures("_short_turns")
 @pytest.mark.parametrize("suite", SUITES)
 def test_every_suite_runs(suite: str) -> None:
     rows = list(suites.run(suite, SMALL))
@@ -305,6 +326,12 @@ def test_every_suite_runs(suite: str) -> None:
         assert next(iter(row.values)).startswith("rnnext")
         assert all(value.low <= value.median <= value.high and value.median > 0 for value in row.values.values())
         assert row.case in report.line(row)
+
+
+@pytest.mark.usefixtures("_short_turns")
+def test_options_of_an_lstm_alone() -> None:
+    names = [row.case.removeprefix("5,3,8,7 lstm ") for row in suites.options(replace(SMALL, cells=("lstm",)))]
+    assert names[7:] == ["zoneout_h and c", "peepholes", "coupled", "projection", "both directions"]
 
 
 def test_the_tutorial_process_is_not_charged_with_its_parent() -> None:

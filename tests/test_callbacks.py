@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -428,6 +429,15 @@ class CtrlC(Callback):
         self.ended = True
 
 
+@pytest.fixture
+def _own_handler() -> Iterator[None]:
+    """Python's, which pytest-xdist takes away from its processes."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_own_handler")
 @pytest.mark.parametrize(("hook", "steps"), [("step", 6), ("validation", 8)])
 def test_ctrl_c_waits_for_the_step(hook: str, steps: int, tmp_path: Path) -> None:
     model, x, y = model_and_data()
@@ -452,6 +462,7 @@ def test_ctrl_c_waits_for_the_step(hook: str, steps: int, tmp_path: Path) -> Non
     assert history.history == whole.fit(x, y, **options).history
 
 
+@pytest.mark.usefixtures("_own_handler")
 def test_a_second_ctrl_c_does_not_wait() -> None:
     model, x, y = model_and_data()
 
@@ -466,6 +477,7 @@ def test_a_second_ctrl_c_does_not_wait() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("_own_handler")
 def test_signals_of_others_are_left_alone() -> None:
     model, x, y = model_and_data()
     heard: list[int] = []

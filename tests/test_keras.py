@@ -72,10 +72,10 @@ def as_numpy(tensor: Any) -> np.ndarray:
     return np.asarray(keras.ops.convert_to_numpy(tensor))
 
 
-def assert_close(actual: Any, expected: Any, what: str = "") -> None:
+def assert_close(actual: Any, expected: Any, what: str = "", tolerance: float = TOLERANCE) -> None:
     expected = as_numpy(expected)
     assert actual.shape == expected.shape, what
-    error, allowed = np.abs(actual - expected).max(initial=0), TOLERANCE * max(1.0, np.abs(expected).max(initial=0))
+    error, allowed = np.abs(actual - expected).max(initial=0), tolerance * max(1.0, np.abs(expected).max(initial=0))
     assert error <= allowed, f"{what}: error {error:.3g}, allowed {allowed:.3g}"
 
 
@@ -293,11 +293,9 @@ def test_loss_of_masked_steps(classes: int, weighted: bool) -> None:
 
 def pair_of_bidirectional(cell: str, merge_mode: str | None, **options: Any) -> tuple[Any, Any]:
     name, more = CELLS[cell]
-    pair = [
-        module.layers.Bidirectional(getattr(module.layers, name)(H, **more, **options), merge_mode=merge_mode)
-        for module in (keras, rnnext)
-    ]
-    theirs, ours = pair
+    cells = [getattr(module.layers, name)(H, **more, **options) for module in (keras, rnnext)]
+    theirs = keras.layers.Bidirectional(cells[0], merge_mode=merge_mode, dtype=options.get("dtype"))
+    ours = rnnext.layers.Bidirectional(cells[1], merge_mode=merge_mode)
     theirs.build((None, T, D))
     ours.build((None, T, D))
     theirs.set_weights(random_weights(theirs))
@@ -348,6 +346,46 @@ def test_bidirectional_gradients(cell: str, mask: str, merge_mode: str, return_s
         assert_close(gradient, variable.value.grad, parameter.name)
 
 
+@pytest.fixture
+def _exact_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras's product rounds float64 to float32 (its result_type of two float64 is float32); PyTorch's does not."""
+    import torch
+
+    monkeypatch.setattr("keras.src.backend.torch.numpy.matmul", torch.matmul)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="gradients are compared under torch")
+@pytest.mark.usefixtures("_exact_products")
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_after", "gru_reset_before"])
+@pytest.mark.parametrize("mask", sorted(masks()))
+@pytest.mark.parametrize("direction", ["forward", "backward", "concat", "mul"])
+def test_double_precision(cell: str, mask: str, direction: str) -> None:
+    """Outputs, last states and all gradients to 1e-11."""
+    import torch
+
+    options: Any = {"dtype": "float64", "return_sequences": True, "return_state": True}
+    if direction in ("forward", "backward"):
+        theirs, ours = pair_of_layers(cell, go_backwards=direction == "backward", **options)
+    else:
+        theirs, ours = pair_of_bidirectional(cell, direction, **options)
+    rng = generator()
+    exact = [0.4 * rng.standard_normal(w.shape) for w in ours.weights]
+    theirs.set_weights(exact)
+    ours.set_weights(exact)
+    x = rng.standard_normal((B, T, D))
+    their_x, given = torch.tensor(x, requires_grad=True), masks()[mask]
+    expected = theirs(their_x, mask=None if given is None else torch.tensor(given))
+    found, backprop = ours.forward(x, training=True, mask=given)
+    upstream = tuple(rng.standard_normal(y.shape) for y in found)
+    torch.autograd.backward(list(expected), [torch.tensor(d) for d in upstream])
+    gradients = backprop(upstream)
+    pairs = [*zip(found, expected, strict=True), (gradients.inputs, their_x.grad)]
+    pairs += [(g, v.value.grad) for g, v in zip(gradients.weights, theirs.trainable_variables, strict=True)]
+    for n, (got, wanted) in enumerate(pairs):
+        assert got.dtype == np.float64
+        assert_close(got, wanted, f"array {n}", 1e-11)
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru_reset_after", "gru_reset_before"])
 @pytest.mark.parametrize("mask", ["right", "left", "holes"])
 @pytest.mark.parametrize("go_backwards", [False, True])
@@ -360,12 +398,18 @@ def test_zero_output_for_mask(cell: str, mask: str, go_backwards: bool) -> None:
 
 @pytest.mark.parametrize("cell", ["lstm", "gru_reset_after", "gru_reset_before"])
 @pytest.mark.parametrize("both", [False, True])
-def test_stateful(cell: str, both: bool) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_stateful(cell: str, both: bool, dtype: str, request: pytest.FixtureRequest) -> None:
+    if dtype == "float64" and BACKEND != "torch":
+        pytest.skip("Keras computes products in float32")
+    if dtype == "float64":
+        request.getfixturevalue("_exact_products")
     name, more = CELLS[cell]
     pair = []
     for module in (keras, rnnext):
-        layer = getattr(module.layers, name)(H, **more, stateful=True)
-        pair.append(module.layers.Bidirectional(layer) if both else layer)
+        layer = getattr(module.layers, name)(H, **more, stateful=True, dtype=dtype)
+        wrapper: Any = {"dtype": dtype} if module is keras else {}
+        pair.append(module.layers.Bidirectional(layer, **wrapper) if both else layer)
     theirs, ours = pair
     theirs.build((B, T, D))
     ours.build((B, T, D))
@@ -373,12 +417,12 @@ def test_stateful(cell: str, both: bool) -> None:
     ours.set_weights(theirs.get_weights())
     rng, mask = generator(), masks()["right"]
     for n in range(5):
-        x = rng.standard_normal((B, T, D)).astype(np.float32)
+        x = rng.standard_normal((B, T, D)).astype(dtype)
         given = mask if n % 2 else None
         expected = theirs(keras.ops.convert_to_tensor(x), mask=None if given is None else keras.ops.convert_to_tensor(given))
         got, wanted = ours(x, mask=given), as_numpy(expected)
         there = np.ones(B, bool) if given is None else given[:, 0]  # Keras's row without tokens yields 0, ours its state
-        assert_close(got[there], wanted[there], f"call {n}")
+        assert_close(got[there], wanted[there], f"call {n}", TOLERANCE if dtype == "float32" else 1e-11)
         if n == 2:
             theirs.reset_state()
             ours.reset_state()
@@ -395,6 +439,21 @@ def test_dropout_of_inputs(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     x = generator().standard_normal((B, T, D)).astype(np.float32)
     assert_close(ours(x, training=True), theirs(keras.ops.convert_to_tensor(x), training=True))
     assert_close(ours(x), theirs(keras.ops.convert_to_tensor(x), training=False))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_after", "gru_reset_before"])
+@pytest.mark.parametrize("mask", ["no", "right"])
+def test_dropout_of_states(cell: str, mask: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what we drew given to Keras's layer, for each gate the same: Keras draws one for each."""
+    from rnnext.layers._dropout import drawn_scale
+
+    theirs, ours = pair_of_layers(cell, recurrent_dropout=0.4, seed=3, return_sequences=True)
+    scale = keras.ops.convert_to_tensor(drawn_scale(copy.deepcopy(ours.generator), 0.4, (B, H)))
+    monkeypatch.setattr(type(theirs.cell), "get_recurrent_dropout_mask", lambda cell, h: [scale] * ours.gates)
+    x, given = generator().standard_normal((B, T, D)).astype(np.float32), masks()[mask]
+    their_mask = None if given is None else keras.ops.convert_to_tensor(given)
+    assert_close(ours(x, training=True, mask=given), theirs(keras.ops.convert_to_tensor(x), mask=their_mask, training=True))
+    assert_close(ours(x, mask=given), theirs(keras.ops.convert_to_tensor(x), mask=their_mask, training=False))
 
 
 def test_time_distributed() -> None:

@@ -1,7 +1,7 @@
 """LSTM and GRU with all their options at once against the float64 reference: values and all gradients.
 
-cell × reset form × direction × merge × where the tokens are × dropout × states × two layers. The reference walks each row alone
-over its own tokens; what is drawn for dropout is drawn again from copies of the layers' generators.
+cell × reset form × direction × merge × where the tokens are × kind of dropout × states × two layers. The reference walks
+tokens that were moved together and turned round by hand; what is drawn is drawn again from copies of the layers' generators.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ DROPOUTS: dict[str, dict[str, Any]] = {
     "no": {},
     "inputs": {"dropout": 0.4},
     "weights": {"recurrent_weight_dropout": 0.4, "dropout": 0.2},
+    "recurrent": {"recurrent_dropout": 0.4},
+    "zoneout": {"zoneout_h": 0.3, "recurrent_dropout": 0.2},
 }
 
 
@@ -58,54 +60,67 @@ def walked(layer: Any, x: np.ndarray, tokens: np.ndarray, states: list[np.ndarra
     if layer.recurrent_weight_dropout:
         weight_scale = drawn_scale(drawn, layer.recurrent_weight_dropout, weight_scale.shape).astype(np.float64)
     weights[1] = weights[1] * weight_scale
+    recurrent_mask = np.ones((B, H))
+    if layer.recurrent_dropout:
+        recurrent_mask = drawn_scale(drawn, layer.recurrent_dropout, (B, H)).astype(np.float64)
+    zones = {
+        name: (drawn.integers(0, 1 << 16, (B, T, H), np.uint16) < rate * (1 << 16)).astype(np.float64)
+        for name, rate in layer.zoneout.items()
+        if rate
+    }
     shown = tokens[:, ::-1] if layer.go_backwards else tokens
     counts = np.cumsum(shown, axis=1)
     holes = (np.diff(np.pad(shown, ((0, 0), (1, 1))).astype(int), axis=1) > 0).sum(axis=1).max() > 1
     repeats = holes or not layer.go_backwards  # a row without tokens: its initial state at all positions, else 0
-    y, last, tapes = np.zeros((B, T, H)), [np.zeros((B, H)) for _ in states], []
-    for b in range(B):
-        order = np.flatnonzero(tokens[b])[:: -1 if layer.go_backwards else 1]
-        first = [s[b : b + 1] for s in states]
-        out, *ends, tape = reference.recurrent_forward(
-            layer.cell,
-            (x * scale)[b : b + 1, order],
-            *weights,
-            *first,
-            return_sequences=True,
-            update_gate_writes=layer.update_gate_writes,
-        )
-        for p in range(T):
-            if counts[b, p]:
-                y[b, p] = out[0, counts[b, p] - 1]
-            elif not len(order) and repeats:
-                y[b, p] = first[0][0]
-        for value, end in zip(last, ends, strict=False):
-            value[b] = end[0]
-        tapes.append((order, tape))
+    orders = [np.flatnonzero(row)[:: -1 if layer.go_backwards else 1] for row in tokens]
+    lengths = np.array([len(order) for order in orders])
+
+    def together(values: np.ndarray, *, moved: bool) -> np.ndarray:
+        """A row's tokens in the order that they are read in, from its beginning on; or what was drawn for them."""
+        found = np.zeros_like(values)
+        for row, value, order in zip(found, values, orders, strict=True):
+            row[: len(order)] = value[: len(order)] if moved else value[order]
+        return found
+
+    out, *last, tape = reference.recurrent_forward(
+        layer.cell,
+        together(x * scale, moved=False),
+        *weights,
+        *states,
+        lengths=lengths,
+        return_sequences=True,
+        update_gate_writes=layer.update_gate_writes,
+        recurrent_mask=recurrent_mask,
+        # With holes tokens are moved together before anything is drawn.
+        **{name: together(zone, moved=holes) for name, zone in zones.items()},
+    )
+    y = np.zeros((B, T, H))
+    for b, p in np.ndindex(B, T):
+        if counts[b, p]:
+            y[b, p] = out[b, counts[b, p] - 1]
+        elif not lengths[b] and repeats:
+            y[b, p] = states[0][b]
     if layer.zero_output_for_mask:
         y = y * shown[:, :, None]
 
     def backward(dy: np.ndarray | None, dlast: list[np.ndarray]) -> Any:
-        dx, dweights, dstates = np.zeros_like(x), [np.zeros_like(w) for w in weights], [np.zeros((B, H)) for _ in states]
-        for b, (order, tape) in enumerate(tapes):
-            dout, dh = np.zeros((1, len(order), H)), np.array(dlast[0][b : b + 1], np.float64)
-            for p in range(T):
-                if dy is None or (layer.zero_output_for_mask and not shown[b, p]):
-                    continue
-                if counts[b, p]:
-                    dout[0, counts[b, p] - 1] += dy[b, p]
-                elif not len(order) and repeats:
-                    dh[0] += dy[b, p]
-            found = reference.recurrent_backward(tape, dout, dh, *(d[b : b + 1] for d in dlast[1:]))
-            dx[b, order] = found[0][0]
-            for total, part in zip(dweights, found[1:4], strict=True):
-                total += part
-            for total, part in zip(dstates, found[4:], strict=False):
-                total[b] = part[0]
+        dout, dh = np.zeros((B, T, H)), np.array(dlast[0], np.float64)
+        for b, p in np.ndindex(B, T):
+            if dy is None or (layer.zero_output_for_mask and not shown[b, p]):
+                continue
+            if counts[b, p]:
+                dout[b, counts[b, p] - 1] += dy[b, p]
+            elif not lengths[b] and repeats:
+                dh[b] += dy[b, p]
+        found = reference.recurrent_backward(tape, dout, dh, *dlast[1:])
+        dx = np.zeros_like(x)
+        for b, order in enumerate(orders):
+            dx[b, order] = found[0][b, : len(order)]
+        dweights: list[Any] = list(found[1:4])
         dweights[1] = dweights[1] * weight_scale
-        return dx * scale, dweights, dstates
+        return dx * scale, dweights, [d for d in found[4:6] if d is not None]
 
-    return y, last, backward
+    return y, [d for d in last if d is not None], backward
 
 
 def expected(layer: Any, x: np.ndarray, tokens: np.ndarray, states: list[np.ndarray], drawn: list[Any]) -> Any:
@@ -159,6 +174,8 @@ def expected(layer: Any, x: np.ndarray, tokens: np.ndarray, states: list[np.ndar
 
 def made(cell: str, direction: str, features: int, rng: np.random.Generator, **options: Any) -> Any:
     kind, more = CELLS[cell]
+    if kind is LSTM and "zoneout_h" in options:
+        options["zoneout_c"] = 0.4
     layer = kind(H, go_backwards=direction == "backward", return_state=True, **more, **options)
     if direction not in ("forward", "backward"):
         layer = Bidirectional(layer, merge_mode=None if direction == "none" else direction)

@@ -3,7 +3,8 @@
 Several layers and both directions in one call; what comes back are the outputs, the last states and the backward pass. Weights
 have Keras's layout, as everywhere at this package's border: a sequence with (kernel [I, G*H], recurrent_kernel [H, G*H], bias)
 for each layer and direction in PyTorch's order, the first layer's forward direction, its backward one, the second layer's
-forward one, ...; a bias may be None. With D directions the layers behind the first have I = D*H.
+forward one, ...; a bias may be None. With D directions the layers behind the first have I = D*H. The weights of the rarer terms
+are the further fields of `CellWeights`, for all layers and directions or for none.
 """
 
 from __future__ import annotations
@@ -17,8 +18,23 @@ import numpy.typing as npt
 from rnnext import _core
 from rnnext.parameters import Array
 
-CellWeights: TypeAlias = tuple[Array, Array, Array | None]  # kernel, recurrent_kernel, bias
+
+class CellWeights(NamedTuple):
+    """The weights of a layer's direction; where they are asked for, any tuple does that has the first three."""
+
+    kernel: Array  # [I, G*H]
+    recurrent_kernel: Array  # [P, G*H]; P, the width of h, is H where nothing is projected
+    bias: Array | None = None  # [G*H]; of a GRU with reset_after [2, 3H], row 0 of the input, row 1 of the state
+    peephole: Array | None = None  # [3, H], how i, f, o see c; LSTM only, as the next one
+    projection: Array | None = None  # [H, P]: h = (o ⊙ tanh(c)) R
+    kernel_norm: Array | None = None  # [G*H], scales of the normalised products; all norms or none
+    recurrent_norm: Array | None = None  # [G*H]
+    state_norm: Array | None = None  # [2, H], scale and shift of the normalised c; LSTM only
+
+
+GivenWeights: TypeAlias = Sequence[Sequence[npt.ArrayLike | None]]
 _Cell: TypeAlias = Literal["lstm", "gru_reset_after", "gru_reset_before"]
+_ONLY_LSTM = ("peephole", "projection", "state_norm")
 
 
 class OpGradients(NamedTuple):
@@ -26,7 +42,7 @@ class OpGradients(NamedTuple):
 
     inputs: Array | None  # None without need_dx
     weights: list[CellWeights]
-    initial_state: tuple[Array, ...]  # (dh0, dc0) for an LSTM, (dh0,) for a GRU, each [layers*D, B, H]; given or not
+    initial_state: tuple[Array, ...]  # (dh0, dc0) for an LSTM, (dh0,) for a GRU, each [layers*D, B, ...]; given or not
 
 
 class OpBackprop(Protocol):
@@ -40,29 +56,41 @@ class OpBackprop(Protocol):
 
 def lstm(
     x: Array,
-    weights: Sequence[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike | None]],
+    weights: GivenWeights,
     *,
     initial_state: Sequence[Array] | None = None,
     lengths: npt.ArrayLike | None = None,
     batch_first: bool = False,
     bidirectional: bool = False,
+    dropout: float = 0.0,
+    generator: np.random.Generator | None = None,
+    coupled: bool = False,
+    clip: float | None = None,
+    norm_epsilon: float = 1e-3,
 ) -> tuple[Array, tuple[Array, Array], OpBackprop]:
     """(outputs, (h_n, c_n), backprop) of an LSTM over x [T, B, I], or [B, T, I] with `batch_first`.
 
-    outputs [T, B, D*H] (or [B, T, D*H]) are the last layer's states h, forward and backward side by side; h_n, c_n and the
-    entries of `initial_state` (h0, c0) are [layers*D, B, H] in the order of the weights. Row b has `lengths[b]` tokens from the
-    beginning on: its states stop there, the backward direction starts there, and outputs behind are zeros, as PyTorch's
-    pad_packed_sequence has them; a row without tokens keeps its initial state. Gates in the order i f g o, bias [4H].
+    outputs [T, B, D*P] (or [B, T, D*P]) are the last layer's states h, forward and backward side by side, P = H but with a
+    projection; h_n [layers*D, B, P], c_n [layers*D, B, H] and the entries of `initial_state` (h0, c0) are in the order of the
+    weights. Row b has `lengths[b]` tokens from the beginning on: its states stop there, the backward direction starts there,
+    and outputs behind are zeros, as PyTorch's pad_packed_sequence has them; a row without tokens keeps its initial state. Gates
+    in the order i f g o, bias [4H]. `dropout`: the probability that a value between two layers is 0, the others being scaled
+    up, drawn by `generator` in each call that asks for it: in training. `coupled` makes f = 1 - i, `clip` bounds the
+    pre-activations, `norm_epsilon` is added to variances where there are norms.
     The dtype of x, float32 or float64, is that of the computation and of all results; other floats are turned into it.
     ValueError or TypeError names the array that does not fit. x and the weights must stay as they are until `backprop` is done.
     """
-    outputs, states, backprop = _run("lstm", "lstm", x, weights, initial_state, lengths, batch_first, bidirectional, False)
+    options = {"coupled": coupled, **_options("lstm", clip, norm_epsilon)}
+    between = _Between("lstm", dropout, generator)
+    outputs, states, backprop = _run(
+        "lstm", "lstm", x, weights, initial_state, lengths, batch_first, bidirectional, between, options
+    )
     return outputs, (states[0], states[1]), backprop
 
 
 def gru(
     x: Array,
-    weights: Sequence[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike | None]],
+    weights: GivenWeights,
     *,
     initial_state: Array | None = None,
     lengths: npt.ArrayLike | None = None,
@@ -70,6 +98,10 @@ def gru(
     bidirectional: bool = False,
     reset_after: bool = True,
     update_gate: Literal["keep", "write"] = "keep",
+    dropout: float = 0.0,
+    generator: np.random.Generator | None = None,
+    clip: float | None = None,
+    norm_epsilon: float = 1e-3,
 ) -> tuple[Array, Array, OpBackprop]:
     """(outputs, h_n, backprop) of a GRU; all as for `lstm`, but that h is its only state and gates come in the order z r n.
 
@@ -78,8 +110,11 @@ def gru(
     if update_gate not in ("keep", "write"):
         raise ValueError(f"gru: update_gate is {update_gate!r}, expected 'keep' or 'write'")
     cell: _Cell = "gru_reset_after" if reset_after else "gru_reset_before"
-    writes = update_gate == "write"
-    outputs, states, backprop = _run("gru", cell, x, weights, initial_state, lengths, batch_first, bidirectional, writes)
+    options = {"update_gate_writes": update_gate == "write", **_options("gru", clip, norm_epsilon)}
+    between = _Between("gru", dropout, generator)
+    outputs, states, backprop = _run(
+        "gru", cell, x, weights, initial_state, lengths, batch_first, bidirectional, between, options
+    )
     return outputs, states[0], backprop
 
 
@@ -87,12 +122,13 @@ def _run(
     who: str,
     cell: _Cell,
     x: object,
-    weights: Sequence[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike | None]],
+    weights: GivenWeights,
     initial_state: Sequence[Array] | Array | None,
     lengths: npt.ArrayLike | None,
     batch_first: bool,
     bidirectional: bool,
-    writes: bool,
+    between: _Between,
+    options: dict[str, Any],
 ) -> tuple[Array, tuple[Array, ...], OpBackprop]:
     dtype = _kind_of(x)
     inputs = _floats(f"{who}: x", x, dtype)
@@ -102,29 +138,34 @@ def _run(
     rows, steps, _ = inputs.shape
     directions = 2 if bidirectional else 1
     cells = check_weights(who, cell, weights, inputs.shape[2], directions, dtype)
-    units = cells[0][1].shape[0]
+    width, gates_width = cells[0].recurrent_kernel.shape  # of h, and of all gates
     names = ("h", "c") if cell == "lstm" else ("h",)
-    state_shape = (len(cells), rows, units)
-    state = _states(f"{who}: initial_state", names, initial_state, state_shape, dtype)
+    state_shapes = [(len(cells), rows, width), (len(cells), rows, gates_width // 4)][: len(names)]
+    state = _states(f"{who}: initial_state", names, initial_state, state_shapes, dtype)
     tokens = _lengths(who, lengths, rows, steps)
     behind = None if tokens is None else np.arange(steps) >= tokens[:, None]  # [B, T]
 
     tapes: list[Any] = []
     last: list[tuple[Array, ...]] = []
+    scales: list[Any] = [None]  # of what each layer reads
     y = inputs
     for first in range(0, len(cells), directions):
+        if first:
+            scales.append(between.draw(y.shape, dtype))
+            y = y if scales[-1] is None else y * scales[-1]
         parts = []
         for n in range(first, first + directions):
             backwards = n > first
             part, h_n, c_n, tape = _core.recurrent_forward(
                 cell,
                 y,
-                *cells[n],
-                *(None if s is None else s[n] for s in state),
+                **_by_name(cells[n]),
+                h0=None if state[0] is None else state[0][n],
+                c0=None if state[-1] is None or len(state) == 1 else state[-1][n],
                 lengths=tokens,
                 reverse=backwards,
-                update_gate_writes=writes,
                 return_sequences=True,
+                **options,
             )
             if backwards:
                 part = part[:, ::-1]  # from the order computed to that of the tokens; zeros come to stand behind them
@@ -138,9 +179,9 @@ def _run(
     def backprop(
         doutputs: Array | None, dstate: Sequence[Array | None] | Array | None = None, *, need_dx: bool = True
     ) -> OpGradients:
-        dlast = _states(f"{who}: dstate", names, dstate, state_shape, dtype)
+        dlast = _states(f"{who}: dstate", names, dstate, state_shapes, dtype)
         dy = None if doutputs is None else _floats(f"{who}: doutputs", doutputs, dtype)
-        expected = (rows, steps, directions * units) if batch_first else (steps, rows, directions * units)
+        expected = (rows, steps, directions * width) if batch_first else (steps, rows, directions * width)
         if dy is not None and dy.shape != expected:
             raise ValueError(f"{who}: doutputs has shape {dy.shape}, expected {expected}, that of the outputs")
         if dy is not None and not batch_first:
@@ -148,26 +189,26 @@ def _run(
         dweights: list[CellWeights] = []
         dinitial: list[tuple[Array, ...]] = []
         for n in reversed(range(len(cells))):
-            direction = n % directions
-            part = None if dy is None else dy[..., direction * units : (direction + 1) * units]
+            layer, direction = divmod(n, directions)
+            part = None if dy is None else dy[..., direction * width : (direction + 1) * width]
             if part is not None and direction:
                 part = part[:, ::-1]
             elif part is not None and behind is not None:
                 part = np.where(behind[:, :, None], dtype.type(0), part)
-            dx, dkernel, drecurrent_kernel, dbias, dh0, dc0 = _core.recurrent_backward(
+            dx, dkernel, drecurrent_kernel, dbias, dh0, dc0, *more = _core.recurrent_backward(
                 tapes[n],
                 None if part is None else np.ascontiguousarray(part),
                 *(None if s is None else s[n] for s in dlast),
                 need_dx=need_dx or n >= directions,
             )
-            dweights.append((dkernel, drecurrent_kernel, dbias))
+            dweights.append(CellWeights(dkernel, drecurrent_kernel, dbias, **(more[0] if more else {})))
             dinitial.append(tuple(d for d in (dh0, dc0) if d is not None))
             if direction == directions - 1:
                 below: Any = dx
             elif below is not None:
                 below = below + dx
             if direction == 0:
-                dy = below
+                dy = below if scales[layer] is None else below * scales[layer]
         if dy is not None and not batch_first:
             dy = np.ascontiguousarray(dy.swapaxes(0, 1))
         return OpGradients(dy, dweights[::-1], tuple(np.stack(d) for d in zip(*dinitial[::-1], strict=True)))
@@ -177,10 +218,42 @@ def _run(
     return np.ascontiguousarray(y), tuple(np.stack(s) for s in zip(*last, strict=True)), backprop
 
 
+class _Between:
+    """What is dropped between two layers."""
+
+    def __init__(self, who: str, rate: float, generator: np.random.Generator | None) -> None:
+        if isinstance(rate, bool) or not isinstance(rate, int | float | np.number):
+            raise TypeError(f"{who}: dropout is {rate!r}, expected a number")
+        if not 0 <= rate <= 1:
+            raise ValueError(f"{who}: dropout is {rate}, expected 0 to 1")
+        if rate and not isinstance(generator, np.random.Generator):
+            raise TypeError(f"{who}: dropout is {rate} and generator {generator!r}, expected a numpy.random.Generator")
+        self.rate, self.generator = float(rate), generator
+
+    def draw(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
+        """What values are multiplied with; None: nothing is dropped."""
+        if not self.rate or self.generator is None:
+            return None
+        kept = self.generator.random(shape, dtype=np.float32) >= self.rate
+        scale: Array = np.where(kept, dtype.type(1 / (1 - self.rate) if self.rate < 1 else 0), dtype.type(0))
+        return scale
+
+
+def _options(who: str, clip: float | None, norm_epsilon: float) -> dict[str, Any]:
+    for name, value in (("clip", clip), ("norm_epsilon", norm_epsilon)):
+        if value is None and name == "clip":
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+            raise TypeError(f"{who}: {name} is {value!r}, expected a number above 0")
+        if not (value > 0 and np.isfinite(value)):
+            raise ValueError(f"{who}: {name} is {value}, expected a number above 0")
+    return {"clip": clip, "norm_epsilon": norm_epsilon}
+
+
 def check_weights(
     who: str,
     cell: _Cell,
-    weights: Sequence[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike | None]],
+    weights: GivenWeights,
     inputs: int | None,
     directions: int,
     dtype: npt.DTypeLike | None = None,
@@ -195,37 +268,78 @@ def check_weights(
         )
     gates = 4 if cell == "lstm" else 3
     checked: list[CellWeights] = []
-    units = 0
     if dtype is None:
         dtype = _kind_of(weights[0][0])
     for n, given in enumerate(weights):
         place = f"{who}: weights[{n}]"
-        if isinstance(given, np.ndarray) or len(given) != 3:
+        if isinstance(given, np.ndarray) or not 3 <= len(given) <= len(CellWeights._fields):
             raise ValueError(f"{place} has {len(given)} entries, expected (kernel, recurrent_kernel, bias or None)")
-        kernel, recurrent_kernel = (
-            _floats(f"{place}: {name}", w, dtype) for name, w in zip(("kernel", "recurrent_kernel"), given[:2], strict=True)
+        if given[0] is None or given[1] is None:
+            raise TypeError(f"{place}: kernel or recurrent_kernel is None, expected arrays")
+        found = CellWeights(
+            *(
+                None if w is None else _floats(f"{place}: {name}", w, dtype)
+                for name, w in zip(CellWeights._fields, given, strict=False)
+            )  # type: ignore[arg-type]
         )
-        bias = None if given[2] is None else _floats(f"{place}: bias", given[2], dtype)
-        if recurrent_kernel.ndim != 2 or recurrent_kernel.shape[1] != gates * recurrent_kernel.shape[0]:
-            raise ValueError(f"{place}: recurrent_kernel has shape {recurrent_kernel.shape}, expected [H, {gates}H]")
-        units = units or recurrent_kernel.shape[0]
-        if recurrent_kernel.shape[0] != units:
-            raise ValueError(
-                f"{place}: recurrent_kernel has shape {recurrent_kernel.shape}, expected {(units, gates * units)} as the first"
-            )
-        features = inputs if n < directions else directions * units
-        if kernel.ndim != 2 or kernel.shape != (kernel.shape[0] if features is None else features, gates * units):
-            raise ValueError(
-                f"{place}: kernel has shape {kernel.shape}, expected ({'I' if features is None else features},"
-                f" {gates * units}) = [I, {gates}H]"
-            )
-        inputs = kernel.shape[0] if n < directions else inputs
-        width = (2, gates * units) if cell == "gru_reset_after" else (gates * units,)
-        if bias is not None and bias.shape != width:
-            form = "[2, 3H]" if cell == "gru_reset_after" else f"[{gates}H]"
-            raise ValueError(f"{place}: bias has shape {bias.shape}, expected {width} = {form}")
-        checked.append((kernel, recurrent_kernel, bias))
+        first = checked[0] if checked else found
+        for name in CellWeights._fields[3:]:
+            has, expected = getattr(found, name) is not None, getattr(first, name) is not None
+            if has and cell != "lstm" and name in _ONLY_LSTM:
+                raise ValueError(f"{place}: {name} is given, which a GRU does not have")
+            if has != expected:
+                raise ValueError(f"{place}: {name} is {'' if has else 'not '}given, expected as in the first: all or none")
+        _check_shapes(place, cell, gates, found, first, inputs if n < directions else directions * _width(first))
+        inputs = found.kernel.shape[0] if n < directions else inputs
+        checked.append(found)
     return checked
+
+
+def _by_name(weights: CellWeights) -> dict[str, Any]:
+    return {name: array for name, array in weights._asdict().items() if array is not None or name == "bias"}
+
+
+def _width(weights: CellWeights) -> int:
+    """That of h."""
+    return int(weights.recurrent_kernel.shape[0])
+
+
+def _check_shapes(place: str, cell: _Cell, gates: int, found: CellWeights, first: CellWeights, features: int | None) -> None:
+    """ValueError names the first array that does not go with the others."""
+    recurrent_kernel, projection = found.recurrent_kernel, found.projection
+    if projection is not None and projection.ndim != 2:
+        raise ValueError(f"{place}: projection has shape {projection.shape}, expected [H, P]")
+    units = recurrent_kernel.shape[0] if projection is None else projection.shape[0]
+    if recurrent_kernel.ndim != 2 or recurrent_kernel.shape[1] != gates * units:
+        form = f"[H, {gates}H]" if projection is None else f"[P, {gates}H] with H={units} as the projection has"
+        raise ValueError(f"{place}: recurrent_kernel has shape {recurrent_kernel.shape}, expected {form}")
+    if recurrent_kernel.shape != first.recurrent_kernel.shape:
+        raise ValueError(
+            f"{place}: recurrent_kernel has shape {recurrent_kernel.shape}, expected {first.recurrent_kernel.shape} as the"
+            " first has"
+        )
+    kernel, width = found.kernel, gates * units
+    if kernel.ndim != 2 or kernel.shape != (kernel.shape[0] if features is None else features, width):
+        raise ValueError(
+            f"{place}: kernel has shape {kernel.shape}, expected ({'I' if features is None else features},"
+            f" {width}) = [I, {gates}H]"
+        )
+    two = cell == "gru_reset_after"
+    for name, shape, form in (
+        ("bias", (2, width) if two else (width,), "[2, 3H]" if two else f"[{gates}H]"),
+        ("peephole", (3, units), "[3, H]"),
+        ("projection", (units, recurrent_kernel.shape[0]), "[H, P]"),
+        ("kernel_norm", (width,), f"[{gates}H]"),
+        ("recurrent_norm", (width,), f"[{gates}H]"),
+        ("state_norm", (2, units), "[2, H]"),
+    ):
+        array = getattr(found, name)
+        if array is not None and array.shape != shape:
+            raise ValueError(f"{place}: {name} has shape {array.shape}, expected {shape} = {form}")
+    norms = [name for name in CellWeights._fields[5:] if cell == "lstm" or name not in _ONLY_LSTM]
+    missing = [name for name in norms if getattr(found, name) is None]
+    if missing and len(missing) < len(norms):
+        raise ValueError(f"{place}: {missing[0]} is not given, expected {', '.join(norms)} together or none")
 
 
 def _kind_of(value: object) -> np.dtype[Any]:
@@ -244,7 +358,7 @@ def _states(
     name: str,
     states: tuple[str, ...],
     given: Sequence[Array | None] | Array | None,
-    shape: tuple[int, int, int],
+    shapes: Sequence[tuple[int, int, int]],
     dtype: npt.DTypeLike,
 ) -> list[Array | None]:
     if given is None:
@@ -254,8 +368,8 @@ def _states(
         raise ValueError(f"{name} has {len(arrays)} arrays, expected {len(states)}: {', '.join(states)}")
     checked = [None if a is None else _floats(f"{name}[{n}]", a, dtype) for n, a in enumerate(arrays)]
     for n, array in enumerate(checked):
-        if array is not None and array.shape != shape:
-            raise ValueError(f"{name}[{n}] has shape {array.shape}, expected {shape} = [layers * directions, B, H]")
+        if array is not None and array.shape != shapes[n]:
+            raise ValueError(f"{name}[{n}] has shape {array.shape}, expected {shapes[n]} = [layers * directions, B, H]")
     return checked
 
 

@@ -42,6 +42,8 @@ def arrays_from_file(path: Path) -> Arrays:
         return dict(safetensors.numpy.load(path.read_bytes()))
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path}: not a safetensors file, or a damaged one ({error})") from error
+    except KeyError as error:
+        raise ValueError(f"{path}: has an array of type {error}, which NumPy does not have; convert it to float32") from error
 
 
 def state_to_bytes(state: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:

@@ -235,22 +235,21 @@ _OPTIONS_OF_LSTM: dict[str, dict[str, Any]] = {
 
 def options(settings: Settings) -> Iterator[Row]:
     """Forward and backward of a layer with an option, beside the plain one."""
-    for case, cell in _cases(settings, "A"):
-        arguments = {"cell": cell, "shape": tuple(case.shape)}
-        listed = _OPTIONS | (_OPTIONS_OF_LSTM if cell == "lstm" else {})
-        asked: dict[str, dict[str, Any]] = {}
-        for name, given in listed.items():
-            share = given.get("projection")
-            asked[name] = {"options": given if share is None else {"projection": max(int(case.shape.units * share), 1)}}
-        asked["both directions"] = {"both_directions": True}
-        for name, more in asked.items():
-            tasks = {
-                "rnnext": Task(ours.layer, settings.threads, arguments),
-                f"rnnext {name}": Task(ours.layer, settings.threads, arguments | more),
-            }
-            with Pool() as pool:
-                values = pool.measure(tasks, rounds=settings.rounds)
-            yield Row("options", f"{case.name} {cell} {name}", "ms", values)
+    with Pool() as pool:
+        for case, cell in _cases(settings, "A"):
+            arguments = {"cell": cell, "shape": tuple(case.shape)}
+            listed = _OPTIONS | (_OPTIONS_OF_LSTM if cell == "lstm" else {})
+            asked: dict[str, dict[str, Any]] = {}
+            for name, given in listed.items():
+                share = given.get("projection")
+                asked[name] = {"options": given if share is None else {"projection": max(int(case.shape.units * share), 1)}}
+            asked["both directions"] = {"both_directions": True}
+            for name, more in asked.items():
+                tasks = {
+                    "rnnext": Task(ours.layer, settings.threads, arguments),
+                    "rnnext, with it": Task(ours.layer, settings.threads, arguments | more),
+                }
+                yield Row("options", f"{case.name} {cell} {name}", "ms", pool.measure(tasks, rounds=settings.rounds))
 
 
 def long(settings: Settings) -> Iterator[Row]:

@@ -18,19 +18,22 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from rnnext import layers, saving
+from rnnext import constraints, layers, regularizers, saving
 from rnnext.interop._weights import (
     Tensors,
     cell_weights,
     expect_convertible,
     is_recurrent,
     layer_values,
+    leaves,
     listed,
     weighted_layers,
 )
-from rnnext.layers import Layer
+from rnnext.layers import Bidirectional, Layer, TimeDistributed
 from rnnext.layers._layer import _snake_case
+from rnnext.layers._wrapper import own_name
 from rnnext.models import Sequential
+from rnnext.ops import CellWeights
 from rnnext.parameters import Array
 
 _Path: TypeAlias = str | os.PathLike[str]
@@ -81,24 +84,26 @@ def from_keras(source: Any, model: Sequential | None = None) -> Sequential:
         model = _model_of(who, found)
     tensors = Tensors(who, found.what, found.arrays)
     values: list[Array] = []
-    for layer, names in zip(model.layers, _file_names(model.layers), strict=True):
-        arrays = [tensors.get(name, None) for name in names[: len(layer.weights)]]
-        for array, name, weight in zip(arrays, names, layer.weights, strict=False):
-            if array.shape != weight.shape:
-                raise ValueError(f"{who}: {name} has shape {array.shape}, expected {weight.shape} of {weight.name}")
-        if is_recurrent(layer):
-            arrays = layer_values(layer, (arrays[0], arrays[1], arrays[2] if len(arrays) == 3 else None))
-        values += arrays
+    for layer, group in zip(model.layers, _groups([type(layer).__name__ for layer in model.layers]), strict=True):
+        for leaf, names in zip(leaves(layer), _file_names(group, layer), strict=True):
+            arrays = [tensors.get(name, None) for name in names]
+            for array, name, weight in zip(arrays, names, leaf.weights, strict=True):
+                if array.shape != weight.shape:
+                    raise ValueError(f"{who}: {name} has shape {array.shape}, expected {weight.shape} of {weight.name}")
+            if is_recurrent(leaf):
+                arrays = layer_values(who, names[0], leaf, CellWeights(*arrays))
+            values += arrays
     tensors.expect_all_asked()
     model.set_weights(values)
     return model
 
 
-def to_keras(model: Sequential, path: _Path | None = None) -> Any:
+def to_keras(model: Sequential, path: _Path | None = None, *, batch_size: int | None = None) -> Any:
     """The same model as a keras.Sequential, written to `path` if there is one: FILE.keras, or FILE.weights.h5 for the weights.
 
-    What only concerns training here (`segment`, `truncate`, initializers) is left out; `update_gate="write"` is converted
-    exactly, by negating the update gate. Where a row has no token at all Keras's masked average is NaN instead of 0.
+    What only concerns training here (`segment`, `truncate`, weight drop, initializers) is left out; `update_gate="write"` is
+    converted exactly, by negating the update gate. Where a row has no token at all Keras's masked average is NaN instead of 0.
+    `batch_size` fixes the batch, which Keras wants for `stateful` layers.
     ValueError, and nothing is written, behind `mask_zero` for a GlobalMaxPooling1D, as Keras's does not look at the mask, and
     for `go_backwards` with `return_sequences`, where Keras does not turn the mask for the layers that follow.
     """
@@ -112,18 +117,18 @@ def to_keras(model: Sequential, path: _Path | None = None) -> Any:
     made, values = [], list[Array]()
     for layer in model.layers:
         if isinstance(layer, layers.InputLayer):
-            made.append(keras.Input(layer.shape, dtype=layer.dtype, name=layer.name))
+            made.append(keras.Input(layer.shape, batch_size, dtype=layer.dtype, name=layer.name))
             continue
-        kind, config = getattr(keras.layers, type(layer).__name__, None), layer.get_config()
-        if kind is None or any(isinstance(value, dict) and "initializer" not in name for name, value in config.items()):
-            raise ValueError(f"{who}: {layer.name} is a {type(layer).__name__}, which has no counterpart in Keras")
-        known = _arguments(kind)
-        expect_convertible(who, layer, known)
-        made.append(kind(**{name: value for name, value in config.items() if name in known and "initializer" not in name}))
-        values += [w for w in cell_weights(layer) if w is not None] if is_recurrent(layer) else layer.get_weights()
+        made.append(_keras_layer(who, layer))
+        for leaf in leaves(layer):
+            if getattr(leaf, "stateful", False) and batch_size is None:
+                raise ValueError(
+                    f"{who}: {leaf.name} has stateful=True, for which Keras wants a fixed batch, expected batch_size"
+                )
+            values += [w for w in cell_weights(leaf) if w is not None] if is_recurrent(leaf) else leaf.get_weights()
     theirs = keras.Sequential(made, name=model.name)
     if not theirs.built:
-        theirs.build(model.input_shape)
+        theirs.build((batch_size, *(model.input_shape or ())[1:]))
     theirs.set_weights(values)
     if path is not None:
         with tempfile.TemporaryDirectory() as scratch:
@@ -131,6 +136,29 @@ def to_keras(model: Sequential, path: _Path | None = None) -> Any:
             theirs.save(written) if written.suffix == ".keras" else theirs.save_weights(written)
             saving.write_file(path, written.read_bytes())
     return theirs
+
+
+def _keras_layer(who: str, layer: Layer, name: str | None = None) -> Any:
+    """The same layer of Keras's, without weights. ValueError if there is none."""
+    import keras
+
+    kind = getattr(keras.layers, type(layer).__name__, None)
+    if kind is None:
+        raise ValueError(f"{who}: {layer.name} is a {type(layer).__name__}, which has no counterpart in Keras")
+    if isinstance(layer, TimeDistributed):
+        return kind(_keras_layer(who, layer.layer, own_name(layer.layer)), name=layer.name, trainable=layer.trainable)
+    if isinstance(layer, Bidirectional):
+        directions = [_keras_layer(who, part, own_name(part)) for part in layer.parts]
+        options = {"merge_mode": layer.merge_mode, "name": layer.name, "trainable": layer.trainable}
+        return kind(directions[0], backward_layer=directions[1], **options)
+    known, config = _arguments(kind), layer.get_config()
+    expect_convertible(who, layer, known)
+    chosen = {option: value for option, value in config.items() if option in known and "initializer" not in option}
+    for option, value in chosen.items():
+        if isinstance(value, dict):
+            module = keras.regularizers if option.endswith("regularizer") else keras.constraints
+            chosen[option] = getattr(module, value["class_name"])(**value["config"])
+    return kind(**{**chosen, "name": name or layer.name})
 
 
 # ---------------------------------------------------------------- reading
@@ -185,38 +213,42 @@ def _read_live(who: str, source: Any) -> _Source:
     if type(source).__name__ != "Sequential":
         raise ValueError(f"{who}: source is a {type(source).__name__}, expected a Sequential")
     described = [_Described(layer["class_name"], layer["config"]) for layer in source.get_config()["layers"]]
-    kinds = [type(layer).__name__ for layer in source.layers]  # without the input
     arrays: dict[str, Any] = {}
-    for kind, group, layer in zip(kinds, _groups(kinds), source.layers, strict=True):
-        arrays |= {_file_name(group, kind, n): array for n, array in enumerate(layer.get_weights())}
+    for layer, group in zip(source.layers, _groups([type(layer).__name__ for layer in source.layers]), strict=True):
+        for prefix, leaf in _keras_leaves(group, layer):
+            arrays |= {f"{prefix}/{n}": array for n, array in enumerate(leaf.get_weights())}
     return _Source(source.name, f"the Keras model {source.name}", described, arrays)
 
 
 def _groups(kinds: Sequence[str]) -> list[str]:
-    """Each layer's group in a file of Keras's: the class's name, numbered from its second layer on."""
+    """Each layer's group in a file of Keras's: the class's name, numbered from its second layer on; "" for the input."""
     counts: dict[str, int] = {}
     found = []
     for kind in kinds:
         name = _snake_case(kind)
         number = counts.get(name, 0)
         counts[name] = number + 1
-        found.append(f"layers/{name}_{number}" if number else f"layers/{name}")
+        found.append("" if kind == "InputLayer" else f"layers/{name}_{number}" if number else f"layers/{name}")
     return found
 
 
-def _file_name(group: str, kind: str, number: int) -> str:
-    return f"{group}/cell/vars/{number}" if kind in ("LSTM", "GRU") else f"{group}/vars/{number}"
+def _keras_leaves(group: str, layer: Any) -> list[tuple[str, Any]]:
+    """The parts of a layer, Keras's or ours, that have weights of their own, with what a file has before their numbers."""
+    kind = type(layer).__name__
+    if kind == "Bidirectional":
+        return [
+            one
+            for part in ("forward_layer", "backward_layer")
+            for one in _keras_leaves(f"{group}/{part}", getattr(layer, part))
+        ]
+    if kind == "TimeDistributed":
+        return _keras_leaves(f"{group}/layer", layer.layer)
+    return [(f"{group}/cell/vars" if kind in ("LSTM", "GRU") else f"{group}/vars", layer)]
 
 
-def _file_names(stack: Sequence[Layer]) -> list[list[str]]:
-    """For each layer the names of its weights in a file of Keras's, which does not count the input."""
-    kinds = [type(layer).__name__ for layer in stack]
-    groups = iter(_groups([kind for kind in kinds if kind != "InputLayer"]))
-    found = []
-    for kind in kinds:
-        group = "" if kind == "InputLayer" else next(groups)
-        found.append([_file_name(group, kind, n) for n in range(3)])
-    return found
+def _file_names(group: str, layer: Layer) -> list[list[str]]:
+    """For each part with weights of its own their names in a file of Keras's."""
+    return [[f"{prefix}/{n}" for n in range(len(leaf.weights))] for prefix, leaf in _keras_leaves(group, layer)]
 
 
 # ---------------------------------------------------------------- layers and their options
@@ -248,15 +280,29 @@ def _layer_of(who: str, described: _Described) -> Layer:
     known, chosen = _arguments(ours), dict[str, Any]()
     for option, value in config.items():
         if option in known and "initializer" not in option and option != "dtype":
-            if isinstance(value, dict):
-                raise ValueError(f"{who}: {name} has {option}={value}, which cannot be converted")
-            chosen[option] = value
+            chosen[option] = _value_of(who, f"{name} has {option}", option, value)
         elif not _changes_nothing(option, value):
             raise ValueError(f"{who}: {name} has {option}={value!r}, which has no counterpart here")
     try:
         return ours(**chosen)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{who}: {name}: {error}") from error
+
+
+def _value_of(who: str, what: str, option: str, value: Any) -> Any:
+    """An option's value here; a regularizer, a constraint or a layer is a dict."""
+    if not isinstance(value, dict):
+        return value
+    try:
+        if option.endswith("regularizer"):
+            return regularizers.get(value)
+        if option.endswith("constraint"):
+            return constraints.get(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{who}: {what}={value}, which cannot be converted: {error}") from error
+    if option in ("layer", "backward_layer"):
+        return _layer_of(who, _Described(value["class_name"], value["config"]))
+    raise ValueError(f"{who}: {what}={value}, which cannot be converted")
 
 
 def _kinds() -> list[str]:
@@ -289,8 +335,8 @@ def _expect_same_layers(who: str, found: _Source, model: Sequential) -> None:
     """ValueError if a layer that has weights is of another kind or computes something else."""
     if found.described is None:
         return
-    theirs = [one for one in found.described if one.kind in ("Embedding", "LSTM", "GRU", "Dense")]
-    ours = weighted_layers(who, model)
+    theirs = [leaf for one in found.described for leaf in _leaves(one) if leaf.kind in ("Embedding", "LSTM", "GRU", "Dense")]
+    ours = [leaf for layer in weighted_layers(who, model) for leaf in leaves(layer)]
     if len(theirs) != len(ours):
         raise ValueError(
             f"{who}: {found.what} has {len(theirs)} layers with weights ({listed(one.kind for one in theirs)}), expected"
@@ -307,6 +353,14 @@ def _expect_same_layers(who: str, found: _Source, model: Sequential) -> None:
                 )
 
 
+def _leaves(described: _Described) -> list[_Described]:
+    """The parts that have weights of their own."""
+    if described.kind not in ("Bidirectional", "TimeDistributed"):
+        return [described]
+    parts = [described.config[name] for name in ("layer", "backward_layer") if described.config.get(name)]
+    return [leaf for part in parts for leaf in _leaves(_Described(part["class_name"], part["config"]))]
+
+
 def _expect_same_masks(who: str, described: Sequence[_Described]) -> None:
     """ValueError where a layer of Keras's does something else with a mask than the one here."""
     masked = False
@@ -316,7 +370,7 @@ def _expect_same_masks(who: str, described: Sequence[_Described]) -> None:
         masked = masked or (kind == "Embedding" and bool(config.get("mask_zero")))
         if masked and kind == "GlobalMaxPooling1D":
             why = "Keras's does not look at the mask"
-        elif turned and kind in ("LSTM", "GRU", "GlobalAveragePooling1D"):
+        elif turned and kind in ("LSTM", "GRU", "Bidirectional", "GlobalAveragePooling1D"):
             name, why = (
                 turned,
                 "Keras hands the mask of a layer with go_backwards on as it came, not turned round as its outputs",

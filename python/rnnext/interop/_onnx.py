@@ -1,7 +1,8 @@
 """ONNX: a whole model as one graph, LSTM and GRU nodes alone, and the weights of either.
 
 A node's weights are ours transposed, with a leading axis of directions; an LSTM has its gates in the order i o f c, a GRU in
-ours, z r h, and `linear_before_reset` is our `reset_after`. Needs the package onnx; no graph is run.
+ours, z r h, and `linear_before_reset` is our `reset_after`; peepholes, `clip` and `input_forget` are our `peephole`, `clip` and
+`coupled`. Needs the package onnx; no graph is run.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import numpy.typing as npt
 from rnnext import layers, saving
 from rnnext.interop._weights import (
     CellName,
-    GivenWeights,
     Tensors,
     cell_of,
     cell_weights,
@@ -25,20 +25,24 @@ from rnnext.interop._weights import (
     expect_convertible,
     in_order,
     layer_values,
+    leaves,
     listed,
     weighted_layers,
 )
-from rnnext.layers import Layer
+from rnnext.layers import AttentionPooling1D, Bidirectional, Layer
 from rnnext.models import Sequential
-from rnnext.ops import CellWeights
+from rnnext.ops import CellWeights, GivenWeights
 from rnnext.parameters import Array
 
 _Path: TypeAlias = str | os.PathLike[str]
 
 _TO_ONNX = {"lstm": (0, 3, 1, 2), "gru": (0, 1, 2)}  # which of our gate blocks stand in the node, in its order
 _FROM_ONNX = {"lstm": (0, 2, 3, 1), "gru": (0, 1, 2)}
+_PEEPHOLES = [0, 2, 1]  # i f o from i o f, and back
 _ACTIVATIONS = {"lstm": ["Sigmoid", "Tanh", "Tanh"], "gru": ["Sigmoid", "Tanh"]}
+_QUERY = "/query"  # ends the name of an attention's query
 _OPSET, _IR_VERSION = 17, 8  # what runtimes of the last years know
+_KNOWN = {"clip", "peepholes", "coupled", "zero_output_for_mask"}  # options of a layer that a graph can say
 _CONFIG = "rnnext.config"  # in the metadata: the layers
 
 
@@ -50,6 +54,8 @@ class OnnxNode(NamedTuple):
     weights: list[CellWeights]
     direction: Literal["forward", "reverse", "bidirectional"]
     reset_after: bool  # GRU: linear_before_reset
+    clip: float | None = None  # bound of the pre-activations
+    coupled: bool = False  # LSTM: input_forget, f = 1 - i
 
 
 # ---------------------------------------------------------------- from ONNX
@@ -60,7 +66,8 @@ def from_onnx(source: Any, model: Sequential | None = None) -> Sequential:
 
     Without `model` for a graph that `to_onnx` wrote, which says its layers. With a model its weights are set and it is
     returned: what has weights in the graph, in the graph's order, must be what has weights in the model: Gather for Embedding,
-    LSTM and GRU of one direction, Gemm or MatMul with Add for Dense. What the graph computes besides is not looked at.
+    LSTM and GRU of one direction, in a Bidirectional of both, Gemm or MatMul with Add for Dense. What the graph computes
+    besides is not looked at.
     ValueError says what does not fit, and then nothing has changed.
     """
     who = "from_onnx"
@@ -77,15 +84,15 @@ def from_onnx(source: Any, model: Sequential | None = None) -> Sequential:
         )
     values: list[Array] = []
     for layer, (kind, name, weights) in zip(stack, found, strict=True):
-        if kind != type(layer).__name__:
-            raise ValueError(f"{who}: node {name} is a {kind}, expected {type(layer).__name__} as {layer.name}")
+        parts = leaves(layer)
+        if kind != type(parts[0]).__name__:
+            raise ValueError(f"{who}: node {name} is a {kind}, expected {type(parts[0]).__name__} as {layer.name}")
         arrays = _of_node(who, layer, weights) if isinstance(weights, OnnxNode) else weights
-        if len(arrays) != len(layer.weights):
-            has = "no bias" if len(arrays) < len(layer.weights) else "a bias"
-            raise ValueError(
-                f"{who}: node {name} has {has}, expected use_bias={len(layer.weights) < len(arrays)} in {layer.name}"
-            )
-        for array, weight in zip(arrays, layer.weights, strict=True):
+        ours = [weight for part in parts for weight in part.weights]
+        if len(arrays) != len(ours):
+            has = "no bias" if len(arrays) < len(ours) else "a bias"
+            raise ValueError(f"{who}: node {name} has {has}, expected use_bias={len(ours) < len(arrays)} in {layer.name}")
+        for array, weight in zip(arrays, ours, strict=True):
             if array.shape != weight.shape:
                 raise ValueError(f"{who}: node {name} gives {weight.name} the shape {array.shape}, expected {weight.shape}")
         values += arrays
@@ -96,7 +103,9 @@ def from_onnx(source: Any, model: Sequential | None = None) -> Sequential:
 def weights_from_onnx(source: Any, node: str | None = None) -> OnnxNode:
     """The LSTM or GRU node of that name, or the only one, of an ONNX graph (a path, the bytes, or a ModelProto).
 
-    ValueError if there is none, or one that computes something else: peepholes, clip, input_forget, other activations.
+    `rnnext.ops.lstm(x, node.weights, clip=node.clip, coupled=node.coupled)` and `rnnext.ops.gru(x, node.weights,
+    clip=node.clip, reset_after=node.reset_after)` compute the same. ValueError if there is none, or one that computes something
+    else: other activations.
     """
     who = "weights_from_onnx"
     proto, what = _read(who, source)
@@ -157,12 +166,7 @@ def _recurrent(tensors: Tensors, node: Any) -> OnnxNode:
     if activations not in ([], _ACTIVATIONS[cell] * directions):
         expected = ", ".join(_ACTIVATIONS[cell])
         raise ValueError(f"{who}: node {name} has the activations {', '.join(activations)}, expected {expected}")
-    for option in ("clip", "input_forget"):
-        if given.get(option):
-            raise ValueError(f"{who}: node {name} has {option}={given[option]}, which has no counterpart here")
     inputs = [*node.input, *[""] * 8]
-    if inputs[7]:
-        raise ValueError(f"{who}: node {name} has peepholes ({inputs[7]}), which have no counterpart here")
     gates = 4 if cell == "lstm" else 3
     recurrent = tensors.get(inputs[2], None)
     if recurrent.ndim != 3 or recurrent.shape[0] != directions or recurrent.shape[1] != gates * recurrent.shape[2]:
@@ -178,33 +182,57 @@ def _recurrent(tensors: Tensors, node: Any) -> OnnxNode:
             f"{who}: {inputs[1]} has shape {kernel.shape}, expected ({directions}, {gates * units}, I) = [D, {gates}H, I]"
         )
     bias = tensors.get(inputs[3], (directions, 2 * gates * units), f"[D, {2 * gates}H]") if inputs[3] else None
+    peepholes = tensors.get(inputs[7], (directions, 3 * units), "[D, 3H]") if inputs[7] and cell == "lstm" else None
     reset_after = cell == "gru" and bool(given.get("linear_before_reset", 0))
     order, weights = _FROM_ONNX[cell], list[CellWeights]()
     for d in range(directions):
         two = None if bias is None else in_order(bias[d].reshape(2, -1), order)
         weights.append(
-            (
+            CellWeights(
                 in_order(kernel[d].T, order),
                 in_order(recurrent[d].T, order),
                 two if two is None or reset_after else two[0] + two[1],
+                None if peepholes is None else peepholes[d].reshape(3, -1)[_PEEPHOLES],
             )
         )
-    return OnnxNode(name, cell, weights, direction, reset_after)
+    coupled = cell == "lstm" and bool(given.get("input_forget", 0))
+    return OnnxNode(name, cell, weights, direction, reset_after, given.get("clip") or None, coupled)
 
 
 def _of_node(who: str, layer: Layer, node: OnnxNode) -> list[Array]:
     """What to assign to the layer's weights."""
-    expect_convertible(who, layer)
+    parts = leaves(layer)
     backwards = bool(getattr(layer, "go_backwards", False))
-    if node.direction == "bidirectional" or (node.direction == "reverse" and not backwards):
-        raise ValueError(f"{who}: node {node.name} has direction {node.direction}, expected forward as {layer.name}")
-    reset_after = getattr(layer, "reset_after", False)
-    if reset_after != node.reset_after:
-        raise ValueError(
-            f"{who}: node {node.name} has linear_before_reset={int(node.reset_after)}, expected {int(reset_after)} as"
-            f" {layer.name} has reset_after={reset_after}: the forms compute different things"
-        )
-    return layer_values(layer, node.weights[0])
+    expected = "bidirectional" if len(parts) == 2 else "forward"
+    if node.direction != expected and not (node.direction == "reverse" and backwards):
+        raise ValueError(f"{who}: node {node.name} has direction {node.direction}, expected {expected} as {layer.name}")
+    values: list[Array] = []
+    for part, weights in zip(parts, node.weights, strict=True):
+        given = _cell_options(who, part)
+        if given["reset_after"] != node.reset_after:
+            raise ValueError(
+                f"{who}: node {node.name} has linear_before_reset={int(node.reset_after)}, expected"
+                f" {int(given['reset_after'])} as {part.name} has reset_after={given['reset_after']}: the forms compute"
+                " different things"
+            )
+        for option in ("clip", "coupled"):
+            theirs, ours = getattr(node, option), given[option]
+            if (theirs or 0) != np.float32(ours or 0):
+                name = "input_forget" if option == "coupled" else option
+                raise ValueError(f"{who}: node {node.name} has {name}={theirs}, expected {option}={ours} as {part.name} has")
+        values += layer_values(who, f"node {node.name}", part, weights)
+    return values
+
+
+def _cell_options(who: str, layer: Layer) -> dict[str, Any]:
+    """What of a recurrent layer a node says besides weights and direction. ValueError for what it cannot say."""
+    expect_convertible(who, layer, _KNOWN)
+    config = layer.get_config()
+    return {
+        "reset_after": bool(config.get("reset_after", False)),
+        "clip": config["clip"],
+        "coupled": bool(config.get("coupled", False)),
+    }
 
 
 def _weighted(who: str, proto: Any, what: str) -> list[tuple[str, str, Any]]:
@@ -222,7 +250,15 @@ def _weighted(who: str, proto: Any, what: str) -> list[tuple[str, str, Any]]:
     found: list[tuple[str, str, Any]] = []
     for node in proto.graph.node:
         name, given = node.name or node.output[0], _attributes(node)
-        if node.op_type in ("LSTM", "GRU"):
+        if node.op_type == "Mul" and floats(node.input[1], 1) and node.input[1].endswith(_QUERY):  # of to_onnx's
+            owner = node.input[1].removesuffix(_QUERY)
+            known = [f"{owner}/{part}" for part in ("kernel", "bias")]
+            found.append(
+                (AttentionPooling1D.__name__, name, [tensors.get(n, None) for n in (*known, node.input[1]) if n in constants])
+            )
+        elif node.op_type == "MatMul" and node.input[1].removesuffix("/kernel") + _QUERY in constants:
+            continue  # of an attention, taken with its query
+        elif node.op_type in ("LSTM", "GRU"):
             found.append((node.op_type, name, _recurrent(tensors, node)))
         elif node.op_type == "Gather" and floats(node.input[0], 2):
             found.append(("Embedding", name, [tensors.get(node.input[0], None)]))
@@ -262,8 +298,8 @@ def to_onnx(model: Sequential, path: _Path | None = None, *, lengths: bool = Fal
     Its input is "input": ids [B, T] (int32) or x [B, T, I]; its output "output". B and T may vary from call to call. With
     `lengths` a second input "lengths" [B] (int32) says how many tokens each row has, from the beginning on: what a list of
     sequences is to `predict`; outputs of steps behind them mean nothing. `mask_zero` is in the graph, for padding on either
-    side and anywhere. `update_gate="write"` is converted exactly, by negating the update gate. ValueError for a layer that has
-    no counterpart.
+    side and anywhere. `update_gate="write"` is converted exactly, by negating the update gate. ValueError for a layer or an
+    option that has no counterpart.
     """
     who = "to_onnx"
     weighted_layers(who, model)
@@ -298,22 +334,37 @@ def weights_to_onnx(
     bidirectional: bool = False,
     reset_after: bool = True,
     update_gate: str = "keep",
+    clip: float | None = None,
+    coupled: bool = False,
 ) -> Any:
     """LSTM or GRU nodes alone, with the weights that `rnnext.ops` takes: a ModelProto, written to `path` if there is one.
 
     A node for each layer, named "layer_0", "layer_1", ...; the graph's inputs are "x" [T, B, I], "lengths" [B] (int32, the
     nodes' sequence_lens), "h_0" and, of an LSTM, "c_0" [layers*D, B, H]; its outputs "outputs" [T, B, D*H], "h_n" and "c_n",
     all as those of `rnnext.ops`, with zeros behind a row's length. ONNX Runtime's last states of an empty row are zeros.
+    Weights in float64 make a graph in double precision.
     """
     who = "weights_to_onnx"
-    cells = checked_cells(who, cell, weights, bidirectional=bidirectional, reset_after=reset_after, update_gate=update_gate)
-    directions, units = 2 if bidirectional else 1, cells[0][1].shape[0]
+    cells = checked_cells(
+        who,
+        cell,
+        weights,
+        bidirectional=bidirectional,
+        reset_after=reset_after,
+        update_gate=update_gate,
+        known=("peephole",),
+    )
+    if coupled and cell != "lstm":
+        raise ValueError(f"{who}: coupled is {coupled}, which a GRU does not have")
+    options: dict[str, Any] = {"reset_after": reset_after, "clip": clip, "coupled": coupled}
+    directions, units = 2 if bidirectional else 1, cells[0].recurrent_kernel.shape[0]
+    dtype = cells[0].kernel.dtype.name
     graph = _Graph()
     state_names = ["h", "c"] if cell == "lstm" else ["h"]
-    graph.input("x", "float32", ["T", "B", cells[0][0].shape[0]])
+    graph.input("x", dtype, ["T", "B", cells[0].kernel.shape[0]])
     graph.input("lengths", "int32", ["B"])
     for name in state_names:
-        graph.input(f"{name}_0", "float32", [len(cells), "B", units])
+        graph.input(f"{name}_0", dtype, [len(cells), "B", units])
     y, last = "x", list[list[str]]()
     for first in range(0, len(cells), directions):
         number = first // directions
@@ -321,16 +372,16 @@ def weights_to_onnx(
         states = [graph.node("Slice", [f"{name}_0", *bounds]) for name in state_names]
         direction = "bidirectional" if bidirectional else "forward"
         outputs = graph.recurrent(
-            f"layer_{number}", cell, cells[first : first + directions], y, "lengths", states, direction, reset_after=reset_after
+            f"layer_{number}", cell, cells[first : first + directions], y, "lengths", states, direction, **options
         )
         last.append(outputs[1:])
         beside = graph.node("Transpose", [outputs[0]], perm=[0, 2, 1, 3])  # [T, D, B, H] -> [T, B, D, H]
         y = graph.node("Reshape", [beside, graph.constant([0, 0, directions * units], np.int64)])
     graph.node("Identity", [y], output="outputs")
-    found: dict[str, tuple[str, list[Any]]] = {"outputs": ("float32", ["T", "B", directions * units])}
+    found: dict[str, tuple[str, list[Any]]] = {"outputs": (dtype, ["T", "B", directions * units])}
     for name, parts in zip(state_names, zip(*last, strict=True), strict=True):
         graph.node("Concat", list(parts), output=f"{name}_n", axis=0)
-        found[f"{name}_n"] = ("float32", [len(cells), "B", units])
+        found[f"{name}_n"] = (dtype, [len(cells), "B", units])
     return _finished(graph.model(cell, found), path)
 
 
@@ -379,30 +430,52 @@ class _Graph:
         direction: str,
         *,
         reset_after: bool,
+        clip: float | None,
+        coupled: bool,
     ) -> list[str]:
         """A node over x [T, B, I]: the names of Y [T, D, B, H] and of the last states [D, B, H]."""
         from onnx import helper
 
-        order, units = _TO_ONNX[cell], weights[0][1].shape[0]
-        kernels, recurrents, biases = [], [], []
-        for kernel, recurrent_kernel, bias in weights:
-            zeros = np.zeros(kernel.shape[1], np.float32)
-            two = zeros if bias is None else bias
-            kernels.append(in_order(kernel, order).T)
-            recurrents.append(in_order(recurrent_kernel, order).T)
-            biases.append(in_order(two if two.ndim == 2 else np.stack([two, zeros]), order).ravel())
-        inputs = [x]
-        for letter, parts in (("W", kernels), ("R", recurrents), ("B", biases)):
-            given = letter != "B" or any(bias is not None for _, _, bias in weights)
-            inputs.append(self.constant(np.stack(parts), name=f"{name}/{letter}") if given else "")
-        inputs += [lengths or "", *states]
+        order, dtype = _TO_ONNX[cell], weights[0].kernel.dtype
+        arrays: dict[str, list[Array]] = {"W": [], "R": [], "B": [], "P": []}
+        for one in weights:
+            zeros = np.zeros(one.kernel.shape[1], dtype)
+            bias = zeros if one.bias is None else one.bias
+            arrays["W"].append(in_order(one.kernel, order).T)
+            arrays["R"].append(in_order(one.recurrent_kernel, order).T)
+            arrays["B"].append(in_order(bias if bias.ndim == 2 else np.stack([bias, zeros]), order).ravel())
+            if one.peephole is not None:
+                arrays["P"].append(one.peephole[_PEEPHOLES].ravel())
+        if all(one.bias is None for one in weights):
+            arrays["B"] = []
+        w, r, b, p = (
+            self.constant(np.stack(parts), dtype, name=f"{name}/{letter}") if parts else "" for letter, parts in arrays.items()
+        )
+        inputs = [x, w, r, b, lengths or "", *[*states, "", ""][:2], p]
+        while not inputs[-1]:
+            inputs.pop()
         outputs = [f"{name}/Y", f"{name}/Y_h", *([f"{name}/Y_c"] if cell == "lstm" else [])]
-        form = {} if cell == "lstm" else {"linear_before_reset": int(reset_after)}
-        kind = cell.upper()
-        self.nodes.append(helper.make_node(kind, inputs, outputs, name=name, hidden_size=units, direction=direction, **form))
+        form: dict[str, Any] = {"linear_before_reset": int(reset_after)} if cell == "gru" else {}
+        form |= {"input_forget": 1} if coupled else {}
+        form |= {} if clip is None else {"clip": float(clip)}
+        self.nodes.append(
+            helper.make_node(
+                cell.upper(),
+                inputs,
+                outputs,
+                name=name,
+                hidden_size=weights[0].recurrent_kernel.shape[0],
+                direction=direction,
+                **form,
+            )
+        )
         return outputs
 
     # ------------------------------------------------------------ masks
+
+    def wide(self, mask: str) -> str:
+        """The mask as numbers, [B, T, 1]."""
+        return self.number(self.node("Unsqueeze", [mask, self.constant([2], np.int64)]), "float32")
 
     def steps_of(self, x: str) -> tuple[str, str]:
         """(T as [1], the numbers 0 ... T-1 as [1, T]) of x [B, T, ...]."""
@@ -493,11 +566,16 @@ def _dense(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
     return flow._replace(x=y)
 
 
-def _lstm_or_gru(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
+def _recurrent_layer(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
     """The node, over tokens that were moved together where there is a mask, and its outputs moved apart again."""
     x, mask, lengths = flow.x, flow.mask, flow.lengths
-    expect_convertible("to_onnx", layer)
-    backwards, apart = layer.go_backwards, False
+    parts: list[Any] = leaves(layer)
+    both = isinstance(layer, Bidirectional)
+    kinds = [(type(part), part.units, _cell_options("to_onnx", part)) for part in parts]
+    if kinds[0] != kinds[-1]:
+        raise ValueError(f"to_onnx: {layer.name} has two directions that differ, expected the same cell, options and units")
+    backwards, apart = not both and layer.go_backwards, False
+    zeros = both or layer.zero_output_for_mask
     if mask is not None and (lengths is None or (backwards and layer.return_sequences)):
         apart = True
         if backwards:
@@ -510,25 +588,44 @@ def _lstm_or_gru(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
         counts = graph.node("ReduceSum", [graph.number(mask, "int64"), graph.constant([1], np.int64)], keepdims=0)
         lengths = graph.number(counts, "int32")
     time_first = graph.node("Transpose", [x], perm=[1, 0, 2])
-    cell, reset_after = cell_of(layer), getattr(layer, "reset_after", False)
-    direction = "reverse" if backwards else "forward"
+    direction = "bidirectional" if both else "reverse" if backwards else "forward"
     outputs = graph.recurrent(
-        layer.name, cell, [cell_weights(layer)], time_first, lengths, (), direction, reset_after=reset_after
+        layer.name,
+        cell_of(parts[0]),
+        [cell_weights(part) for part in parts],
+        time_first,
+        lengths,
+        (),
+        direction,
+        **kinds[0][2],
     )
     if not layer.return_sequences:
-        return _Flow(graph.node("Squeeze", [outputs[1], graph.constant([0], np.int64)]), 2, None, None)
-    y = graph.node("Transpose", [graph.node("Squeeze", [outputs[0], graph.constant([1], np.int64)])], perm=[1, 0, 2])
+        return _Flow(_merged(graph, layer, graph.node("Transpose", [outputs[1]], perm=[1, 0, 2]), 1), 2, None, None)
+    y = _merged(graph, layer, graph.node("Transpose", [outputs[0]], perm=[2, 0, 1, 3]), 2)
     if apart and mask is not None:
         # Each place has the output of the last token up to it, the first of all zeros.
         padded = graph.node("Pad", [y, graph.constant([0, 1, 0, 0, 0, 0], np.int64)])
         reached = graph.node("CumSum", [graph.number(mask, "int64"), graph.constant(1, np.int64)])
         y = graph.node("GatherND", [padded, graph.node("Unsqueeze", [reached, graph.constant([2], np.int64)])], batch_dims=1)
-        return _Flow(y, 3, mask, None)
-    return flow._replace(x=graph.turned(y) if backwards else y)
+    elif backwards:
+        y = graph.turned(y)
+    if zeros and mask is not None:
+        y = graph.node("Mul", [y, graph.wide(mask)])
+    return _Flow(y, 3, mask, None if apart else lengths)
+
+
+def _merged(graph: _Graph, layer: Any, y: str, axis: int) -> str:
+    """y [B, (T,) D, H] without the axis of directions."""
+    mode = str(layer.merge_mode) if isinstance(layer, Bidirectional) else "concat"
+    if mode == "concat":
+        return graph.node("Reshape", [y, graph.constant([0] * axis + [-1], np.int64)])
+    if mode == "sum":
+        return graph.node("ReduceSum", [y, graph.constant([axis], np.int64)], keepdims=0)
+    return graph.node({"mul": "ReduceProd", "ave": "ReduceMean"}[mode], [y], axes=[axis], keepdims=0)
 
 
 def _maximum(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
-    x, keep = flow.x, int(layer.keepdims)
+    x, keep = flow.x, int(getattr(layer, "keepdims", False))
     if flow.mask is None:
         return _Flow(graph.node("ReduceMax", [x], axes=[1], keepdims=keep), 2 + keep, None, None)
     wide = graph.node("Unsqueeze", [flow.mask, graph.constant([2], np.int64)])
@@ -539,24 +636,68 @@ def _maximum(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
 
 
 def _average(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
-    x, keep = flow.x, int(layer.keepdims)
+    x, keep = flow.x, int(getattr(layer, "keepdims", False))
     if flow.mask is None:
         return _Flow(graph.node("ReduceMean", [x], axes=[1], keepdims=keep), 2 + keep, None, None)
     steps = graph.constant([1], np.int64)
-    wide = graph.number(graph.node("Unsqueeze", [flow.mask, graph.constant([2], np.int64)]), "float32")
+    wide = graph.wide(flow.mask)
     count = graph.node("Max", [graph.node("ReduceSum", [wide, steps], keepdims=keep), graph.constant(1)])
     total = graph.node("ReduceSum", [graph.node("Mul", [x, wide]), steps], keepdims=keep)
     return _Flow(graph.node("Div", [total, count]), 2 + keep, None, None)
 
 
+def _last(graph: _Graph, flow: _Flow) -> str:
+    """The output at each row's last token, [B, D], 0 for a row without any."""
+    one = graph.constant([1], np.int64)
+    if flow.mask is None:
+        steps = graph.constant([-1], np.int64)
+        last = graph.node("Slice", [flow.x, steps, graph.constant([np.iinfo(np.int64).max], np.int64), one])
+        return graph.node("Squeeze", [last, one])
+    at = graph.node("Mul", [graph.number(flow.mask, "int64"), graph.node("Add", [graph.steps_of(flow.x)[1], one])])
+    place = graph.node("ReduceMax", [at], axes=[1], keepdims=1)  # 0: no token
+    padded = graph.node("Pad", [flow.x, graph.constant([0, 1, 0, 0, 0, 0], np.int64)])
+    return graph.node("GatherND", [padded, place], batch_dims=1)
+
+
+def _several(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
+    parts = [_last(graph, flow), _maximum(graph, layer, flow).x, _average(graph, layer, flow).x]
+    return _Flow(graph.node("Concat", parts, axis=1), 2, None, None)
+
+
+def _attention(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
+    *projection, query = (graph.constant(weight.value, name=weight.name) for weight in layer.weights)
+    u = flow.x
+    if projection:
+        u = graph.node("Tanh", [graph.node("Add", [graph.node("MatMul", [u, projection[0]]), projection[1]])])
+    scores = graph.node("ReduceSum", [graph.node("Mul", [u, query]), graph.constant([2], np.int64)], keepdims=1)
+    if flow.mask is None:
+        share = graph.node("Softmax", [scores], axis=1)
+    else:  # a row without tokens has shares of 1/T, which are hidden as those of all other steps
+        tokens = graph.node("Unsqueeze", [flow.mask, graph.constant([2], np.int64)])
+        shown = graph.node("Where", [tokens, scores, graph.constant(np.finfo(np.float32).min)])
+        share = graph.node("Mul", [graph.node("Softmax", [shown], axis=1), graph.wide(flow.mask)])
+    weighted = graph.node("Mul", [flow.x, share])
+    return _Flow(graph.node("ReduceSum", [weighted, graph.constant([1], np.int64)], keepdims=0), 2, None, None)
+
+
+def _each_step(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
+    if not isinstance(layer.layer, layers.Dense | layers.Dropout):
+        raise ValueError(f"to_onnx: {layer.name} has a {type(layer.layer).__name__}, expected a Dense or a Dropout")
+    return flow if isinstance(layer.layer, layers.Dropout) else _dense(graph, layer.layer, flow)
+
+
 _LAYERS: dict[type[Layer], Any] = {
+    layers.AttentionPooling1D: _attention,
+    layers.Bidirectional: _recurrent_layer,
+    layers.ConcatPooling1D: _several,
     layers.Dense: _dense,
     layers.Dropout: _nothing,
     layers.Embedding: _embedding,
-    layers.GRU: _lstm_or_gru,
+    layers.GRU: _recurrent_layer,
     layers.GlobalAveragePooling1D: _average,
     layers.GlobalMaxPooling1D: _maximum,
     layers.InputLayer: _nothing,
-    layers.LSTM: _lstm_or_gru,
+    layers.LSTM: _recurrent_layer,
     layers.SpatialDropout1D: _nothing,
+    layers.TimeDistributed: _each_step,
 }

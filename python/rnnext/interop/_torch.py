@@ -1,7 +1,7 @@
 """PyTorch: the arrays of a state_dict, or of a safetensors file of one. Nothing here imports PyTorch.
 
 Its weights are ours transposed. An LSTM has the same order of gates and two biases, of which ours is the sum; a GRU has the
-order r z n and is the form with `reset_after`, the only one that can be converted.
+order r z n and is the form with `reset_after`, the only one that can be converted. `proj_size` is our `projection`.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from rnnext import saving
 from rnnext.interop._weights import (
     CellName,
-    GivenWeights,
     Tensors,
     cell_of,
     cell_weights,
@@ -26,17 +25,20 @@ from rnnext.interop._weights import (
     in_order,
     is_recurrent,
     layer_values,
+    leaves,
     weighted_layers,
 )
-from rnnext.layers import Dense, Embedding, Layer
+from rnnext.layers import GRU, LSTM, Bidirectional, Dense, Embedding, Layer
 from rnnext.models import Sequential
-from rnnext.ops import CellWeights
+from rnnext.ops import CellWeights, GivenWeights
 from rnnext.parameters import Array
 
 StateDict: TypeAlias = Mapping[str, Any]  # of NumPy arrays, or of whatever np.asarray takes
 _Path: TypeAlias = str | os.PathLike[str]
 
 _ORDER = {"lstm": (0, 1, 2, 3), "gru": (1, 0, 2)}  # of the gates; its own inverse
+# What a module has weights for, and what of a layer is nothing that weights depend on.
+_KNOWN = {"projection", "dtype", "stateful", "return_state", "zero_output_for_mask"}
 
 
 def from_torch(source: StateDict | _Path, model: Sequential, *, names: Mapping[str, str] | None = None) -> Sequential:
@@ -44,19 +46,21 @@ def from_torch(source: StateDict | _Path, model: Sequential, *, names: Mapping[s
 
     A layer takes the tensors of the module that has its name, or the one that `names` gives for it, as
     {"lstm": "encoder.rnn"}; "" is the state_dict of the module itself. Recurrent layers with the same module are its layers l0,
-    l1, ... in the model's order. Embedding stands for nn.Embedding, Dense for nn.Linear, LSTM and GRU for nn.LSTM and nn.GRU of
-    one direction; what a layer does besides (activation, `go_backwards`, padding) is not in a state_dict. With
-    `update_gate="write"` the update gate is negated, exactly. ValueError for a GRU with `reset_after=False`, which PyTorch does
+    l1, ... in the model's order. Embedding stands for nn.Embedding, Dense (in a TimeDistributed or not) for nn.Linear, LSTM and
+    GRU for nn.LSTM (`projection`: its proj_size) and nn.GRU, in a Bidirectional for both directions of it; what a layer does
+    besides (activation, `go_backwards`, padding) is not in a state_dict. With `update_gate="write"` the update gate is negated,
+    exactly. ValueError for a GRU with `reset_after=False`, which PyTorch does
     not have, and for tensors that are missing, of another shape, or left over; then nothing has changed.
     """
     who = "from_torch"
     tensors = _tensors(who, source)
     values: list[Array] = []
-    for layer, module, number in _modules(who, model, names):
-        if is_recurrent(layer):
-            inputs, units = layer.weights[0].shape[0], layer.weights[1].shape[0]
-            weights = _cell(tensors, cell_of(layer), module, f"l{number}", (inputs, units), biased=len(layer.weights) == 3)
-            values += layer_values(layer, weights)
+    for layer, module, suffix in _modules(who, model, names):
+        if isinstance(layer, LSTM | GRU):
+            projected = "projection" in layer.weight_names
+            sizes = _Sizes(layer.weights[0].shape[0], layer.units, layer.outputs if projected else 0)
+            weights = _cell(tensors, cell_of(layer), module, suffix, sizes, biased=layer.use_bias)
+            values += layer_values(who, f"{tensors.source}, {module}*_{suffix},", layer, weights)
         elif isinstance(layer, Embedding):
             values.append(tensors.get(f"{module}weight", layer.weights[0].shape, "[V, D]"))
         else:
@@ -75,9 +79,9 @@ def to_torch(model: Sequential, path: _Path | None = None, *, names: Mapping[str
     negating the update gate, exactly.
     """
     found: dict[str, Array] = {}
-    for layer, module, number in _modules("to_torch", model, names):
+    for layer, module, suffix in _modules("to_torch", model, names):
         if is_recurrent(layer):
-            part = _state(cell_of(layer), cell_weights(layer), module, f"l{number}")
+            part = _state(cell_of(layer), cell_weights(layer), module, suffix)
         else:
             weights = layer.get_weights()
             part = {f"{module}weight": weights[0] if isinstance(layer, Embedding) else np.ascontiguousarray(weights[0].T)}
@@ -102,20 +106,26 @@ def weights_from_torch(source: StateDict | _Path, cell: CellName, *, prefix: str
     tensors = _tensors(who, source, prefix)
     bidirectional = f"{prefix}weight_ih_l0_reverse" in tensors.arrays
     biased = f"{prefix}bias_ih_l0" in tensors.arrays
-    units, found = 0, list[CellWeights]()
+    found = list[CellWeights]()
     while not found or any(name.startswith(f"{prefix}weight_ih_l{_layer(found, bidirectional)}") for name in tensors.arrays):
         number = _layer(found, bidirectional)
         for suffix in (f"l{number}", f"l{number}_reverse")[: 2 if bidirectional else 1]:
             recurrent = tensors.get(f"{prefix}weight_hh_{suffix}", None)
-            if recurrent.ndim != 2 or recurrent.shape[0] != gates * recurrent.shape[1]:
+            width = recurrent.shape[-1]
+            projected = f"{prefix}weight_hr_{suffix}" in tensors.arrays and cell == "lstm"
+            units = recurrent.shape[0] // gates if projected else width
+            if recurrent.ndim != 2 or recurrent.shape[0] != gates * units:
                 raise ValueError(
                     f"{who}: {prefix}weight_hh_{suffix} has shape {recurrent.shape},"
-                    f" expected [{gates}H, H] of nn.{cell.upper()}"
+                    f" expected [{gates}H, {'P' if projected else 'H'}] of nn.{cell.upper()}"
                 )
-            units = units or recurrent.shape[1]
+            if found:  # a layer is as wide as the first
+                units, width = found[0].recurrent_kernel.shape[1] // gates, found[0].recurrent_kernel.shape[0]
+                projected = found[0].projection is not None
             kernel = tensors.get(f"{prefix}weight_ih_{suffix}", None)
-            inputs = (2 if bidirectional else 1) * units if number else kernel.shape[-1]
-            found.append(_cell(tensors, cell, prefix, suffix, (inputs, units), biased=biased))
+            inputs = (2 if bidirectional else 1) * width if number else kernel.shape[-1]
+            sizes = _Sizes(inputs, units, width if projected else 0)
+            found.append(_cell(tensors, cell, prefix, suffix, sizes, biased=biased))
     tensors.expect_all_asked()
     return found
 
@@ -130,7 +140,9 @@ def weights_to_torch(
 ) -> dict[str, Array]:
     """The state_dict of an nn.LSTM or nn.GRU with the weights that `rnnext.ops` takes, a GRU's with `reset_after`."""
     who = "weights_to_torch"
-    cells = checked_cells(who, cell, weights, bidirectional=bidirectional, reset_after=True, update_gate=update_gate)
+    cells = checked_cells(
+        who, cell, weights, bidirectional=bidirectional, reset_after=True, update_gate=update_gate, known=("projection",)
+    )
     found: dict[str, Array] = {}
     for n, one in enumerate(cells):
         suffix = f"l{n // 2}{'_reverse' if n % 2 else ''}" if bidirectional else f"l{n}"
@@ -154,58 +166,84 @@ def _with_prefix(arrays: StateDict, prefix: str) -> dict[str, Any]:
     return {name: array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def _modules(who: str, model: Sequential, names: Mapping[str, str] | None) -> list[tuple[Layer, str, int]]:
-    """Each layer that has weights, what stands before the names of its tensors, and its number within a stack."""
+class _Sizes(NamedTuple):
+    """Of a layer in one direction: I, H, and P, 0 without a projection."""
+
+    inputs: int
+    units: int
+    projected: int
+
+
+def _modules(who: str, model: Sequential, names: Mapping[str, str] | None) -> list[tuple[Layer, str, str]]:
+    """Each layer that has weights, what stands before the names of its tensors, and, if it is recurrent, behind them."""
     layers = weighted_layers(who, model)
     unknown = [name for name in names or () if name not in [layer.name for layer in layers]]
     if unknown:
         raise ValueError(
             f"{who}: names has {unknown[0]!r}, expected layers with weights: {', '.join(layer.name for layer in layers)}"
         )
-    found, counts = list[tuple[Layer, str, int]](), dict[str, int]()
+    found, stacks = list[tuple[Layer, str, str]](), dict[str, list[Layer]]()
     for layer in layers:
         module = (names or {}).get(layer.name, layer.name)
-        number = 0
-        if is_recurrent(layer):
-            expect_convertible(who, layer)
-            number = counts.get(module, 0)
-            counts[module] = number + 1
-            if getattr(layer, "reset_after", True) is False:
+        suffixes = [""]
+        parts = leaves(layer)
+        if is_recurrent(parts[0]):
+            stack = stacks.setdefault(module, [])
+            stack.append(layer)
+            if isinstance(layer, Bidirectional) != isinstance(stack[0], Bidirectional):
                 raise ValueError(
-                    f"{who}: {layer.name} has reset_after=False, which cannot be converted exactly: PyTorch's GRU resets"
-                    " after the recurrent product"
+                    f"{who}: {layer.name} and {stack[0].name} are one module, expected both of one or of two directions"
                 )
-        elif not isinstance(layer, Embedding | Dense):
-            raise ValueError(f"{who}: {layer.name} is a {type(layer).__name__}, expected Embedding, LSTM, GRU or Dense")
-        found.append((layer, module and f"{module}.", number))
+            number = f"l{len(stack) - 1}"
+            suffixes = [number, f"{number}_reverse"]
+        for part, suffix in zip(parts, suffixes, strict=False):
+            _expect_of_torch(who, part)
+            found.append((part, module and f"{module}.", suffix))
     return found
 
 
-def _cell(tensors: Tensors, cell: CellName, prefix: str, suffix: str, sizes: tuple[int, int], *, biased: bool) -> CellWeights:
+def _expect_of_torch(who: str, layer: Layer) -> None:
+    """ValueError for a layer that PyTorch does not have."""
+    if is_recurrent(layer):
+        expect_convertible(who, layer, _KNOWN)
+        if getattr(layer, "reset_after", True) is False:
+            raise ValueError(
+                f"{who}: {layer.name} has reset_after=False, which cannot be converted exactly: PyTorch's GRU resets"
+                " after the recurrent product"
+            )
+    elif not isinstance(layer, Embedding | Dense):
+        raise ValueError(f"{who}: {layer.name} is a {type(layer).__name__}, expected Embedding, LSTM, GRU or Dense")
+
+
+def _cell(tensors: Tensors, cell: CellName, prefix: str, suffix: str, sizes: _Sizes, *, biased: bool) -> CellWeights:
     """One layer's and direction's weights in Keras's layout."""
-    inputs, units = sizes
+    inputs, units, projected = sizes
     gates, order = gates_of(tensors.who, cell), _ORDER[cell]
-    projection = f"{prefix}weight_hr_{suffix}"
-    if projection in tensors.arrays:
-        raise ValueError(f"{tensors.who}: {tensors.source} has {projection}, a projection (proj_size), expected a cell without")
+    name = f"{prefix}weight_hr_{suffix}"
+    if name in tensors.arrays and not projected:
+        raise ValueError(f"{tensors.who}: {tensors.source} has {name}, a projection (proj_size), expected a cell without")
     kernel = tensors.get(f"{prefix}weight_ih_{suffix}", (gates * units, inputs), f"[{gates}H, I]")
-    recurrent = tensors.get(f"{prefix}weight_hh_{suffix}", (gates * units, units), f"[{gates}H, H]")
-    bias = None
+    form = f"[{gates}H, {'P' if projected else 'H'}]"
+    recurrent = tensors.get(f"{prefix}weight_hh_{suffix}", (gates * units, projected or units), form)
+    bias = projection = None
     if biased:
         two = [tensors.get(f"{prefix}bias_{of}_{suffix}", (gates * units,), f"[{gates}H]") for of in ("ih", "hh")]
         bias = two[0] + two[1] if cell == "lstm" else in_order(np.stack(two), order)
-    return in_order(kernel.T, order), in_order(recurrent.T, order), bias
+    if projected:
+        projection = tensors.get(name, (projected, units), "[P, H]").T
+    return CellWeights(in_order(kernel.T, order), in_order(recurrent.T, order), bias, projection=projection)
 
 
 def _state(cell: CellName, weights: CellWeights, prefix: str, suffix: str) -> dict[str, Array]:
     """One layer's and direction's tensors."""
-    kernel, recurrent_kernel, bias = weights
-    order = _ORDER[cell]
+    order, bias = _ORDER[cell], weights.bias
     found = {
-        f"{prefix}weight_ih_{suffix}": np.ascontiguousarray(in_order(kernel, order).T),
-        f"{prefix}weight_hh_{suffix}": np.ascontiguousarray(in_order(recurrent_kernel, order).T),
+        f"{prefix}weight_ih_{suffix}": np.ascontiguousarray(in_order(weights.kernel, order).T),
+        f"{prefix}weight_hh_{suffix}": np.ascontiguousarray(in_order(weights.recurrent_kernel, order).T),
     }
     if bias is not None:
         two = in_order(bias if bias.ndim == 2 else np.stack([bias, np.zeros_like(bias)]), order)
         found |= {f"{prefix}bias_ih_{suffix}": two[0].copy(), f"{prefix}bias_hh_{suffix}": two[1].copy()}
+    if weights.projection is not None:
+        found[f"{prefix}weight_hr_{suffix}"] = np.ascontiguousarray(weights.projection.T)
     return found

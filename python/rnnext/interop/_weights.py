@@ -10,15 +10,13 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from rnnext.layers import GRU, LSTM, Layer
+from rnnext.layers import GRU, LSTM, Bidirectional, Layer, TimeDistributed
 from rnnext.models import Sequential
-from rnnext.ops import CellWeights, check_weights
+from rnnext.ops import CellWeights, GivenWeights, check_weights
 from rnnext.parameters import Array
 
 CellName: TypeAlias = Literal["lstm", "gru"]
-GivenWeights: TypeAlias = Sequence[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike | None]]
 
 
 # Options of a recurrent layer that a conversion knows, or that only training looks at.
@@ -35,13 +33,13 @@ def in_order(array: Array, order: Sequence[int]) -> Array:
 
 def with_other_update_gate(weights: CellWeights) -> CellWeights:
     """The GRU whose update gate means the opposite: 1 - σ(a) = σ(-a), so the z blocks are negated, which is exact."""
-    units = weights[1].shape[0]
+    units = weights.recurrent_kernel.shape[0]
 
     def negated(array: Array) -> Array:
         return np.concatenate([-array[..., :units], array[..., units:]], axis=-1)
 
-    kernel, recurrent_kernel, bias = weights
-    return negated(kernel), negated(recurrent_kernel), None if bias is None else negated(bias)
+    bias = None if weights.bias is None else negated(weights.bias)
+    return weights._replace(kernel=negated(weights.kernel), recurrent_kernel=negated(weights.recurrent_kernel), bias=bias)
 
 
 def gates_of(who: str, cell: object) -> int:
@@ -52,14 +50,24 @@ def gates_of(who: str, cell: object) -> int:
 
 
 def checked_cells(
-    who: str, cell: CellName, weights: GivenWeights, *, bidirectional: bool, reset_after: bool, update_gate: str
+    who: str,
+    cell: CellName,
+    weights: GivenWeights,
+    *,
+    bidirectional: bool,
+    reset_after: bool,
+    update_gate: str,
+    known: Container[str],
 ) -> list[CellWeights]:
-    """Weights as `rnnext.ops` takes them, checked, and with an update gate that keeps."""
+    """Weights as `rnnext.ops` takes them, checked, and with an update gate that keeps; of the rarer terms only the `known`."""
     gates_of(who, cell)
     if update_gate not in ("keep", "write"):
         raise ValueError(f"{who}: update_gate is {update_gate!r}, expected 'keep' or 'write'")
     form: Any = cell if cell == "lstm" else "gru_reset_after" if reset_after else "gru_reset_before"
     checked = check_weights(who, form, weights, None, 2 if bidirectional else 1)
+    for name in CellWeights._fields[3:]:
+        if getattr(checked[0], name) is not None and name not in known:
+            raise ValueError(f"{who}: weights[0]: {name} is given, which has no counterpart on the other side")
     return [with_other_update_gate(w) for w in checked] if update_gate == "write" else checked
 
 
@@ -68,6 +76,15 @@ def checked_cells(
 
 def is_recurrent(layer: Layer) -> bool:
     return isinstance(layer, LSTM | GRU)
+
+
+def leaves(layer: Layer) -> list[Layer]:
+    """The layers that have weights of their own: both directions' and a wrapped one, else the layer itself."""
+    return (
+        [leaf for part in layer.parts for leaf in leaves(part)]
+        if isinstance(layer, Bidirectional | TimeDistributed)
+        else [layer]
+    )
 
 
 def expect_convertible(who: str, layer: Layer, known: Container[str] = ()) -> None:
@@ -86,16 +103,24 @@ def cell_of(layer: Layer) -> CellName:
 
 def cell_weights(layer: Layer) -> CellWeights:
     """A recurrent layer's weights, with an update gate that keeps."""
-    kernel, recurrent_kernel, *bias = layer.get_weights()
-    weights = (kernel, recurrent_kernel, bias[0] if bias else None)
+    assert isinstance(layer, LSTM | GRU)
+    weights = CellWeights(**dict(zip(layer.weight_names, layer.get_weights(), strict=True)))
     return with_other_update_gate(weights) if getattr(layer, "update_gate", "keep") == "write" else weights
 
 
-def layer_values(layer: Layer, weights: CellWeights) -> list[Array]:
-    """What to assign to a recurrent layer's weights, from those with an update gate that keeps."""
+def layer_values(who: str, what: str, layer: Layer, weights: CellWeights) -> list[Array]:
+    """What to assign to a recurrent layer's weights, from those that `what` has, with an update gate that keeps.
+
+    ValueError if one of them has a bias, a projection or the like that the other has not.
+    """
+    assert isinstance(layer, LSTM | GRU)
+    for name, array in weights._asdict().items():
+        if (array is not None) != (name in layer.weight_names):
+            has = f"has a {name}, expected none" if array is not None else f"has no {name}, expected one"
+            raise ValueError(f"{who}: {what} {has} as {layer.name} has {', '.join(layer.weight_names)}")
     if getattr(layer, "update_gate", "keep") == "write":
         weights = with_other_update_gate(weights)
-    return [w for w in weights if w is not None]
+    return [getattr(weights, name) for name in layer.weight_names]
 
 
 def weighted_layers(who: str, model: Sequential) -> list[Layer]:

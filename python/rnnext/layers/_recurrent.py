@@ -71,6 +71,7 @@ class _Recurrent(Layer):
     states: ClassVar[int]  # h and c, or h
     cell: _Cell
     update_gate_writes = False
+    weight_names: list[str]  # of the weights, as the engine calls them
 
     def __init__(
         self,
@@ -156,7 +157,7 @@ class _Recurrent(Layer):
             zip(("kernel", "recurrent_kernel", "bias"), zip(self.regularizers, self.constraints, strict=True), strict=True)
         )
         first_values |= self.terms.weights(self.states, self.gates, self.units, self.kernel_initializer, self.dtype)
-        self._names = list(first_values)
+        self.weight_names = list(first_values)
         made = []
         for name, value in first_values.items():
             regularizer, constraint = penalties.get(name, (None, None))
@@ -382,7 +383,7 @@ class _Recurrent(Layer):
         }
 
     def _values(self) -> _Weights:
-        return {"bias": None, **{name: weight.value for name, weight in zip(self._names, self.weights, strict=True)}}
+        return {"bias": None, **{name: weight.value for name, weight in zip(self.weight_names, self.weights, strict=True)}}
 
     def _pack(self, weights: _Weights, vocabulary: Array | None = None) -> _core.PackedCell:
         return _core.PackedCell(self.cell, vocabulary=vocabulary, **weights, **self._cell_options())

@@ -119,7 +119,7 @@ def _dataset(options: argparse.Namespace) -> TextDataset:
     if options.data not in _DATASETS:
         if not Path(options.data).is_file():
             raise ValueError(f"{options.data}: neither a file nor one of {', '.join(_DATASETS)}")
-        return datasets.csv_dataset(
+        return datasets.file_dataset(
             options.data, test=options.test, text=options.text or "text", label=options.label or "label"
         )
     for name in ("test", "text", "label"):
@@ -233,11 +233,11 @@ def _measured(probabilities: _Floats, truth: _Labels, labels: Sequence[str]) -> 
 def _evaluate(options: argparse.Namespace) -> None:
     import numpy as np
 
-    from rnnext.datasets import label_numbers, read_csv
+    from rnnext.datasets import label_numbers, read_file
 
     classifier = _Classifier.load(options.model)
     text, label = options.text or classifier.text_column, options.label or classifier.label_column
-    texts, labels = read_csv(options.file, text=text, label=label)
+    texts, labels = read_file(options.file, text=text, label=label)
     truth = np.array(label_numbers(labels, classifier.labels, options.file), np.int32)
     report = _measured(classifier.probabilities(texts), truth, classifier.labels)
     if options.json:

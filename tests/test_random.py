@@ -61,7 +61,7 @@ def test_int_seeds_leave_the_global_state_alone() -> None:
 def test_without_a_seed_processes_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     entropies = set()
     for _ in range(2):
-        monkeypatch.setattr(_random, "_entropy", None)
+        monkeypatch.setattr(_random._global, "entropy", None)
         entropies.add(_random.get_state()["entropy"])
     assert len(entropies) == 2
 

@@ -119,6 +119,7 @@ MODULES: dict[str, set[str]] = {
     "_persistence": {"_random", "_stack", "_training", "layers", *_TRAINED, "parameters", "saving"},
     "models": {"_persistence", "_training", "_stack", "layers", *_TRAINED, "callbacks", "saving", "parameters"}
     | {"_feeds", "_inputs", "_progress", "_random"},
+    "classifier": {"_progress", "_random", "callbacks", "datasets", "layers", "models", "optimizers", "saving", "text"},
     "utils": {"_random", "preprocessing"},
     "ops": {"parameters", "_core"},
     "interop": {"layers", "models", "ops", "parameters", "saving"},

@@ -1,5 +1,7 @@
 """rnnext: LSTM and GRU text classifiers, trained and run at the speed of the CPU, with the API of Keras 3."""
 
+from typing import TYPE_CHECKING, Any
+
 from rnnext import (
     callbacks,
     constraints,
@@ -21,9 +23,13 @@ from rnnext._version import __version__
 from rnnext.layers import Input
 from rnnext.models import Sequential
 
+if TYPE_CHECKING:
+    from rnnext.classifier import TextClassifier
+
 __all__ = [
     "Input",
     "Sequential",
+    "TextClassifier",
     "__version__",
     "callbacks",
     "constraints",
@@ -43,3 +49,12 @@ __all__ = [
     "show_config",
     "utils",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`TextClassifier`, imported when it is asked for."""
+    if name == "TextClassifier":
+        from rnnext.classifier import TextClassifier
+
+        return TextClassifier
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -339,13 +339,17 @@ class Sequential(Stack):
         """A model, without weights unless its first layer tells the input's shape, as `get_config` described it."""
         return cls([layers.deserialize(layer) for layer in config["layers"]], name=config["name"])
 
+    def to_files(self, *, include_optimizer: bool = True, extras: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
+        """The contents of the folder that `save` writes, by their names; errors as there."""
+        return files_of(self, self._compiled, include_optimizer=include_optimizer, extras=extras or {})
+
     def save(self, filepath: _Path, *, include_optimizer: bool = True, extras: Mapping[str, bytes] | None = None) -> None:
         """Write a folder with config.json, model.safetensors and the optimizer's state, in place of a model that is there.
 
         `extras` are further files by name, written in the same stroke. ValueError, and nothing is written, if the model has no
         weights yet or a part that `load_model` would not know.
         """
-        saving.write_folder(filepath, files_of(self, self._compiled, include_optimizer=include_optimizer, extras=extras or {}))
+        saving.write_folder(filepath, self.to_files(include_optimizer=include_optimizer, extras=extras))
 
     def save_weights(self, filepath: _Path) -> None:
         """Write the weights alone, as a safetensors file."""
@@ -375,21 +379,38 @@ class Sequential(Stack):
     def load_weights(self, filepath: _Path) -> None:
         """Read what `save_weights` wrote, or a model folder's weights; nothing has changed if they do not fit."""
         path = Path(filepath)
-        load_weights(self, path / saving.WEIGHTS if path.is_dir() else path)
+        path = path / saving.WEIGHTS if path.is_dir() else path
+        load_weights(self, saving.arrays_from_file(path), path)
 
 
 def load_model(filepath: _Path, *, compile: bool = True) -> Sequential:  # noqa: A002 - Keras's name
     """The model that `save` wrote, compiled as it was. Nothing in the folder is run; ValueError says what is wrong with it."""
     folder = Path(filepath)
-    config = saving.read_config(folder)
+    return _model_of(saving.read_config(folder), folder, lambda name: (folder / name).read_bytes(), compile)
+
+
+def model_from_files(files: Mapping[str, bytes], origin: _Path, *, compile: bool = True) -> Sequential:  # noqa: A002
+    """The same of the contents of a model's folder, by their names; ValueError says what is wrong and calls it `origin`."""
+    folder = Path(origin)
+
+    def read(name: str) -> bytes:
+        if name not in files:
+            raise ValueError(f"{folder}: has no {name}, which is a part of the model")
+        return files[name]
+
+    return _model_of(saving.config_from_bytes(read(saving.CONFIG), folder / saving.CONFIG), folder, read, compile)
+
+
+def _model_of(config: Mapping[str, Any], folder: Path, read: Callable[[str], bytes], compiles: bool) -> Sequential:
     with damage_in(folder / saving.CONFIG):
         model = Sequential.from_config(config["model"])
         model.build(tuple(config["input_shape"]))
-        compiled = compiled_from(config["compile"]) if compile and config["compile"] is not None else None
-    load_weights(model, folder / saving.WEIGHTS)
+        compiled = compiled_from(config["compile"]) if compiles and config["compile"] is not None else None
+    path = folder / saving.WEIGHTS
+    load_weights(model, saving.arrays_from_bytes(read(saving.WEIGHTS), path), path)
     restore_generators(model, folder / saving.CONFIG, config)
     if compiled is not None:
-        restore_optimizer(model, compiled, folder, config)
+        restore_optimizer(model, compiled, folder, config, read)
         model._compiled = compiled
     return model
 

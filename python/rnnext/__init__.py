@@ -1,5 +1,6 @@
 """rnnext: LSTM and GRU text classifiers, trained and run at the speed of the CPU, with the API of Keras 3."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from rnnext import (
@@ -24,7 +25,10 @@ from rnnext.layers import Input
 from rnnext.models import Sequential
 
 if TYPE_CHECKING:
+    from rnnext import datasets, evaluation, evidence, plots, text
     from rnnext.classifier import TextClassifier
+
+_WHEN_ASKED_FOR = ("datasets", "evaluation", "evidence", "plots", "text")  # modules
 
 __all__ = [
     "Input",
@@ -34,6 +38,9 @@ __all__ = [
     "callbacks",
     "constraints",
     "data",
+    "datasets",
+    "evaluation",
+    "evidence",
     "get_num_threads",
     "initializers",
     "interop",
@@ -43,18 +50,22 @@ __all__ = [
     "models",
     "ops",
     "optimizers",
+    "plots",
     "preprocessing",
     "regularizers",
     "set_num_threads",
     "show_config",
+    "text",
     "utils",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """`TextClassifier`, imported when it is asked for."""
+    """`TextClassifier` and some modules, imported when they are asked for."""
     if name == "TextClassifier":
         from rnnext.classifier import TextClassifier
 
         return TextClassifier
+    if name in _WHEN_ASKED_FOR:
+        return importlib.import_module(f"rnnext.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -110,16 +110,17 @@ def load(
     ("text" and "label") and `test` another file to be measured on; without it one text in five is held out. A folder is the
     IMDB archive's, or has a file called train and one called test. ValueError for what is none of these.
     """
+    columns = {"text": text or "text", "label": label or "label"}
     for each in _CATALOGUE:
         if os.fspath(name) in (each.name, each.alias):
-            given = {"path": path, "test": test, "text": text, "label": label}
             if each.name == "imdb":
-                return _imdb.imdb(given.pop("path"), **_only_files(each, given, ("text", "label")))
-            _only_files(each, given, ())
+                _refuse(each, test=test)
+                return _imdb.imdb(path, **columns)
+            _refuse(each, path=path, test=test, text=text, label=label)
             return each.load()
     if path is not None:
         raise ValueError(f"load: path is {os.fspath(path)!r}, expected None: {os.fspath(name)!r} is not imdb")
-    found, columns = Path(name), {"text": text or "text", "label": label or "label"}
+    found = Path(name)
     if found.is_dir():
         if test is not None:
             raise ValueError(f"load: test is {os.fspath(test)!r}, expected None: {found} is a folder, which has its own")
@@ -135,9 +136,10 @@ def _names() -> list[str]:
     return sorted({name for each in _CATALOGUE for name in (each.name, each.alias)})
 
 
-def _only_files(each: DatasetInfo, given: dict[str, object], allowed: tuple[str, ...]) -> dict[str, str]:
-    """Those of the options that are given and allowed; ValueError for one that is meant for a file."""
-    for option, value in given.items():
-        if value is not None and option not in allowed:
-            raise ValueError(f"load: {option} is {value!r}, expected None: it is for a file, and {each.name} is a data set")
-    return {option: str(given[option]) for option in allowed if given[option] is not None}
+def _refuse(each: DatasetInfo, **options: object) -> None:
+    """ValueError for an option that is given."""
+    for option, value in options.items():
+        if value is not None:
+            raise ValueError(
+                f"load: {option} is {str(value)!r}, expected None: it is for a file, and {each.name} is a data set"
+            )

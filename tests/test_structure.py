@@ -116,6 +116,7 @@ MODULES: dict[str, set[str]] = {
     "evaluation": set(),
     "plots": {"evaluation"},
     "evidence": {"layers", "models", "parameters"},
+    "report": {"evaluation", "evidence"},
     "callbacks": {"parameters", "metrics", "plots"},
     "_stack": {"parameters", "layers", "_inputs"},
     "_training": {"_stack", "layers", *_TRAINED, "callbacks", "_feeds", "_inputs", "_progress"},

@@ -139,6 +139,7 @@ def test_saved_and_loaded_is_the_same() -> None:
         "maxlen": 7,
         "padding": "post",
         "truncating": "post",
+        "tokenizer": None,
     }
     vectorizer = TextVectorizer(**options).fit(["好好 <b>AAbb\u2028 \U0001f600\U0001f600 \ud800\ud800"])
     loaded = TextVectorizer.from_json(vectorizer.to_json())

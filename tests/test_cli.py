@@ -25,6 +25,7 @@ from rnnext.text import TextVectorizer
 
 SMALL = ["--units", "8", "--embedding", "8", "--dropout", "0.1", "--batch-size", "8"]
 WORDS = {"bad": ["dull", "poor", "worst"], "fine": ["decent", "usual", "plain"], "good": ["great", "moving", "superb"]}
+COLUMNS = ("--text", "review", "--label", "stars")
 Run = Callable[..., tuple[int, str, str]]
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rnnext.datasets import _imdb, _reviews
 from rnnext.datasets._dataset import TextDataset
@@ -24,6 +25,10 @@ class DatasetInfo:
     licence: str
     source: str
     load: Callable[[], TextDataset] = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, as JSON can hold it."""
+        return {name: value for name, value in vars(self).items() if name != "load"}
 
 
 _CATALOGUE = (

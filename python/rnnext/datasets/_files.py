@@ -79,10 +79,10 @@ def part_file(folder: Path, part: str) -> Path:
     raise FileNotFoundError(f"{folder}: neither a folder {part} nor a file {part}.csv (.tsv, .jsonl; .gz, .xz, .bz2)")
 
 
-def label_numbers(labels: Sequence[str], label_names: Sequence[str], origin: str) -> list[int]:
-    """The index of each label in `label_names`; ValueError says which label of `origin` is not among them."""
+def label_numbers(labels: Sequence[str], label_names: Sequence[str], origin: str, *, first_row: int = 1) -> list[int]:
+    """The index of each label in `label_names`; ValueError says which label of `origin` is not among them, and in which row."""
     numbers = {name: index for index, name in enumerate(label_names)}
-    for row, label in enumerate(labels, 1):
+    for row, label in enumerate(labels, first_row):
         if label not in numbers:
             raise ValueError(f"{origin}: row {row} has the label {label!r}, expected one of {', '.join(label_names)}")
     return [numbers[label] for label in labels]

@@ -42,9 +42,7 @@ class Chart:
             self.parts.append(f'<text x="{_LEFT - 6}" y="{at + 4}" text-anchor="end">{_number(value)}</text>')
         self.parts.append(f'<text x="{(_LEFT + right) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>')
         middle = (_TOP + bottom) / 2
-        self.parts.append(
-            f'<text transform="translate(12 {middle}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
-        )
+        self.parts.append(f'<text transform="translate(12 {middle}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>')
 
     def _at(self, x: float, y: float) -> tuple[float, float]:
         (x0, x1), (y0, y1) = self.x, self.y

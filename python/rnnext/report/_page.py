@@ -200,8 +200,8 @@ def _example(each: Example) -> str:
     said = [f"true label <b><bdi>{_escaped(each.truth)}</bdi></b> {each.of_truth:.1%}"]
     if each.predicted != each.truth:
         said.insert(0, f"predicted <b><bdi>{_escaped(each.predicted)}</bdi></b> {each.evidence.probability:.1%}")
-    spans = "".join(f"<span>{part}</span>" for part in said)
-    return f'<div class="example"><div class="said">{spans}</div><div class="text" dir="auto">{coloured(each.evidence)}</div></div>'
+    head = f'<div class="said">{"".join(f"<span>{part}</span>" for part in said)}</div>'
+    return f'<div class="example">{head}<div class="text" dir="auto">{coloured(each.evidence)}</div></div>'
 
 
 def coloured(evidence: Evidence) -> str:

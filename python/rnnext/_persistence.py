@@ -201,6 +201,7 @@ def _identity(stack: Stack, compiled: Compiled, run: Run) -> dict[str, Any]:
         "steps": run.steps,
         "batch_size": run.plan.size,
         "shuffle": run.plan.shuffle,
+        "pool": run.plan.pool,
         "initial_epoch": run.plan.first,
         "callbacks": [type(callback).__name__ for callback in run.watchers.callbacks],
     }

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext import _random, saving
-from rnnext._progress import Verbose
+from rnnext._progress import Verbose, check_verbose
 from rnnext.callbacks import Callback, EarlyStopping, SwapEMAWeights
 from rnnext.classifier import _labels
 from rnnext.classifier._labels import Labels, Numbers, Weights
@@ -120,7 +120,7 @@ class TextClassifier:
         numbers = _labels.numbers_of(given, classes)
         of_classes = _labels.weights_of_classes(self.class_weight, classes, numbers)
         held_out = None if validation_data is None else _validation(validation_data, classes)
-        verbose = self._verbose(verbose)
+        verbose = check_verbose(self._verbose(verbose))
         with _random.seeded(_seed_of(self.random_state)):
             settings = settings_for(self.lang, len(rows), self._given())
             counts = weights > 0  # a text that counts nothing is as one that is not there
@@ -141,12 +141,11 @@ class TextClassifier:
     ) -> None:
         texts, numbers, weights = training
         vectorizer = TextVectorizer(
-            settings.max_tokens,
-            unit=settings.unit,
-            min_count=settings.min_count,
-            maxlen=settings.maxlen,
-        ).fit(texts)
-        model = build(settings, vectorizer.vocabulary_size, len(classes))
+            settings.max_tokens, unit=settings.unit, min_count=settings.min_count, maxlen=settings.maxlen
+        )
+        rows = vectorizer.fit_transform(texts)
+        steps = -(-len(texts) // settings.batch_size)
+        model = build(settings, vectorizer.vocabulary_size, len(classes), steps * settings.epochs)
         watchers = [*callbacks]
         validation = None
         if settings.average:
@@ -156,7 +155,7 @@ class TextClassifier:
             watchers.append(EarlyStopping(patience=settings.patience, restore_best_weights=True))
         weights = weights * of_classes[numbers]
         history = model.fit(
-            vectorizer.transform(texts),
+            rows,
             numbers,
             batch_size=settings.batch_size,
             epochs=settings.epochs,
@@ -164,6 +163,7 @@ class TextClassifier:
             validation_data=validation,
             validation_batch_size=256,
             callbacks=watchers,
+            pool=max(1, min(50, steps // 8)),  # not all of few rows together, whose batches would be the same in each epoch
             verbose=verbose,
         )
         self.classes_ = classes

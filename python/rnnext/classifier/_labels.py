@@ -43,7 +43,7 @@ def classes_of(labels: Labels) -> Labels:
     except TypeError as error:
         raise TypeError(f"{_OWNER}: labels cannot be put into an order ({error}), expected one type") from error
     if len(classes) < 2:
-        raise ValueError(f"{_OWNER}: every label is {classes[0]!r}, expected two different ones or more")
+        raise ValueError(f"{_OWNER}: every label is {classes.tolist()[0]!r}, expected two different ones or more")
     return classes
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from rnnext.layers import (
     GRU,
     LSTM,
@@ -47,10 +49,34 @@ class Settings:
     average: float
 
 
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "lang": ("en", "zh"),
+    "unit": ("word", "char"),
+    "cell": ("lstm", "gru"),
+    "pooling": ("last", "max", "mean", "concat", "attention"),
+}
+_SHARES = ("embedding_dropout", "dropout", "average", "validation_fraction")
+_COUNTS = ("units", "embedding_dim", "epochs", "batch_size", "patience")
+
+
+def _check(name: str, value: Any) -> None:
+    """What no layer or other room checks, or would call by another name."""
+    if name in _CHOICES and value not in _CHOICES[name]:
+        expected = " or ".join(", ".join(map(repr, _CHOICES[name])).rsplit(", ", 1))
+        raise ValueError(f"TextClassifier: {name} is {value!r}, expected {expected}")
+    if name in _SHARES or name in _COUNTS:
+        kind = float if name in _SHARES else int
+        if isinstance(value, bool) or not isinstance(value, int | np.integer | (float | np.floating if kind is float else int)):
+            raise TypeError(f"TextClassifier: {name} is {value!r}, expected a {'number' if kind is float else 'whole number'}")
+        if not (0 <= value < 1 if kind is float else value >= 1):
+            raise ValueError(f"TextClassifier: {name} is {value}, expected {'0 to below 1' if kind is float else 'at least 1'}")
+
+
 def settings_for(lang: str, rows: int, given: Mapping[str, Any]) -> Settings:
-    """The preset for texts of a language, with what was given in place of it. ValueError for a language without one."""
-    if lang not in ("en", "zh"):
-        raise ValueError(f"TextClassifier: lang is {lang!r}, expected 'en' or 'zh'")
+    """The preset for so many texts of a language, with what was given in place of it; errors name what does not fit."""
+    for name, value in {"lang": lang, **given}.items():
+        if value is not None or name == "lang":
+            _check(name, value)
     preset: dict[str, Any] = {
         "unit": "word",
         "max_tokens": 20000,
@@ -81,8 +107,8 @@ _POOLINGS: Mapping[str, type[Layer]] = {
 }
 
 
-def build(settings: Settings, vocabulary: int, classes: int) -> Sequential:
-    """The model, compiled: a logistic unit for two classes, a softmax for more."""
+def build(settings: Settings, vocabulary: int, classes: int, steps: int) -> Sequential:
+    """The model, compiled for so many steps: a logistic unit for two classes, a softmax for more."""
     recurrent: Layer
     sequences = settings.pooling != "last"
     recurrent = (LSTM if settings.cell == "lstm" else GRU)(settings.units, return_sequences=sequences)

@@ -1,6 +1,7 @@
 """Layers with Keras 3's names, arguments, weights and numbers."""
 
 from rnnext.layers._bidirectional import Bidirectional
+from rnnext.layers._bigrams import BigramEmbedding
 from rnnext.layers._dense import Dense
 from rnnext.layers._dropout import Dropout, SpatialDropout1D
 from rnnext.layers._embedding import Embedding
@@ -16,6 +17,7 @@ __all__ = [
     "AttentionPooling1D",
     "Backprop",
     "Bidirectional",
+    "BigramEmbedding",
     "ConcatPooling1D",
     "Dense",
     "Dropout",
@@ -37,6 +39,7 @@ _CLASSES: dict[str, type[Layer]] = {
     for layer in (
         AttentionPooling1D,
         Bidirectional,
+        BigramEmbedding,
         ConcatPooling1D,
         Dense,
         Dropout,

@@ -30,6 +30,7 @@ class Gather:
     ids: npt.NDArray[np.int32]  # [B, T]
     table: Parameter  # [V, D]
     backprop: Backprop  # dy is the table's RowGradient
+    lasting: bool = True  # the table is there in the next call, too
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from rnnext.report._chart import Chart
 from rnnext.report._style import STYLE
 
 _CURVES = ("loss", "accuracy")  # of the history; an accuracy may go by a longer name
+_UNREAD = 80  # characters shown of a longer passage that the model does not read
 _MOST_CLASSES = 40  # in the confusion matrix: those with most texts
 
 
@@ -215,13 +216,22 @@ def coloured(evidence: Evidence) -> str:
     ]
     if any(span is None for span in evidence.spans):
         return " ".join(_word(token, weight, score, known) for token, _, weight, score, known in words)
-    parts, end = [], 0
+    parts, end = list[str](), 0
     for _, span, weight, score, known in words:
         assert span is not None
-        parts.append(_escaped(evidence.text[end : span[0]]))
+        parts.append(_between(evidence.text[end : span[0]], before=bool(parts), behind=True))
         parts.append(_word(evidence.text[slice(*span)], weight, score, known))
         end = span[1]
-    return "".join(parts) + _escaped(evidence.text[end:])
+    return "".join(parts) + _between(evidence.text[end:], before=bool(parts), behind=False)
+
+
+def _between(text: str, *, before: bool, behind: bool) -> str:
+    """What stands between words (whether there is one `before` and one `behind` it): of a long passage what is next to them."""
+    if len(text) <= 3 * _UNREAD:
+        return _escaped(text)
+    left, right = text[:_UNREAD] if before else "", text[-_UNREAD:] if behind else ""
+    said = f'<span class="soft">[… {len(text) - len(left) - len(right):,} characters not read …]</span>'
+    return f"{_escaped(left)}{said}{_escaped(right)}" if left or right else _escaped(text)
 
 
 def _word(word: str, weight: float, score: float, known: bool) -> str:

@@ -47,17 +47,23 @@ def test_words(text: str, tokens: list[str]) -> None:
     assert TextVectorizer().tokenize(text) == tokens
 
 
-def test_words_are_those_of_the_pattern() -> None:
+@pytest.mark.parametrize("words", [_tokens.words, _tokens.words_and_signs])
+def test_words_are_those_of_the_pattern(words: Any) -> None:
     """The quick way finds the tokens that the regular expression finds, whatever stands beside what."""
     pool = "abZ09'''''  !?_.-éß好看は々😀☀\u0301ि\t\n\0\x1c½²Ⅷ٣한❶\ufe0f\u200d\ud800"
     rng = np.random.default_rng(0)
     for length in range(1, 13):
         for chosen in rng.integers(0, len(pool), (1500, length)):
             text = "".join(pool[n] for n in chosen)
-            assert _tokens.words(text) == _tokens._WORD.findall(text)
+            assert words(text) == words.pattern.findall(text)
     for code in range(0, 0x110000, 7):
         text = f"a{chr(code)}b'{chr(code)}"
-        assert _tokens.words(text) == _tokens._WORD.findall(text)
+        assert words(text) == words.pattern.findall(text)
+
+
+def test_punctuation() -> None:
+    tokens = TextVectorizer(punctuation=True).tokenize("Well, 'it' isn't (so) bad... a_b “good”！ ''好, 3.5-4")
+    assert " ".join(tokens) == "well , ' it ' isn't ( so ) bad . . . a _ b “ good ” ! ' ' 好 , 3 . 5 - 4"
 
 
 def test_options_of_cleaning() -> None:
@@ -127,6 +133,14 @@ def test_padded_output(options: dict[str, Any], expected: list[list[int]]) -> No
     assert isinstance(padded, np.ndarray)
     assert padded.dtype == np.int32
     assert padded.tolist() == expected
+
+
+def test_the_middle_left_out() -> None:
+    texts = [" ".join(map(str, range(length))) for length in (10, 8, 3)]
+    vectorizer = TextVectorizer(maxlen=8, truncating="middle").fit(texts)
+    rows = vectorizer.transform(texts)
+    assert [vectorizer.decode(row) for row in rows] == ["0 1 4 5 6 7 8 9", texts[1], texts[2]]
+    assert ids(vectorizer.fit_transform(texts)) == ids(rows)
 
 
 def test_ragged_output_is_cut_too() -> None:
@@ -211,6 +225,7 @@ def test_saved_and_loaded_is_the_same() -> None:
         "padding": "post",
         "truncating": "post",
         "tokenizer": None,
+        "punctuation": True,
     }
     vectorizer = TextVectorizer(**options).fit(["好好 <b>AAbb\u2028 \U0001f600\U0001f600 \ud800\ud800"])
     loaded = TextVectorizer.from_json(vectorizer.to_json())
@@ -256,7 +271,7 @@ def test_a_damaged_file_is_refused(content: bytes, message: str) -> None:
         ({"unit": "line"}, ValueError, "unit is 'line', expected one of 'word', 'char'"),
         ({"output": "sparse"}, ValueError, "output is 'sparse', expected one of 'ragged', 'padded'"),
         ({"padding": "left"}, ValueError, "padding is 'left', expected one of 'pre', 'post'"),
-        ({"truncating": "left"}, ValueError, "truncating is 'left', expected one of 'pre', 'post'"),
+        ({"truncating": "left"}, ValueError, "truncating is 'left', expected one of 'pre', 'post', 'middle'"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], error: type[Exception], message: str) -> None:

@@ -16,13 +16,16 @@ _EMOJI = "\u2600-\u27bf\U0001f300-\U0001faff"
 # not take them.
 _MARKS = "".join(chr(code) for code in range(0x300, 0x3000) if unicodedata.category(chr(code)) in ("Mn", "Mc"))
 _LETTERS = rf"(?:[^\W_{_CJK}]+[{_MARKS}]*)+"
-_WORD = re.compile(rf"{_LETTERS}(?:'{_LETTERS})*|[{_CJK}{_EMOJI}!?]")
 _LETTER = re.compile(_LETTERS)
 _MARK = "\0"  # in place of a mark, whose token cannot be told from the mark alone
 
 
 class _Apart(dict[int, str]):
     """What `str.translate` makes of a character: itself in a word, blanks around what is a token by itself, else a blank."""
+
+    def __init__(self, pattern: re.Pattern[str]) -> None:
+        super().__init__()
+        self.pattern = pattern
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -31,27 +34,41 @@ class _Apart(dict[int, str]):
         elif character == "'" or _LETTER.match(character):
             found = character
         else:
-            found = f" {character} " if _WORD.match(character) else " "
+            found = f" {character} " if self.pattern.match(character) else " "
         self[code] = found
         return found
 
 
-_APART = _Apart()
-# An ASCII text is translated several times as fast if no character becomes more than one.
-_ASCII = {code: character if len(character := _APART[code]) == 1 else character[1] for code in range(128)}
+class _Words:
+    """The tokens that a pattern finds, several times as fast where no mark makes it hard to tell them."""
+
+    def __init__(self, alone: str, *, quotes: bool) -> None:
+        self.pattern = re.compile(rf"{_LETTERS}(?:'{_LETTERS})*|{alone}")
+        self._apart = _Apart(self.pattern)
+        self._quote = " ' " if quotes else "  "  # what becomes of an apostrophe that is not between two letters
+        # An ASCII text is translated several times as fast if no character becomes more than one.
+        found = {code: self._apart[code] for code in range(128)}
+        self._ascii = {code: each if len(each) == 1 else each[1] for code, each in found.items()}
+        self._alone = [(each[1], each) for each in found.values() if len(each) > 1]
+
+    def __call__(self, text: str) -> list[str]:
+        if text.isascii():
+            apart = text.translate(self._ascii)
+            for character, found in self._alone:
+                if character in apart:
+                    apart = apart.replace(character, found)
+        else:
+            apart = text.translate(self._apart)
+            if _MARK in apart:
+                return self.pattern.findall(text)
+        if "'" in apart:
+            apart = f" {apart} ".replace("''", "' '").replace("''", "' '")
+            apart = apart.replace(" '", f" {self._quote}").replace("' ", f"{self._quote} ")
+        return apart.split()
 
 
-def words(text: str) -> list[str]:
-    """The tokens that `_WORD` finds, several times as fast where nothing but letters, blanks and apostrophes is to be told."""
-    if text.isascii():
-        apart = text.translate(_ASCII).replace("!", " ! ").replace("?", " ? ")
-    else:
-        apart = text.translate(_APART)
-        if _MARK in apart:
-            return _WORD.findall(text)
-    if "'" in apart:  # which stays between two letters alone
-        apart = f" {apart} ".replace("''", "  ").replace(" '", "  ").replace("' ", "  ")
-    return apart.split()
+words = _Words(rf"[{_CJK}{_EMOJI}!?]", quotes=False)
+words_and_signs = _Words(rf"[^\w\s{_MARKS}]|_|[{_CJK}{_EMOJI}]", quotes=True)
 
 
 def characters(text: str) -> list[str]:
@@ -69,9 +86,11 @@ class Tokenizer:
         *,
         lowercase: bool,
         strip_html: bool,
+        punctuation: bool,
     ) -> None:
         self._split = split
-        self._known: Callable[[str], list[str]] = words if unit == "word" else characters
+        of_words = words_and_signs if punctuation else words
+        self._known: Callable[[str], list[str]] = of_words if unit == "word" else characters
         self._lowercase = lowercase
         self._strip_html = strip_html
 

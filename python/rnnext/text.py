@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, repeat
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,6 @@ from rnnext.preprocessing.sequence import pad_sequences
 
 _Ids = npt.NDArray[np.int32]
 _Side = Literal["pre", "post"]
-_Tokens = TypeVar("_Tokens", list[str], _Ids)
 _Split: TypeAlias = Callable[[str], Iterable[str]] | Literal["jieba"]
 
 _FORMAT = 1
@@ -68,13 +67,15 @@ class TextVectorizer:
     full-width forms ordinary, ’ becomes ', letters become small (`lowercase`).
 
     Tokens with `unit="word"`: runs of letters and digits, with the apostrophes inside them (don't); each !, ? and emoji; each
-    Chinese character and each kana, as those scripts have no blanks. Everything else only separates. With `unit="char"`: each
+    Chinese character and each kana, as those scripts have no blanks. Everything else only separates, or with
+    `punctuation` each other sign is a token, too. With `unit="char"`: each
     character, runs of blanks as one. `tokenizer`, a function from a clean text to its tokens, does as it likes instead; "jieba"
     cuts Chinese into words by that package, its blanks left out.
 
     Ids: 0 is padding, 1 any token that is not in the vocabulary, then the tokens by falling frequency, those equally frequent
     by first appearance. `max_tokens` counts the two reserved ids (None: no limit); tokens seen less than `min_count` times are
-    left out. `maxlen` cuts longer texts at the side that `truncating` says.
+    left out. `maxlen` cuts longer texts at the side that `truncating` says; "middle" leaves a quarter of it
+    from the beginning and three from the end.
 
     `transform` returns a list of int32 arrays `[T_n]` with `output="ragged"`, or one int32 array `[N, maxlen]` with `"padded"`
     (the length of the longest text if `maxlen` is None), filled up with 0 at the side that `padding` says.
@@ -91,8 +92,9 @@ class TextVectorizer:
         output: Literal["ragged", "padded"] = "ragged",
         maxlen: int | None = None,
         padding: _Side = "pre",
-        truncating: _Side = "pre",
+        truncating: _Side | Literal["middle"] = "pre",
         tokenizer: _Split | None = None,
+        punctuation: bool = False,
     ) -> None:
         if max_tokens is not None:
             _check_count("max_tokens", max_tokens, len(_RESERVED) + 1)
@@ -102,7 +104,7 @@ class TextVectorizer:
         _check_choice("unit", unit, ("word", "char"))
         _check_choice("output", output, ("ragged", "padded"))
         _check_choice("padding", padding, ("pre", "post"))
-        _check_choice("truncating", truncating, ("pre", "post"))
+        _check_choice("truncating", truncating, ("pre", "post", "middle"))
         self.max_tokens = max_tokens
         self.unit = unit
         self.lowercase = lowercase
@@ -111,9 +113,12 @@ class TextVectorizer:
         self.output = output
         self.maxlen = maxlen
         self.padding: _Side = padding
-        self.truncating: _Side = truncating
+        self.truncating = truncating
         self.tokenizer = tokenizer
-        self._tokenizer = Tokenizer(unit, _split_of(tokenizer), lowercase=lowercase, strip_html=strip_html)
+        self.punctuation = punctuation
+        self._tokenizer = Tokenizer(
+            unit, _split_of(tokenizer), lowercase=lowercase, strip_html=strip_html, punctuation=punctuation
+        )
         self._words: list[str] = []
         self._ids: dict[str, int] = {}
 
@@ -140,7 +145,7 @@ class TextVectorizer:
         """The rows of `transform` with `output="ragged"` one by one, as texts come: for more of them than the memory holds."""
         self._require_vocabulary()
         lookup, tokenize = self._ids.get, self.tokenize
-        return (np.array([*map(lookup, self._cut(tokenize(text)), repeat(1))], np.int32) for text in _checked(texts))
+        return (self._cut(np.array([*map(lookup, tokenize(text), repeat(1))], np.int32)) for text in _checked(texts))
 
     def __call__(self, texts: Iterable[str]) -> list[_Ids] | _Ids:
         """The same as `transform`."""
@@ -184,6 +189,7 @@ class TextVectorizer:
             "padding": self.padding,
             "truncating": self.truncating,
             "tokenizer": self.tokenizer,  # a function as it is, which `to_json` cannot keep
+            "punctuation": self.punctuation,
         }
 
     @classmethod
@@ -255,13 +261,16 @@ class TextVectorizer:
     def _finished(self, rows: list[_Ids]) -> list[_Ids] | _Ids:
         if self.output == "ragged":
             return rows
-        padded: _Ids = pad_sequences(rows, maxlen=self.maxlen, padding=self.padding, truncating=self.truncating)
+        padded: _Ids = pad_sequences(rows, maxlen=self.maxlen, padding=self.padding)
         return padded
 
-    def _cut(self, tokens: _Tokens) -> _Tokens:
-        if self.maxlen is None or len(tokens) <= self.maxlen:
-            return tokens
-        return tokens[-self.maxlen :] if self.truncating == "pre" else tokens[: self.maxlen]
+    def _cut(self, row: _Ids) -> _Ids:
+        if self.maxlen is None or len(row) <= self.maxlen:
+            return row
+        if self.truncating == "post":
+            return row[: self.maxlen]
+        first = self.maxlen // 4 if self.truncating == "middle" else 0
+        return np.concatenate([row[:first], row[first - self.maxlen :]])
 
     def _set_vocabulary(self, words: list[str]) -> None:
         self._words = words

@@ -2,6 +2,7 @@
 
 from rnnext.layers._bidirectional import Bidirectional
 from rnnext.layers._bigrams import BigramEmbedding
+from rnnext.layers._branches import Branches
 from rnnext.layers._dense import Dense
 from rnnext.layers._dropout import Dropout, SpatialDropout1D
 from rnnext.layers._embedding import Embedding
@@ -18,6 +19,7 @@ __all__ = [
     "Backprop",
     "Bidirectional",
     "BigramEmbedding",
+    "Branches",
     "ConcatPooling1D",
     "Dense",
     "Dropout",
@@ -40,6 +42,7 @@ _CLASSES: dict[str, type[Layer]] = {
         AttentionPooling1D,
         Bidirectional,
         BigramEmbedding,
+        Branches,
         ConcatPooling1D,
         Dense,
         Dropout,

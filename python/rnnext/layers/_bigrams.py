@@ -17,11 +17,12 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: neighbouring
 
 
 class BigramEmbedding(Embedding):
-    """y[b, t] = embeddings[x[b, t]] + bigrams[h(x[b, t-1], x[b, t])]: ids [B, T] -> vectors [B, T, output_dim].
+    """y[b, t] = embeddings[x[b, t]] + bigrams_scale · bigrams[h(x[b, t-1], x[b, t])]: ids [B, T] -> vectors [B, T, output_dim].
 
     What two neighbours mean together ("not good") is added to what the second means alone. h is a hash that puts all pairs into
     `buckets` rows, where pairs may share one; a pair with an id below `reserved` (padding, unknown words), or a row's first
     token, has none. `dropout` and `bigrams_dropout` drop rows of the tables in training, for all their places in a batch.
+    Adam, whose steps do not depend on a gradient's size, moves what pairs say `bigrams_scale` times as far as the rest.
     Weights: embeddings [input_dim, output_dim], bigrams [buckets, output_dim], which are zeros in the beginning.
     """
 
@@ -34,6 +35,7 @@ class BigramEmbedding(Embedding):
         buckets: int = 1 << 18,
         bigrams_initializer: Any = "zeros",
         bigrams_dropout: float = 0.0,
+        bigrams_scale: float = 1.0,
         reserved: int = 2,
         **options: Any,
     ) -> None:
@@ -43,6 +45,9 @@ class BigramEmbedding(Embedding):
         self.buckets = check_units(self, "buckets", buckets)
         self.bigrams_initializer = initializers.get(bigrams_initializer)
         self.bigrams_dropout = check_rate(self, "bigrams_dropout", bigrams_dropout)
+        if not isinstance(bigrams_scale, int | float | np.number) or not 0 < bigrams_scale < np.inf:
+            raise ValueError(f"{self.name}: bigrams_scale is {bigrams_scale!r}, expected a number above 0")
+        self.bigrams_scale = float(bigrams_scale)
         self.reserved = check_units(self, "reserved", reserved, least=0)
         if self.generator is None and self.bigrams_dropout:
             self.generator = _random.generator(self.seed)
@@ -62,7 +67,7 @@ class BigramEmbedding(Embedding):
         # A token and the bucket of its pair, counted from 1 (0: none), as one number.
         both, places = np.unique((ids.astype(np.int64) << 32) | self._buckets_of(ids), return_inverse=True)
         words, buckets = (both >> 32).astype(np.int32), (both & 0xFFFFFFFF).astype(np.int32) - 1
-        paired = (buckets >= 0).astype(np.float32)[:, None]
+        paired = np.where(buckets >= 0, np.float32(self.bigrams_scale), np.float32(0))[:, None]
         buckets = np.maximum(buckets, 0)
         scale_w, scale_b = np.ones((len(both), 1), np.float32), paired
         if training and self.generator is not None:
@@ -103,5 +108,6 @@ class BigramEmbedding(Embedding):
             "buckets": self.buckets,
             "bigrams_initializer": initializers.serialize(self.bigrams_initializer),
             "bigrams_dropout": self.bigrams_dropout,
+            "bigrams_scale": self.bigrams_scale,
             "reserved": self.reserved,
         }

@@ -38,7 +38,7 @@ class Embedding(Layer):
         trainable: bool = True,
     ) -> None:
         super().__init__(name=name, trainable=trainable)
-        self.input_dim = check_units(self, "input_dim", input_dim)
+        self.vocabulary = self.input_dim = check_units(self, "input_dim", input_dim)
         self.output_dim = check_units(self, "output_dim", output_dim)
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)

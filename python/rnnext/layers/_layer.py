@@ -45,6 +45,7 @@ class Layer:
     """
 
     takes_gather: bool = False  # forward accepts a Gather in place of the array
+    vocabulary: int | None = None  # x is ids below it
     several_outputs: str | None = None  # the argument that makes y a tuple, as "return_state=True"
 
     def __init__(self, *, name: str | None = None, trainable: bool = True) -> None:

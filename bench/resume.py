@@ -15,17 +15,32 @@ import time
 from pathlib import Path
 
 
-def train(folder: Path, options: list[str]) -> subprocess.Popen[str]:
+def start(folder: Path, options: list[str]) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "rnnext", "train", *options, "--resume", "--out", str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finished(process: subprocess.Popen[str]) -> str:
+def finish(process: subprocess.Popen[str]) -> str:
     """What a run that ended well has printed."""
-    out, _ = process.communicate()
+    out, err = process.communicate()
     if process.returncode:
-        sys.exit(f"rnnext train ended with {process.returncode}")
+        sys.exit(f"rnnext train ended with {process.returncode}: {err}")
     return out
+
+
+def kill_in_epoch(process: subprocess.Popen[str], number: int, rng: random.Random) -> bool:
+    """Kill the run at some moment after the line of that epoch; False if it has ended before."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(f"Epoch {number}/"):
+            wait = rng.uniform(0, float(line.split()[3].rstrip("s")))
+            time.sleep(wait)
+            process.kill()
+            process.communicate()
+            print(f"killed {wait:.2f} s after epoch {number}")
+            return process.returncode < 0
+    process.communicate()
+    return False
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -35,28 +50,18 @@ def digests(folder: Path) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", default="movies")
-    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--kills", type=int, default=3)
     arguments, rest = parser.parse_known_args()
     options = [arguments.data, *rest]
     rng = random.Random(0)
     with tempfile.TemporaryDirectory() as scratch:
         whole, parts = Path(scratch, "whole"), Path(scratch, "parts")
-        begin = time.perf_counter()
-        print(finished(train(whole, options)), end="")
-        seconds = time.perf_counter() - begin
-        for _ in range(arguments.kills):
-            process, wait = train(parts, options), rng.uniform(0.2, 0.9) * seconds
-            try:
-                process.wait(wait)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
-                print(f"killed after {wait:.1f} s of {seconds:.1f} s; a model is there: {parts.exists()}")
-            else:
-                process.communicate()
-                print("ended before it was killed")
+        print(finish(start(whole, options)), end="")
+        for number in range(1, arguments.kills + 1):
+            if not kill_in_epoch(start(parts, options), number, rng):
                 break
-        finished(train(parts, options))
+            print(f"  a model is there: {parts.exists()}")
+        finish(start(parts, options))
         one, other = digests(whole), digests(parts)
     for name, digest in one.items():
         print(f"{name:<20} {digest[:16]} {other.get(name, 'missing')[:16]}")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rnnext import Sequential, layers
-from rnnext.evidence import explain, spans_of, word_evidence
+from rnnext.evidence import _by_gradient, _Read, explain, spans_of, word_evidence
 from rnnext.text import TextVectorizer
 from rnnext.utils import set_random_seed
 
@@ -45,6 +45,9 @@ STACKS: dict[str, Any] = {
         layers.Dropout(0.5),
     ),
     "stacked": lambda: (layers.LSTM(4, return_sequences=True), layers.GRU(3), layers.Dense(3, "tanh")),
+    "branches": lambda: (
+        layers.Branches([[layers.GRU(4, return_sequences=True), layers.GlobalMaxPooling1D()], layers.GlobalAveragePooling1D()]),
+    ),
     "attention": lambda: (layers.GRU(4, return_sequences=True), layers.AttentionPooling1D()),
 }
 
@@ -83,6 +86,25 @@ def test_a_linear_model_is_the_sum_of_its_words() -> None:
     against = word_evidence(model, words, TEXTS[0], label=0)
     np.testing.assert_allclose(against.scores, -found.scores)
     assert against.probability + found.probability == pytest.approx(1)
+
+
+def test_neighbours_and_branches_have_their_part() -> None:
+    """A linear model of words, pairs of words and a branch of its own for both is the sum of what each place says."""
+    words = vectorizer()
+
+    def mean(embedding: layers.Layer) -> list[layers.Layer]:
+        return [embedding, layers.GlobalAveragePooling1D()]
+
+    set_random_seed(1)
+    size = words.vocabulary_size
+    branches = [mean(layers.Embedding(size, 3)), mean(layers.BigramEmbedding(size, 4, buckets=50))]
+    model = Sequential([layers.Branches(branches), layers.Dropout(0.5), layers.Dense(1, "sigmoid")])
+    model.build((None, None))
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.standard_normal(w.shape) for w in model.get_weights()])
+    found = word_evidence(model, words, TEXTS[0], label=1)
+    bias = float(model.weights[-1].value[0])
+    assert found.scores.sum() + bias == pytest.approx(log_odds(model, words.transform([TEXTS[0]])[0][None], 1), rel=1e-4)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -197,3 +219,6 @@ def test_refused() -> None:
     linear.build((None, None))
     with pytest.raises(ValueError, match="the last layer is <LSTM lstm>, expected a Dense"):
         word_evidence(linear, words, "a")
+    vectors = Sequential([layers.LSTM(2), layers.Dense(1, "sigmoid")])
+    with pytest.raises(ValueError, match="the first layer is <LSTM lstm>, expected an Embedding"):
+        _by_gradient(vectors, _Read(words, "a"), 0)

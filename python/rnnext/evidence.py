@@ -6,7 +6,7 @@ Knows a Sequential whose first layer is an Embedding and whose last is a Dense, 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext import layers
-from rnnext.layers._layer import Backprop
+from rnnext.layers._layer import Backprop, Mask
 from rnnext.models import Sequential
 from rnnext.parameters import Array
 
@@ -27,6 +27,8 @@ __all__ = ["Evidence", "Method", "explain", "word_evidence"]
 Method: TypeAlias = Literal["gradient", "occlusion"]
 Scores: TypeAlias = npt.NDArray[np.float64]
 Span: TypeAlias = tuple[int, int]
+Ids: TypeAlias = npt.NDArray[np.int32]
+Backward: TypeAlias = Callable[[Array], Scores]
 
 _LEAST = 1e-7  # a probability's and its complement's, where their logarithms are wanted
 _IDS_AT_ONCE = 1 << 22  # of occluded texts
@@ -111,12 +113,12 @@ class _Read:
             kept = slice(-vectorizer.maxlen, None) if vectorizer.truncating == "pre" else slice(vectorizer.maxlen)
             tokens, spans = tokens[kept], spans[kept]
         self.tokens, self.spans = tuple(tokens), tuple(spans)
-        self.row: npt.NDArray[np.int32] = vectorizer.transform([text])[0]
+        self.row: Ids = vectorizer.transform([text])[0]
         self.padded = vectorizer.output == "padded"
         before = len(self.row) - len(tokens) if vectorizer.padding == "pre" else 0
         self.places = np.arange(before, before + len(tokens))
 
-    def without(self, n: int) -> npt.NDArray[np.int32]:
+    def without(self, n: int) -> Ids:
         """The row that the text without token n has."""
         row = np.delete(self.row, self.places[n])
         if not self.padded:
@@ -124,11 +126,11 @@ class _Read:
         return np.insert(row, 0 if self.places[0] else len(row), 0)
 
 
-def _as_input(rows: list[npt.NDArray[np.int32]], padded: bool) -> Any:
+def _as_input(rows: list[Ids], padded: bool) -> Any:
     return np.stack(rows) if padded else rows
 
 
-def _probabilities(model: Sequential, rows: list[npt.NDArray[np.int32]], *, padded: bool = False) -> Array:
+def _probabilities(model: Sequential, rows: list[Ids], *, padded: bool = False) -> Array:
     """[N, C] of rows of ids, for a model with one output, too."""
     y: Array = model.predict(_as_input(rows, padded), verbose=0)
     return np.concatenate([1 - y, y], axis=1) if y.shape[1] == 1 else y
@@ -154,22 +156,51 @@ def _by_occlusion(model: Sequential, read: _Read, label: int) -> Scores:
 
 
 def _by_gradient(model: Sequential, read: _Read, label: int) -> Scores:
-    embedding, *others = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
-    if not isinstance(embedding, layers.Embedding):
-        raise ValueError(f"word_evidence: the first layer is a {type(embedding).__name__}, expected an Embedding")
+    *stack, head = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
     ids = read.row[None]
-    vectors: Array = embedding(ids)
-    mask = embedding.compute_mask(ids, None if read.padded else np.ones(ids.shape, np.bool_))
-    x, undo = vectors, list[Backprop]()
-    for layer in others[:-1]:
+    x, _, backward = _through(stack, ids, None if read.padded else np.ones(ids.shape, np.bool_))
+    return backward(_of_log_odds(head, x, label))[read.places]
+
+
+def _through(stack: Sequence[layers.Layer], ids: Ids, mask: Mask | None) -> tuple[Array, Mask | None, Backward]:
+    """(y, its mask, backward) of layers that begin with an Embedding, or with branches that do.
+
+    backward turns the gradient for y into gradient × vector of each id.
+    """
+    first, others = stack[0] if stack else None, stack[1:]
+    if isinstance(first, layers.Embedding):
+        vectors: Array = first(ids)
+        x = vectors
+
+        def of_ids(dx: Array) -> Scores:
+            return np.asarray((dx[0].astype(np.float64) * vectors[0]).sum(axis=-1))
+
+    elif isinstance(first, layers.Branches):
+        parts = [_through(branch, ids, mask) for branch in first.branches]
+        x = np.concatenate([y for y, _, _ in parts], axis=-1)
+        ends = np.cumsum([y.shape[-1] for y, _, _ in parts])[:-1]
+
+        def of_ids(dx: Array) -> Scores:
+            each = zip(parts, np.split(dx, ends, axis=-1), strict=True)
+            return np.asarray(np.sum([backward(np.ascontiguousarray(dy)) for (*_, backward), dy in each], axis=0))
+
+    else:
+        raise ValueError(f"word_evidence: the first layer is {first!r}, expected an Embedding")
+    mask = first.compute_mask(ids, mask)
+    undo = list[Backprop]()
+    for layer in others:
         y, backprop = layer.forward(x, training=False, mask=mask)
         mask = layer.compute_mask(x, mask)
         undo.append(backprop)
         x = y
-    gradient: Any = _of_log_odds(others[-1], x, label)
-    for backprop in reversed(undo):
-        gradient = backprop(gradient).inputs
-    return np.asarray((gradient[0].astype(np.float64) * vectors[0]).sum(axis=1)[read.places])
+
+    def backward(dy: Array) -> Scores:
+        for backprop in reversed(undo):
+            gradient: Any = backprop(dy).inputs
+            dy = gradient
+        return of_ids(dy)
+
+    return x, mask, backward
 
 
 def _of_log_odds(head: layers.Layer, x: Array, label: int) -> Array:

@@ -142,6 +142,8 @@ def test_padded_rows_and_cut_ones(side: Any, method: Any) -> None:
     found = word_evidence(model, cut, "a quiet film is dull", method=method)
     assert found.tokens == (("is", "dull") if side == "pre" else ("a", "quiet"))
     assert [found.text[slice(*span)] for span in found.spans if span] == list(found.tokens)
+    middle = vectorizer(maxlen=4, truncating="middle")
+    assert word_evidence(model, middle, "a quiet film is dull", method=method).tokens == ("a", "film", "is", "dull")
 
 
 def test_the_predicted_label_is_explained() -> None:

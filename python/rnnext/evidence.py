@@ -109,14 +109,12 @@ class _Read:
     def __init__(self, vectorizer: TextVectorizer, text: str) -> None:
         tokens = vectorizer.tokenize(text)
         spans = spans_of(text, tokens)
-        if vectorizer.maxlen is not None and len(tokens) > vectorizer.maxlen:
-            kept = slice(-vectorizer.maxlen, None) if vectorizer.truncating == "pre" else slice(vectorizer.maxlen)
-            tokens, spans = tokens[kept], spans[kept]
-        self.tokens, self.spans = tuple(tokens), tuple(spans)
+        kept = vectorizer._cut(np.arange(len(tokens), dtype=np.int32)).tolist()
+        self.tokens, self.spans = tuple(tokens[n] for n in kept), tuple(spans[n] for n in kept)
         self.row: Ids = vectorizer.transform([text])[0]
         self.padded = vectorizer.output == "padded"
-        before = len(self.row) - len(tokens) if vectorizer.padding == "pre" else 0
-        self.places = np.arange(before, before + len(tokens))
+        before = len(self.row) - len(kept) if vectorizer.padding == "pre" else 0
+        self.places = np.arange(before, before + len(kept))
 
     def without(self, n: int) -> Ids:
         """The row that the text without token n has."""

@@ -12,7 +12,7 @@ import pytest
 from rnnext.callbacks import History
 from rnnext.evaluation import evaluate
 from rnnext.evidence import Evidence
-from rnnext.plots import plot_calibration, plot_confusion, plot_evidence, plot_history
+from rnnext.plots import _WITH_CHINESE, plot_calibration, plot_confusion, plot_evidence, plot_history
 
 HISTORY = {"loss": [0.7, 0.5, 0.4], "val_loss": [0.6, 0.55, 0.6], "accuracy": [0.5, 0.7, 0.8], "learning_rate": [1e-3] * 3}
 
@@ -88,6 +88,17 @@ def test_evidence(pyplot: Any) -> None:
     assert [label.get_text() for label in ax.get_yticklabels()] == ["joy", "dull"]
     with pytest.raises(ValueError, match="most is 0"):
         plot_evidence(found, most=0)
+
+
+def test_chinese_is_written_where_there_is_a_font(pyplot: Any) -> None:
+    from matplotlib import font_manager
+
+    if not {font.name for font in font_manager.fontManager.ttflist} & set(_WITH_CHINESE):
+        pytest.skip("no font with Chinese")
+    scores = np.array([1.0, -1.0])
+    found = Evidence("很好", ("很", "好"), scores, ((0, 1), (1, 2)), (True, True), "正面", 0.6, "gradient")
+    drawn(plot_evidence(found))  # a missing letter would be a warning, which is an error
+    drawn(plot_confusion(np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]), ["负面", "正面"]))
 
 
 def test_without_matplotlib_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,19 @@ def _subplots(who: str, columns: int = 1) -> Any:
     return pyplot.subplots(1, columns, figsize=(5 * columns, 4), squeeze=False, layout="constrained")[1][0]
 
 
+_WITH_CHINESE = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Microsoft YaHei", "WenQuanYi Zen Hei", "SimHei")
+
+
+def _family(words: Sequence[str]) -> list[str]:
+    """The fonts in which words are written: the usual ones, then such as have Chinese, where it is needed."""
+    if all(letter < "\u2e80" for word in words for letter in word):
+        return ["sans-serif"]
+    from matplotlib import font_manager
+
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return ["sans-serif", *(name for name in _WITH_CHINESE if name in installed)]
+
+
 def plot_history(
     history: Mapping[str, Sequence[float]], names: Sequence[str] | None = None, *, axes: Sequence[Any] | None = None
 ) -> npt.NDArray[Any]:
@@ -89,8 +102,9 @@ def plot_confusion(
         colour = "white" if shares[row, column] > 0.5 else "black"
         ax.text(column, row, f"{count:,}\n{shares[row, column]:.0%}", ha="center", va="center", color=colour, fontsize="small")
     places = range(len(found.labels))
-    ax.set_xticks(places, found.labels, rotation=45 if len(found.labels) > 4 else 0)
-    ax.set_yticks(places, found.labels)
+    family = _family(found.labels)
+    ax.set_xticks(places, found.labels, rotation=45 if len(found.labels) > 4 else 0, family=family)
+    ax.set_yticks(places, found.labels, family=family)
     ax.set(xlabel="predicted", ylabel="true", title=f"accuracy {found.accuracy:.1%}")
     return ax
 
@@ -131,8 +145,10 @@ def plot_evidence(evidence: Evidence, *, most: int = 20, ax: Any = None) -> Any:
     scores = evidence.scores
     chosen = np.sort(np.argsort(-np.abs(scores), kind="stable")[:most])[::-1]
     ax = _subplots("plot_evidence")[0] if ax is None else ax
-    ax.barh(range(len(chosen)), scores[chosen], color=["tab:blue" if s > 0 else "tab:red" for s in scores[chosen]])
-    ax.set_yticks(range(len(chosen)), [evidence.tokens[n] for n in chosen])
+    ax.barh(range(len(chosen)), scores[chosen], color=["tab:blue" if s > 0 else "tab:orange" for s in scores[chosen]])
+    family = _family([*evidence.tokens, str(evidence.label)])
+    ax.set_yticks(range(len(chosen)), [evidence.tokens[n] for n in chosen], family=family)
     ax.axvline(0, color="0.4", linewidth=0.8)
-    ax.set(xlabel=f"for {evidence.label!r} (log-odds)", title=f"{evidence.label}: {evidence.probability:.1%}")
+    ax.set_xlabel(f"for {evidence.label} (log-odds)", family=family)
+    ax.set_title(f"{evidence.label}: {evidence.probability:.1%}", family=family)
     return ax

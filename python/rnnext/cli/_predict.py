@@ -60,11 +60,11 @@ def predict(options: Namespace) -> None:
     typed = not options.texts and not options.file and sys.stdin.isatty()
     with progress(Path(options.file).name if options.file else "texts", shown=not (typed or sys.stdout.isatty())) as count:
         for texts in chunks(_texts(options, classifier), most=1 if typed else _TEXTS_AT_ONCE):
-            for text, row in zip(texts, classifier.predict_proba(texts), strict=True):
-                best = int(row.argmax())
+            p = classifier.predict_proba(texts)
+            for text, row, best in zip(texts, p.tolist(), p.argmax(axis=1).tolist(), strict=True):
                 words = explain(classifier, text).strongest(_WORDS_OF_EVIDENCE) if options.why else []
                 if options.json:
-                    each = {label: round(float(p), 6) for label, p in zip(labels, row, strict=True)}
+                    each = {label: round(value, 6) for label, value in zip(labels, row, strict=True)}
                     answer: dict[str, Any] = {"text": text, "label": labels[best], "probabilities": each}
                     if options.why:
                         answer["evidence"] = [[word, round(score, 6)] for word, score in words]

@@ -31,7 +31,7 @@ def reviews(count: int, seed: int = 0, kinds: tuple[list[str], ...] = (BAD, GOOD
 
 TEXTS, LABELS = reviews(120)
 SMALL: dict[str, Any] = {"units": 6, "embedding_dim": 8, "epochs": 4, "batch_size": 8, "learning_rate": 0.02, "random_state": 1}
-SMALL |= {"embedding_dropout": 0.1, "dropout": 0.1}
+SMALL |= {"word_dropout": 0.1, "input_dropout": 0.0, "bigrams": 50, "label_smoothing": 0.0, "dropout": 0.1}
 
 
 def small(**options: Any) -> TextClassifier:

@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted  # noqa: E402
 TEXTS = [f"{'good' if n % 2 else 'bad'} w{n % 7} w{n % 5}" for n in range(60)]
 LABELS = ["pos" if n % 2 else "neg" for n in range(60)]
 SMALL: dict[str, Any] = {"units": 4, "embedding_dim": 6, "epochs": 6, "batch_size": 4, "learning_rate": 0.02, "random_state": 1}
-SMALL |= {"embedding_dropout": 0.1, "dropout": 0.1}
+SMALL |= {"word_dropout": 0.1, "input_dropout": 0.0, "bigrams": 50, "label_smoothing": 0.0, "dropout": 0.1}
 
 
 def shouted(texts: list[str]) -> list[str]:

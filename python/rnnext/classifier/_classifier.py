@@ -6,7 +6,7 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -49,19 +49,26 @@ class TextClassifier:
         *,
         lang: Literal["en", "zh"] = "en",
         unit: Literal["word", "char"] | None = None,
+        tokenizer: Callable[[str], Iterable[str]] | Literal["jieba"] | None = None,
+        punctuation: bool | None = None,
         max_tokens: int | None = None,
         min_count: int | None = None,
         maxlen: int | None = None,
+        embedding_dim: int | None = None,
+        bigrams: int | None = None,
+        word_dropout: float | None = None,
+        input_dropout: float | None = None,
         cell: Literal["lstm", "gru"] | None = None,
         units: int | None = None,
-        embedding_dim: int | None = None,
         bidirectional: bool | None = None,
         pooling: Literal["last", "max", "mean", "concat", "attention"] | None = None,
-        embedding_dropout: float | None = None,
+        wide: bool | None = None,
         dropout: float | None = None,
+        label_smoothing: float | None = None,
         epochs: int | None = None,
         batch_size: int | None = None,
         learning_rate: float | None = None,
+        weight_decay: float | None = None,
         average: float | None = None,
         validation_fraction: float | None = None,
         patience: int | None = None,
@@ -73,19 +80,26 @@ class TextClassifier:
     ) -> None:
         self.lang = lang
         self.unit = unit
+        self.tokenizer = tokenizer
+        self.punctuation = punctuation
         self.max_tokens = max_tokens
         self.min_count = min_count
         self.maxlen = maxlen
+        self.embedding_dim = embedding_dim
+        self.bigrams = bigrams
+        self.word_dropout = word_dropout
+        self.input_dropout = input_dropout
         self.cell = cell
         self.units = units
-        self.embedding_dim = embedding_dim
         self.bidirectional = bidirectional
         self.pooling = pooling
-        self.embedding_dropout = embedding_dropout
+        self.wide = wide
         self.dropout = dropout
+        self.label_smoothing = label_smoothing
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
         self.average = average
         self.validation_fraction = validation_fraction
         self.patience = patience
@@ -141,7 +155,13 @@ class TextClassifier:
     ) -> None:
         texts, numbers, weights = training
         vectorizer = TextVectorizer(
-            settings.max_tokens, unit=settings.unit, min_count=settings.min_count, maxlen=settings.maxlen
+            settings.max_tokens,
+            unit=settings.unit,
+            min_count=settings.min_count,
+            maxlen=settings.maxlen,
+            truncating="middle",
+            tokenizer=settings.tokenizer,
+            punctuation=settings.punctuation,
         )
         rows = vectorizer.fit_transform(texts)
         steps = -(-len(texts) // settings.batch_size)
@@ -151,12 +171,13 @@ class TextClassifier:
         if settings.average:
             watchers.append(SwapEMAWeights(swap_on_epoch=True))
         if held_out is not None:
-            validation = (vectorizer.transform(held_out[0]), held_out[1], held_out[2] * of_classes[held_out[1]])
+            chosen = held_out[1]
+            validation = (vectorizer.transform(held_out[0]), _targets(chosen, classes), held_out[2] * of_classes[chosen])
             watchers.append(EarlyStopping(patience=settings.patience, restore_best_weights=True))
         weights = weights * of_classes[numbers]
         history = model.fit(
             rows,
-            numbers,
+            _targets(numbers, classes),
             batch_size=settings.batch_size,
             epochs=settings.epochs,
             sample_weight=weights / weights.mean(),
@@ -384,6 +405,11 @@ def _validation(given: Any, classes: Labels) -> _Part:
     found = _labels.labels_of(labels, len(rows), name="validation_data[1]")
     numbers = _labels.numbers_of(found, classes, name="validation_data[1]")
     return rows, numbers, _labels.weights_of(weights, len(rows), name="validation_data[2]")
+
+
+def _targets(numbers: Numbers, classes: Labels) -> npt.NDArray[Any]:
+    """What the model's outputs should be: [N], or for more than two classes [N, classes]."""
+    return numbers if len(classes) == 2 else np.eye(len(classes), dtype=np.float32)[numbers]
 
 
 def _divided(part: _Part, settings: Settings) -> tuple[_Part, _Part | None]:

@@ -1,6 +1,6 @@
 """Train on a token file that is larger than the memory that training takes; the file is made here and deleted.
 
-python bench/corpus.py [--gigabytes 2] [--steps 300]
+python bench/corpus.py [--gigabytes 2] [--steps 1000]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from rnnext import Sequential
 from rnnext.callbacks import LambdaCallback
-from rnnext.data import TokenFile
+from rnnext.data import TokenFile, TokenWriter
 from rnnext.layers import LSTM, Dense, Embedding
 from rnnext.utils import set_random_seed
 
@@ -40,13 +40,16 @@ def texts(rows: int) -> Iterator[tuple[npt.NDArray[np.int32], int]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gigabytes", type=float, default=2.0)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=1000)
     options = parser.parse_args()
     rows = int(options.gigabytes * 1e9 / 4 / LENGTH) // 1000 * 1000 + 1000
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "corpus.tokens")
         begin = time.perf_counter()
-        file = TokenFile.write(path, (ids for ids, _ in texts(rows)), (int(label) for _, label in texts(rows)))
+        with TokenWriter(path) as writer:
+            for ids, label in texts(rows):
+                writer.add(ids, int(label))
+        file = TokenFile(path)
         size = path.stat().st_size / 1e9
         print(f"written: {len(file):,} texts, {size:.2f} GB, {time.perf_counter() - begin:.0f} s, peak {megabytes():.0f} MB")
 

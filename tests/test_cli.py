@@ -24,7 +24,7 @@ from rnnext.interop import from_torch
 from rnnext.models import load_model
 from rnnext.text import TextVectorizer
 
-SMALL = ["--units", "8", "--embedding", "8", "--dropout", "0.1", "--batch-size", "8"]
+SMALL = ["--plain", "--units", "8", "--embedding", "8", "--dropout", "0.1", "--batch-size", "8"]
 WORDS = {"bad": ["dull", "poor", "worst"], "fine": ["decent", "usual", "plain"], "good": ["great", "moving", "superb"]}
 COLUMNS = ("--text", "review", "--label", "stars")
 Run = Callable[..., tuple[int, str, str]]
@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("cli")
     for name, labels, cell in (("two", ["good", "bad"], "lstm"), ("three", ["good", "bad", "fine"], "gru")):
         file = reviews(root / f"{name}.csv", labels)
-        options = [*COLUMNS, "--cell", cell, "--epochs", "12", *SMALL, "--out", str(root / name)]
+        options = [*COLUMNS, "--cell", cell, "--epochs", "25", *SMALL, "--out", str(root / name)]
         assert cli.main(["train", str(file), *options]) == 0
     return root
 

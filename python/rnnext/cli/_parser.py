@@ -127,4 +127,8 @@ def _train(train: argparse.ArgumentParser) -> None:
     model.add_argument("--maxlen", metavar="N", type=count, help="words of a text to read, counted from its end")
     model.add_argument("--epochs", metavar="N", type=count, help="most passes over the training texts")
     model.add_argument("--batch-size", metavar="N", type=count, help="texts of one training step")
+    plain = (
+        "the tutorial's model: an embedding, one recurrent layer, its last state; every framework that `convert` knows has it"
+    )
+    model.add_argument("--plain", action="store_true", help=plain)
     model.add_argument("--balanced", action="store_true", help="let rare labels count as much as frequent ones")

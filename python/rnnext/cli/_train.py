@@ -22,6 +22,7 @@ from rnnext.evaluation import evaluate as figures
 
 _RUN = "run.json"  # beside the checkpoint: what it is of
 _MODEL_OPTIONS = ("lang", "unit", "cell", "units", "embedding_dim", "dropout", "max_tokens", "maxlen", "epochs", "batch_size")
+_PLAIN = {"bigrams": 0, "wide": False, "bidirectional": False, "pooling": "last"}
 
 
 def train(options: Namespace) -> None:
@@ -34,6 +35,8 @@ def train(options: Namespace) -> None:
         f" labels {', '.join(data.label_names)}"
     )
     given = {name: value for name in _MODEL_OPTIONS if (value := getattr(options, name)) is not None}
+    if options.plain:
+        given |= _PLAIN
     if options.balanced:
         given["class_weight"] = "balanced"
     classifier = TextClassifier(

@@ -35,7 +35,8 @@ def reviews(path: Path, labels: list[str], rows: int = 240) -> Path:
     lines = ["stars,id,review"]
     for n in range(rows):
         label = labels[n % len(labels)]
-        lines.append(f'{label},{n},"A {WORDS[label][n // len(labels) % 3]} film, number {n}"')
+        ending = f", number {n}" if n % 2 else f" {n}"
+        lines.append(f'{label},{n},"A {WORDS[label][n // len(labels) % 3]} film{ending}"')
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
@@ -446,6 +447,16 @@ def start(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
     if os.name == "posix":  # whoever started us in the background may have had interrupts ignored, and that is inherited
         options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def test_half_a_surrogate_pair_is_shown_as_something_else(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"review": "\\ud83d great film"}\n{"review": "dull"}\n')
+    for options in ((), ("--json",)):
+        with start("predict", folder / "two", "--file", tmp_path / "a.jsonl", *options) as process:
+            out, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (0, b"")
+        assert b"? great film" in out
+        assert out.count(b"\n") == 2
 
 
 def test_a_closed_pipe_is_quiet(folder: Path) -> None:

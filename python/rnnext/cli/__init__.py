@@ -6,6 +6,7 @@ in one line; 130, interrupted; 141, nobody reads the output any more; 1, with a 
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.texts, rest = rest, []  # predict DIR --json TEXT: argparse's lists end at the first option
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # half of a surrogate pair in a text must not end a long run
     try:
         options.run(options)
         sys.stdout.flush()

@@ -163,9 +163,9 @@ class TextClassifier:
             tokenizer=settings.tokenizer,
             punctuation=settings.punctuation,
         )
-        rows = vectorizer.fit_transform(texts)
+        rows = list(vectorizer.fit_transform(texts))
         steps = -(-len(texts) // settings.batch_size)
-        model = build(settings, vectorizer.vocabulary_size, len(classes), steps * settings.epochs)
+        model = build(settings, rows, vectorizer.vocabulary_size, len(classes), steps * settings.epochs)
         watchers = [*callbacks]
         validation = None
         if settings.average:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from rnnext.layers import (
     GRU,
@@ -22,11 +23,14 @@ from rnnext.layers import (
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
     Layer,
+    frequent_pairs,
 )
 from rnnext.losses import BinaryCrossentropy, CategoricalCrossentropy
 from rnnext.models import Sequential
 from rnnext.optimizers import AdamW
 from rnnext.optimizers.schedules import OneCycle
+
+Ids = npt.NDArray[np.int32]
 
 _OWNER = "TextClassifier"
 
@@ -91,7 +95,7 @@ def settings_for(lang: str, rows: int, given: Mapping[str, Any]) -> Settings:
         "min_count": 1 if rows < 20000 else 2,
         "maxlen": 400,
         "embedding_dim": 64,
-        "bigrams": 1 << 18 if rows >= 20000 else 1 << 16,
+        "bigrams": 200_000,
         "word_dropout": 0.5 if rows >= 20000 else 0.2,
         "input_dropout": 0.0 if rows >= 20000 else 0.5,
         "cell": "lstm",
@@ -129,18 +133,19 @@ def _check(name: str, value: Any) -> None:
             raise ValueError(f"{_OWNER}: {name} is {value}, expected at least {_COUNTS[name]}")
 
 
-def build(settings: Settings, vocabulary: int, classes: int, steps: int) -> Sequential:
-    """The model, compiled for so many steps: a logistic unit for two classes, a softmax for more.
+def build(settings: Settings, rows: Sequence[Ids], vocabulary: int, classes: int, steps: int) -> Sequential:
+    """The model for those rows, compiled for so many steps: a logistic unit for two classes, a softmax for more.
 
     Words' vectors, to which those of pairs are added; a recurrent layer, pooled; beside its states the mean of what it reads,
     if it is `wide`.
     """
     embedding: Layer
-    if settings.bigrams:
+    pairs = frequent_pairs(rows, settings.bigrams)
+    if len(pairs):
         embedding = BigramEmbedding(
             vocabulary,
             settings.embedding_dim,
-            buckets=settings.bigrams,
+            pairs=pairs,
             bigrams_scale=0.3,
             dropout=settings.word_dropout,
             bigrams_dropout=settings.word_dropout,

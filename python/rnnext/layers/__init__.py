@@ -1,7 +1,7 @@
 """Layers with Keras 3's names, arguments, weights and numbers."""
 
 from rnnext.layers._bidirectional import Bidirectional
-from rnnext.layers._bigrams import BigramEmbedding
+from rnnext.layers._bigrams import BigramEmbedding, frequent_pairs
 from rnnext.layers._branches import Branches
 from rnnext.layers._dense import Dense
 from rnnext.layers._dropout import Dropout, SpatialDropout1D
@@ -33,6 +33,7 @@ __all__ = [
     "SpatialDropout1D",
     "TimeDistributed",
     "deserialize",
+    "frequent_pairs",
     "serialize",
 ]
 

@@ -97,14 +97,17 @@ def test_neighbours_and_branches_have_their_part() -> None:
 
     set_random_seed(1)
     size = words.vocabulary_size
-    branches = [mean(layers.Embedding(size, 3)), mean(layers.BigramEmbedding(size, 4, buckets=50))]
+    row = words.transform([TEXTS[0]])[0]
+    pairs = np.stack([row[:-1], row[1:]], axis=1)[:4]
+    branches = [mean(layers.Embedding(size, 3)), mean(layers.BigramEmbedding(size, 4, pairs=pairs))]
     model = Sequential([layers.Branches(branches), layers.Dropout(0.5), layers.Dense(1, "sigmoid")])
     model.build((None, None))
     rng = np.random.default_rng(0)
-    model.set_weights([rng.standard_normal(w.shape) for w in model.get_weights()])
+    for weight in model.trainable_weights:
+        weight.assign(rng.standard_normal(weight.shape))
     found = word_evidence(model, words, TEXTS[0], label=1)
     bias = float(model.weights[-1].value[0])
-    assert found.scores.sum() + bias == pytest.approx(log_odds(model, words.transform([TEXTS[0]])[0][None], 1), rel=1e-4)
+    assert found.scores.sum() + bias == pytest.approx(log_odds(model, row[None], 1), rel=1e-4)
 
 
 @pytest.mark.parametrize("classes", [2, 3])

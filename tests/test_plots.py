@@ -103,5 +103,5 @@ def test_chinese_is_written_where_there_is_a_font(pyplot: Any) -> None:
 
 def test_without_matplotlib_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match="plot_history needs matplotlib: pip install matplotlib"):
+    with pytest.raises(ImportError, match=r"plot_history needs matplotlib: pip install 'rnnext\[plots\]'"):
         plot_history(HISTORY)

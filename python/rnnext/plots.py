@@ -24,7 +24,7 @@ def _subplots(who: str, columns: int = 1) -> Any:
     try:
         from matplotlib import pyplot
     except ImportError as error:
-        raise ImportError(f"{who} needs matplotlib: pip install matplotlib", name="matplotlib") from error
+        raise ImportError(f"{who} needs matplotlib: pip install 'rnnext[plots]'", name="matplotlib") from error
     return pyplot.subplots(1, columns, figsize=(5 * columns, 4), squeeze=False, layout="constrained")[1][0]
 
 

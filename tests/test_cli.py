@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import io
 import json
 import os
@@ -17,14 +18,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnnext import Sequential, cli
+from rnnext import Sequential, TextClassifier, cli, datasets
 from rnnext.datasets import _fetch
 from rnnext.interop import from_torch
 from rnnext.models import load_model
 from rnnext.text import TextVectorizer
 
-SMALL = ["--units", "8", "--embedding", "8", "--dropout", "0.1", "--batch-size", "8"]
+SMALL = ["--plain", "--units", "8", "--embedding", "8", "--dropout", "0.1", "--batch-size", "8"]
 WORDS = {"bad": ["dull", "poor", "worst"], "fine": ["decent", "usual", "plain"], "good": ["great", "moving", "superb"]}
+COLUMNS = ("--text", "review", "--label", "stars")
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -33,7 +35,8 @@ def reviews(path: Path, labels: list[str], rows: int = 240) -> Path:
     lines = ["stars,id,review"]
     for n in range(rows):
         label = labels[n % len(labels)]
-        lines.append(f'{label},{n},"A {WORDS[label][n // len(labels) % 3]} film, number {n}"')
+        ending = f", number {n}" if n % 2 else f" {n}"
+        lines.append(f'{label},{n},"A {WORDS[label][n // len(labels) % 3]} film{ending}"')
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
@@ -44,10 +47,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("cli")
     for name, labels, cell in (("two", ["good", "bad"], "lstm"), ("three", ["good", "bad", "fine"], "gru")):
         file = reviews(root / f"{name}.csv", labels)
-        columns = ["--text", "review", "--label", "stars"]
-        assert (
-            cli.main(["train", str(file), *columns, "--cell", cell, "--epochs", "40", *SMALL, "--out", str(root / name)]) == 0
-        )
+        options = [*COLUMNS, "--cell", cell, "--epochs", "25", *SMALL, "--out", str(root / name)]
+        assert cli.main(["train", str(file), *options]) == 0
     return root
 
 
@@ -83,29 +84,43 @@ def failed(result: tuple[int, str, str]) -> str:
 @pytest.mark.parametrize(("labels", "cell"), [(["good", "bad"], "gru"), (["good", "bad", "fine"], "lstm")])
 def test_train_says_how_good_it_is_and_where_it_is(run: Run, tmp_path: Path, labels: list[str], cell: str) -> None:
     file, out = reviews(tmp_path / "a.csv", labels), tmp_path / "model"
-    code, printed, err = run(
-        "train", file, "--text", "review", "--label", "stars", "--cell", cell, "--epochs", 20, *SMALL, "--out", out
-    )
-    assert (code, err) == (0, "")
-    counts = [int(n) for n in re.findall(r"(\d+) (?:texts|to choose|held out)", printed)]
+    code, printed, err = run("train", file, *COLUMNS, "--cell", cell, "--epochs", 12, *SMALL, "--out", out)
+    assert code == 0
+    counts = [int(n) for n in re.findall(r"(\d+) (?:texts|held out)", printed)]
     assert sum(counts) == 240
     assert all(counts)
-    assert f"labels {', '.join(sorted(labels))};" in printed
-    assert printed.count("Epoch ") == 20
-    assert re.search(r"kept epoch [0-9]+, of least validation loss: accuracy [0-9.]+%", printed)
-    found = re.search(r"held-out accuracy ([\d.]+)%", printed)
+    assert f"labels {', '.join(sorted(labels))}\n" in printed
+    assert "Epoch" not in printed
+    epochs = re.findall(r"^Epoch (\d+)/12 - .*val_loss", err, re.MULTILINE)
+    assert err.count("\n") == len(epochs) <= 12
+    assert re.search(rf"kept epoch [0-9]+ of {len(epochs)}, of least validation loss: accuracy [0-9.]+%", printed)
+    found = re.search(r"held-out accuracy ([\d.]+)%, 95 % interval ([\d.]+)% to ([\d.]+)%", printed)
     assert found
     assert float(found[1]) > 95  # a word gives the label away
+    assert float(found[2]) < float(found[1]) <= float(found[3])
     assert f"saved in {out}" in printed
     assert {path.name for path in out.iterdir()} == {"config.json", "model.safetensors", "vocabulary.json", "labels.json"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "model"]  # no checkpoint is left
+
+
+def test_train_for_machines(run: Run, tmp_path: Path) -> None:
+    file = reviews(tmp_path / "a.csv", ["good", "bad"], 60)
+    code, out, err = run("train", file, *COLUMNS, "--epochs", 2, *SMALL, "--json", "--balanced", "--out", tmp_path / "m")
+    assert code == 0
+    result = json.loads(out)
+    assert (result["model"], result["data"]) == (str(tmp_path / "m"), "a.csv")
+    assert result["train_rows"] + result["held_out"]["rows"] == 60
+    assert 1 <= result["kept"]["epoch"] <= result["kept"]["epochs"] == 2
+    assert 0 <= result["held_out"]["interval"][0] <= result["held_out"]["accuracy"]
+    assert "saved in" in err
+    assert TextClassifier.load(tmp_path / "m").class_weight == "balanced"
 
 
 def test_the_same_seed_gives_the_same_model(run: Run, tmp_path: Path) -> None:
     file = reviews(tmp_path / "a.csv", ["good", "bad"], 60)
     weights = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        columns = ("--text", "review", "--label", "stars", "--epochs", 1)
-        assert run("train", file, *columns, *SMALL, "--seed", seed, "--out", tmp_path / name)[0] == 0
+        assert run("train", file, *COLUMNS, "--epochs", 1, *SMALL, "--seed", seed, "--out", tmp_path / name)[0] == 0
         weights.append((tmp_path / name / "model.safetensors").read_bytes())
     assert weights[0] == weights[1] != weights[2]
 
@@ -114,35 +129,42 @@ def test_default_folder_and_columns(run: Run, tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     text = reviews(tmp_path / "a.csv", ["good", "bad"], 60).read_text(encoding="utf-8")
     Path("my.reviews.csv").write_text(text.replace("stars,id,review", "label,id,text"), encoding="utf-8")
-    assert run("train", "my.reviews.csv", "--epochs", 1, *SMALL, "--cell", "gru")[0] == 0
-    assert Path("my-gru", "config.json").is_file()
-    assert run("evaluate", "my-gru", "my.reviews.csv")[0] == 0
-    assert run("train", "my.reviews.csv", "--epochs", 1, *SMALL, "--cell", "gru")[0] == 0  # in place of the first
+    assert run("train", "my.reviews.csv", "--epochs", 1, *SMALL)[0] == 0
+    assert Path("my-model", "config.json").is_file()
+    assert run("evaluate", "my-model", "my.reviews.csv")[0] == 0
+    assert run("train", "my.reviews.csv", "--epochs", 1, *SMALL)[0] == 0  # in place of the first
 
 
-def test_a_test_file(run: Run, tmp_path: Path) -> None:
-    train, test = reviews(tmp_path / "a.csv", ["good", "bad"], 60), reviews(tmp_path / "b.csv", ["bad", "good"], 30)
-    columns = ("--text", "review", "--label", "stars")
-    code, printed, _ = run("train", train, *columns, "--test", test, "--epochs", 1, *SMALL, "--out", tmp_path / "m")
+def test_a_test_file_and_a_folder(run: Run, tmp_path: Path) -> None:
+    train, test = reviews(tmp_path / "train.csv", ["good", "bad"], 60), reviews(tmp_path / "test.csv", ["bad", "good"], 30)
+    options = (*COLUMNS, "--epochs", 1, *SMALL, "--out", tmp_path / "m")
+    code, one, _ = run("train", train, "--test", test, *options)
     assert code == 0
-    assert "30 held out" in printed
+    assert "30 held out" in one
+    code, other, _ = run("train", tmp_path, *options)
+    assert code == 0
+    assert one.splitlines()[1:] == other.splitlines()[1:]
+    assert run("evaluate", tmp_path / "m", tmp_path, "--json", "--text", "review", "--label", "stars")[0] == 0
 
 
-def test_characters(run: Run, tmp_path: Path) -> None:
+def test_options_of_the_model(run: Run, tmp_path: Path) -> None:
     file = reviews(tmp_path / "a.csv", ["good", "bad"], 60)
-    columns = ("--text", "review", "--label", "stars", "--unit", "char")
-    assert run("train", file, *columns, "--epochs", 1, *SMALL, "--out", tmp_path / "m")[0] == 0
-    vocabulary = json.loads((tmp_path / "m" / "vocabulary.json").read_text(encoding="utf-8"))["vocabulary"]
-    assert all(len(word) == 1 for word in vocabulary[2:])
+    options = ("--unit", "char", "--cell", "lstm", "--maxlen", 20, "--vocabulary", 12, "--seed", 5)
+    assert run("train", file, *COLUMNS, *options, "--epochs", 1, *SMALL, "--out", tmp_path / "m")[0] == 0
+    found = TextClassifier.load(tmp_path / "m")
+    assert (found.unit, found.cell, found.maxlen, found.max_tokens, found.random_state) == ("char", "lstm", 20, 12, 5)
+    assert (found.units, found.embedding_dim, found.dropout, found.batch_size, found.epochs) == (8, 8, 0.1, 8, 1)
+    assert found.vectorizer_.vocabulary_size == 12
+    assert all(len(word) == 1 for word in found.vectorizer_.vocabulary[2:])
 
 
 def test_what_cannot_be_trained_is_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     file = reviews(tmp_path / "a.csv", ["good", "bad"], 60)
     assert "no column 'text'; found 'stars', 'id', 'review'" in failed(run("train", file))
-    assert "none.csv: neither a file nor one of movies, products, chinese" in failed(run("train", "none.csv"))
+    assert "none.csv: neither a file nor one of chinese, " in failed(run("train", "none.csv"))
     for option in (("--text", "review"), ("--label", "stars"), ("--test", file)):
-        assert f"{option[0]} is for a file" in failed(run("train", "movies", *option))
+        assert "it is for a file, and movie_sentences is a data set" in failed(run("train", "movies", *option))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").touch()
     assert "exists and is not a saved model" in failed(run("train", file, "--out", "other"))
@@ -176,7 +198,10 @@ def test_without_a_network_it_says_so(run: Run, tmp_path: Path, monkeypatch: pyt
         (["train", "--cell", "rnn"], "invalid choice: 'rnn'"),
         (["train", "--seed", "-1"], "-1 is out of range"),
         (["predict"], "required: DIR"),
-        (["evaluate", "m"], "required: FILE"),
+        (["evaluate", "m"], "required: FILE|DATASET"),
+        (["report", "m"], "required: FILE|DATASET"),
+        (["report", "m", "f", "--examples", "-1"], "-1 is out of range"),
+        (["train", "--lang", "la"], "invalid choice: 'la'"),
         (["convert", "m"], "required: FILE, --to"),
         (["info", "more"], "unrecognized arguments: more"),
         (["predict", "m", "--loud", "text"], "unrecognized arguments: --loud"),
@@ -219,6 +244,44 @@ def test_predict_as_json_and_from_standard_input(run: Run, folder: Path) -> None
         assert found["probabilities"] == pytest.approx(answer["probabilities"], abs=1e-5)
 
 
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.tsv", "a.jsonl", "a.txt"])
+def test_predict_a_file(run: Run, folder: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnnext.cli._predict._CHARACTERS_AT_ONCE", 20)  # in several chunks
+    texts = ["a great film", "dull, a poor film", "", *TEXTS[-1:], "moving"]
+    quoted = [f'"{text}"' for text in texts]
+    contents = {
+        "a.csv.gz": ["id,review", *(f"{n},{text}" for n, text in enumerate(quoted))],
+        "a.tsv": ["review", *quoted],
+        "a.jsonl": [json.dumps({"review": text}) for text in texts],
+        "a.txt": texts,
+    }
+    content = "".join(f"{line}\n" for line in contents[name]).encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    code, out, err = run("predict", folder / "two", "--file", tmp_path / name)
+    assert (code, err) == (0, "")
+    assert out == run("predict", folder / "two", *texts)[1]
+
+
+def test_predict_says_why(run: Run, folder: Path) -> None:
+    code, out, _ = run("predict", folder / "two", "--why", "a great film", "")
+    assert code == 0
+    first, second = (line.split("\t") for line in out.splitlines())
+    assert first[2].startswith("great +")
+    assert first[3] == "a great film"
+    assert second[2:] == ["", ""]
+    answer = json.loads(run("predict", folder / "two", "--json", "--why", "a great film")[1])
+    assert answer["evidence"][0][0] == "great"
+
+
+def test_predict_refuses_two_sources(run: Run, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    assert "texts and --file are given" in failed(run("predict", folder / "two", "text", "--file", tmp_path / "a.txt"))
+    assert "No such file" in failed(run("predict", folder / "two", "--file", tmp_path / "none.csv"))
+    (tmp_path / "a.csv").write_text("text\nx\n")
+    assert "no column 'review'; found 'text'" in failed(run("predict", folder / "two", "--file", tmp_path / "a.csv"))
+    assert run("predict", folder / "two", "--file", tmp_path / "a.csv", "--text", "text")[0] == 0
+
+
 def test_predict_nothing(run: Run, folder: Path) -> None:
     assert run("predict", folder / "two") == (0, "", "")
     code, out, _ = run("predict", folder / "two", stdin=b"\n\n")
@@ -238,11 +301,14 @@ def test_evaluate(run: Run, folder: Path, tmp_path: Path, name: str, labels: lis
     report = json.loads(out)
     assert report["rows"] == 30
     assert report["majority"] == pytest.approx(1 / len(labels))
-    assert report["accuracy"] == 1
+    assert report["accuracy"] == report["macro_f1"] == 1
+    assert report["interval"] == [pytest.approx(0.886, abs=1e-3), 1]
     assert 0 < report["loss"] < 0.7
-    assert report["labels"] == {label: {"rows": 30 // len(labels), "precision": 1, "recall": 1} for label in sorted(labels)}
+    perfect = {"rows": 30 // len(labels), "precision": 1, "recall": 1, "f1": 1}
+    assert report["labels"] == dict.fromkeys(sorted(labels), perfect)
+    assert np.trace(report["confusion"]) == 30
     code, out, _ = run("evaluate", folder / name, file)
-    assert out.startswith("30 rows: accuracy 100.0%, loss 0.")
+    assert out.startswith("30 rows: accuracy 100.0% (95 % interval 88.6% to 100.0%), loss 0.")
 
 
 def test_evaluate_counts_mistakes(run: Run, folder: Path, tmp_path: Path) -> None:
@@ -251,9 +317,10 @@ def test_evaluate_counts_mistakes(run: Run, folder: Path, tmp_path: Path) -> Non
     report = json.loads(run("evaluate", folder / "two", file, "--json")[1])
     assert report["accuracy"] == pytest.approx(2 / 3)
     assert report["majority"] == 1
-    assert report["labels"]["good"] == {"rows": 3, "precision": 1, "recall": pytest.approx(2 / 3)}
-    assert report["labels"]["bad"] == {"rows": 0, "precision": 0, "recall": None}
-    assert "bad: 0 rows, precision 0.0%, recall -" in run("evaluate", folder / "two", file)[1]
+    assert report["labels"]["good"] == {"rows": 3, "precision": 1, "recall": pytest.approx(2 / 3), "f1": pytest.approx(0.8)}
+    assert report["labels"]["bad"] == {"rows": 0, "precision": 0, "recall": None, "f1": 0}
+    assert report["confusion"] == [[0, 0], [1, 2]]
+    assert "bad: 0 rows, precision 0.0%, recall -, F1 0.0%" in run("evaluate", folder / "two", file)[1]
 
 
 def test_evaluate_with_other_columns(run: Run, folder: Path, tmp_path: Path) -> None:
@@ -264,6 +331,18 @@ def test_evaluate_with_other_columns(run: Run, folder: Path, tmp_path: Path) -> 
     file.write_text("what\twhich\ngreat film\tgood\nplain\tfine\n", encoding="utf-8")
     message = failed(run("evaluate", folder / "two", file, "--text", "what", "--label", "which"))
     assert "row 2 has the label 'fine', expected one of bad, good" in message
+    file.write_text("what\twhich\n", encoding="utf-8")
+    assert "a header and no rows" in failed(run("evaluate", folder / "two", file, "--text", "what", "--label", "which"))
+    assert "neither a file nor one of" in failed(run("evaluate", folder / "two", "none"))
+
+
+def test_rows_are_numbered_through_all_chunks(run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnnext.cli._predict._CHARACTERS_AT_ONCE", 50)
+    file = reviews(tmp_path / "b.csv", ["good", "bad"], 30)
+    whole = run("evaluate", folder / "two", file, "--json")
+    assert json.loads(whole[1])["rows"] == 30
+    file.write_text(file.read_text(encoding="utf-8") + "fine,30,a film\n", encoding="utf-8")
+    assert "row 31 has the label 'fine'" in failed(run("evaluate", folder / "two", file))
 
 
 def test_a_folder_that_is_no_classifier(run: Run, folder: Path, tmp_path: Path) -> None:
@@ -353,6 +432,9 @@ def test_info_and_version(run: Run) -> None:
     code, out, _ = run("info")
     assert code == 0
     assert "ISA selected" in out
+    assert json.loads(run("info", "--json")[1])["isa"] in out
+    assert run("info", "--datasets")[1] == f"{datasets.info()}\n"
+    assert [each["name"] for each in json.loads(run("info", "--datasets", "--json")[1])] == list(datasets.NAMES)
     assert run("--version")[1].startswith("rnnext 0.")
 
 
@@ -367,6 +449,16 @@ def start(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, **options)  # type: ignore[call-overload, no-any-return]
 
 
+def test_half_a_surrogate_pair_is_shown_as_something_else(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"review": "\\ud83d great film"}\n{"review": "dull"}\n')
+    for options in ((), ("--json",)):
+        with start("predict", folder / "two", "--file", tmp_path / "a.jsonl", *options) as process:
+            out, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (0, b"")
+        assert b"? great film" in out
+        assert out.count(b"\n") == 2
+
+
 def test_a_closed_pipe_is_quiet(folder: Path) -> None:
     with start("predict", folder / "two", *["a text that fills the pipe's buffer"] * 5000) as process:
         assert process.stdout
@@ -377,30 +469,65 @@ def test_a_closed_pipe_is_quiet(folder: Path) -> None:
         assert process.wait(60) == 141
 
 
+def lines_until_epoch(process: subprocess.Popen[bytes], number: int) -> None:
+    assert process.stderr
+    while not process.stderr.readline().startswith(b"Epoch %d/" % number):
+        assert process.poll() is None
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
-def test_an_interrupt_is_quiet(folder: Path, tmp_path: Path) -> None:
-    columns = ("--text", "review", "--label", "stars")
-    out = tmp_path / "m"
-    with start("train", folder / "two.csv", *columns, "--epochs", 100_000, *SMALL, "--out", out, env=UNBUFFERED) as process:
-        assert process.stdout
+def test_a_stopped_training_goes_on_to_the_same_model(folder: Path, tmp_path: Path, run: Run) -> None:
+    """Ctrl-C, then a kill, then the end; the weights are those of a run that nobody stopped."""
+    command = ("train", folder / "two.csv", *COLUMNS, "--epochs", 30, "--seed", 3, *SMALL, "--resume")
+    code, said, err = run(*command, "--out", tmp_path / "whole")
+    assert code == 0
+    assert err.startswith("nothing to resume in")
+    out, checkpoint = tmp_path / "m", tmp_path / ".m.training"
+    with start(*command, "--out", out, env=UNBUFFERED) as process:
         assert process.stderr
-        while not process.stdout.readline().startswith(b"Epoch"):
-            assert process.poll() is None
+        lines_until_epoch(process, 2)
         process.send_signal(signal.SIGINT)
-        process.stdout.read()
-        assert process.stderr.read() == b""
+        assert process.stderr.read().endswith(b"interrupted; the same command with --resume goes on\n")
         assert process.wait(60) == 130
     assert not out.exists()
+    with start(*command, "--out", out, env=UNBUFFERED) as process:
+        assert process.stderr
+        assert process.stderr.readline().startswith(b"going on from ")
+        lines_until_epoch(process, 4)
+        process.kill()
+    assert not out.exists()
+    assert checkpoint.is_dir()
+    other = ("train", folder / "three.csv", *COLUMNS, "--epochs", 30, "--seed", 4, *SMALL, "--resume", "--out", out)
+    assert "of another training (seed, train differ)" in failed(run(*other))
+    code, again, _ = run(*command, "--out", out)
+    assert code == 0
+    assert again.replace(str(out), "") == said.replace(str(tmp_path / "whole"), "")
+    assert not checkpoint.exists()
+    for path in (tmp_path / "whole").iterdir():
+        assert path.read_bytes() == (out / path.name).read_bytes(), path.name
+
+
+def test_without_resume_a_training_begins_anew(run: Run, folder: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / ".m.training"
+    checkpoint.mkdir()
+    (checkpoint / "training.safetensors").write_bytes(b"cut off")
+    options = (*COLUMNS, "--epochs", 1, *SMALL, "--out", tmp_path / "m")
+    (checkpoint / "run.json").write_text("{}")
+    assert "of another training" in failed(run("train", folder / "two.csv", *options, "--resume"))
+    assert run("train", folder / "two.csv", *options)[0] == 0
+    assert not checkpoint.exists()
 
 
 UNBUFFERED = {**os.environ, "PYTHONUNBUFFERED": "1"}
 
 
 def test_heavy_imports_wait_until_they_are_needed() -> None:
-    """What the module itself imports is the standard library and the version."""
-    tree = ast.parse(Path(cli.__file__).read_text(encoding="utf-8"))
-    for node in tree.body:
-        if isinstance(node, ast.Import):
-            assert all(alias.name in sys.stdlib_module_names for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.module == "rnnext._version" or str(node.module).split(".")[0] in sys.stdlib_module_names
+    """What the command line is made of imports the standard library, the version and itself."""
+    for name in ("__init__", "_parser", "_commands"):
+        tree = ast.parse(Path(cli.__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
+        for node in tree.body:
+            if isinstance(node, ast.Import):
+                assert all(alias.name in sys.stdlib_module_names for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                ours = ("rnnext._version", "rnnext.cli", "rnnext.cli._parser")
+                assert node.module in ours or str(node.module).split(".")[0] in sys.stdlib_module_names

@@ -46,23 +46,23 @@ def write(path: Path, content: str | bytes) -> Path:
         ("a.TSV.GZ", gzip.compress(GOOD.replace(",", "\t").encode(), mtime=0)),
     ],
 )
-def test_read_csv(tmp_path: Path, name: str, content: bytes) -> None:
-    assert datasets.read_csv(write(tmp_path / name, content)) == (["A quiet film", "A loud film"], ["1", "0"])
+def test_read_file(tmp_path: Path, name: str, content: bytes) -> None:
+    assert datasets.read_file(write(tmp_path / name, content)) == (["A quiet film", "A loud film"], ["1", "0"])
 
 
-def test_read_csv_with_named_columns_and_delimiter(tmp_path: Path) -> None:
+def test_read_file_with_named_columns_and_delimiter(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", 'stars;id;review\n 5 ;1;"Good; ""very"" good"\n1;2;\n')
-    texts, labels = datasets.read_csv(path, text="review", label="stars", delimiter=";")
+    texts, labels = datasets.read_file(path, text="review", label="stars", delimiter=";")
     assert texts == ['Good; "very" good', ""]
     assert labels == ["5", "1"]
 
 
-def test_read_csv_keeps_what_is_inside_quotes(tmp_path: Path) -> None:
+def test_read_file_keeps_what_is_inside_quotes(tmp_path: Path) -> None:
     long, odd = "x" * 200_000, "two\nlines\x85and\u2028more, \x0bhere"
     with (tmp_path / "a.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["text", "label"], [long, "a"], [odd, "b"]])
     limit = csv.field_size_limit()
-    assert datasets.read_csv(tmp_path / "a.csv") == ([long, odd], ["a", "b"])
+    assert datasets.read_file(tmp_path / "a.csv") == ([long, odd], ["a", "b"])
     assert csv.field_size_limit() == limit
 
 
@@ -84,7 +84,7 @@ def test_read_csv_keeps_what_is_inside_quotes(tmp_path: Path) -> None:
 )
 def test_a_bad_row_is_named(tmp_path: Path, content: str | bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        datasets.read_csv(write(tmp_path / "a.csv", content))
+        datasets.read_file(write(tmp_path / "a.csv", content))
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, bz2.compress])
@@ -94,12 +94,53 @@ def test_a_damaged_file_is_refused(tmp_path: Path, compress: object) -> None:
     whole = compress(GOOD.encode() * 100)
     for content in (whole[: len(whole) // 2], b"neither of them"):
         with pytest.raises(ValueError, match=f"a.csv{suffix}: damaged"):
-            datasets.read_csv(write(tmp_path / f"a.csv{suffix}", content))
+            datasets.read_file(write(tmp_path / f"a.csv{suffix}", content))
 
 
 def test_a_missing_file_is_the_systems_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        datasets.read_csv(tmp_path / "none.csv")
+        datasets.read_file(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson", "a.json", "a.jsonl.gz"])
+def test_json_lines(tmp_path: Path, name: str) -> None:
+    content = b'\xef\xbb\xbf{"label": 1, "text": "A \\u0022quiet\\u0022\\nfilm"}\n\n'
+    content += b'{"text": "\xc3\xa9", "more": [], "label": "no"}\r\n'
+    path = write(tmp_path / name, gzip.compress(content) if name.endswith("gz") else content)
+    assert datasets.read_file(path) == (['A "quiet"\nfilm', "é"], ["1", "no"])
+    assert list(datasets.text_rows(path)) == ['A "quiet"\nfilm', "é"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "a.jsonl: no rows"),
+        ('{"text": "x", "label": 1}\n{"text": "y"}\n', "a.jsonl:2: no field 'label'; found 'text'"),
+        ('{"text": "x", "label": 1}\n\n{"text', "a.jsonl:3: not JSON"),
+        ('[{"text": "x"}]', "a.jsonl:1: a JSON list, expected an object on each line"),
+        ('{"text": null, "label": 1}', "a.jsonl:1: 'text' is null, expected a string"),
+        ('{"text": "x", "label": ""}', r"a.jsonl:1: the label \(column 'label'\) is empty"),
+        (b'{"text": "\xff"}', "a.jsonl:1: byte 0xff"),
+    ],
+)
+def test_a_bad_json_line_is_named(tmp_path: Path, content: str | bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        datasets.read_file(write(tmp_path / "a.jsonl", content))
+
+
+def test_texts_alone_come_one_by_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", 'review\nfirst\n"two\nlines"\n' + "bad,row\n")
+    texts = datasets.text_rows(path, text="review")
+    assert [next(texts), next(texts)] == ["first", "two\nlines"]
+    with pytest.raises(ValueError, match=r"a\.csv:5: 2 columns"):
+        next(texts)
+    lines = write(tmp_path / "a.txt.gz", gzip.compress(b"one, with a comma\r\n\nthree"))
+    assert list(datasets.text_rows(lines)) == ["one, with a comma", "", "three"]
+    with pytest.raises(ValueError, match="damaged"):
+        list(datasets.text_rows(write(tmp_path / "b.txt.gz", b"not pressed")))
+    limit = csv.field_size_limit()
+    next(datasets.text_rows(path, text="review"))
+    assert csv.field_size_limit() == limit
 
 
 def test_decoded_lines() -> None:
@@ -115,8 +156,8 @@ def rows(count: int, labels: str = "01") -> str:
     return "text,label\n" + "".join(f"text number {n},{labels[n % len(labels)]}\n" for n in range(count))
 
 
-def test_csv_dataset_holds_a_fifth_out(tmp_path: Path) -> None:
-    data = datasets.csv_dataset(write(tmp_path / "a.csv", rows(1000)))
+def test_file_dataset_holds_a_fifth_out(tmp_path: Path) -> None:
+    data = datasets.file_dataset(write(tmp_path / "a.csv", rows(1000)))
     assert data.name == "a.csv"
     assert data.label_names == ("0", "1")
     assert len(data.train_texts) + len(data.test_texts) == 1000
@@ -127,14 +168,14 @@ def test_csv_dataset_holds_a_fifth_out(tmp_path: Path) -> None:
         assert labels.tolist() == [int(text.split()[-1]) % 2 for text in texts]
 
 
-def test_csv_dataset_with_a_test_file(tmp_path: Path) -> None:
+def test_file_dataset_with_a_test_file(tmp_path: Path) -> None:
     train = write(tmp_path / "a.csv", rows(3, "xyz"))
     test = write(tmp_path / "b.csv", rows(2, "zx"))
-    data = datasets.csv_dataset(train, test=test)
+    data = datasets.file_dataset(train, test=test)
     assert data.train_labels.tolist() == [0, 1, 2]
     assert data.test_labels.tolist() == [2, 0]
     with pytest.raises(ValueError, match=r"c.csv: row 2 has the label 'w', expected one of x, y, z"):
-        datasets.csv_dataset(train, test=write(tmp_path / "c.csv", rows(2, "xw")))
+        datasets.file_dataset(train, test=write(tmp_path / "c.csv", rows(2, "xw")))
 
 
 @pytest.mark.parametrize(
@@ -148,14 +189,14 @@ def test_csv_dataset_with_a_test_file(tmp_path: Path) -> None:
 )
 def test_order_of_labels(tmp_path: Path, labels: list[str], ordered: tuple[str, ...]) -> None:
     train = write(tmp_path / "a.csv", "text,label\n" + "".join(f"t,{label}\n" for label in labels))
-    assert datasets.csv_dataset(train, test=train).label_names == ordered
+    assert datasets.file_dataset(train, test=train).label_names == ordered
 
 
 def test_data_that_cannot_be_learned_from(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="every row has the label '1', expected two labels or more"):
-        datasets.csv_dataset(write(tmp_path / "a.csv", rows(9, "1")))
+        datasets.file_dataset(write(tmp_path / "a.csv", rows(9, "1")))
     with pytest.raises(ValueError, match="2 rows are too few to hold some out for the test; name a test file"):
-        datasets.csv_dataset(write(tmp_path / "a.csv", "text,label\nthe same,1\nthe same,0\n"))
+        datasets.file_dataset(write(tmp_path / "a.csv", "text,label\nthe same,1\nthe same,0\n"))
 
 
 # ---------------------------------------------------------------- the split
@@ -366,9 +407,68 @@ def test_chinese_reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert data.test_labels.tolist() == [int(text[0] == "好") for text in data.test_texts]
 
 
-def test_load_knows_its_names() -> None:
-    with pytest.raises(ValueError, match="no data set 'imdb', expected one of movie_sentences"):
+# ---------------------------------------------------------------- by name and by path
+
+
+def test_the_table_tells_all_that_load_knows() -> None:
+    table = datasets.info()
+    assert tuple(each.name for each in table) == datasets.NAMES
+    lines = repr(table).splitlines()
+    assert str(table) == repr(table)
+    for each in table:
+        line = next(line for line in lines if line.startswith(each.name))
+        assert each.licence in line
+        assert ", ".join(each.classes) in line
+        assert f"{each.rows[0]:,} + {each.rows[1]:,}" in line
+        assert f"  from {each.source}" in lines
+        assert min(each.rows) > 0
+    assert max(map(len, lines)) <= 160
+
+
+def test_load_takes_names_aliases_and_paths(tmp_path: Path) -> None:
+    put(_reviews._VADER, b"something else")
+    for name in ("movie_sentences", "movies"):
+        with pytest.raises(ValueError, match="SHA-256 is"):
+            datasets.load(name)
+    file = write(tmp_path / "a.csv", rows(100))
+    whole = datasets.load(file)
+    assert (whole.name, len(whole.train_texts) + len(whole.test_texts)) == ("a.csv", 100)
+    other = write(tmp_path / "b.jsonl", '{"t": "x", "l": true}\n{"t": "y", "l": 2}\n')
+    both = datasets.load(str(other), test=other, text="t", label="l")
+    assert both.label_names == ("2", "true")
+    assert both.train_texts == both.test_texts == ["x", "y"]
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    write(parts / "train.csv.gz", gzip.compress(rows(3).encode()))
+    write(parts / "test.tsv", rows(2).replace(",", "\t"))
+    data = datasets.load(parts)
+    assert (len(data.train_texts), len(data.test_texts)) == (3, 2)
+    check_imdb(datasets.load(folder_of(tmp_path / "aclImdb")))
+    check_imdb(datasets.load("imdb", tmp_path))
+
+
+def test_imdb_is_found_in_the_cache(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"imdb: path is None and .*cache has none of aclImdb.*get the reviews from"):
         datasets.load("imdb")
+    folder_of(datasets.cache_folder() / "aclImdb")
+    check_imdb(datasets.load("imdb"))
+
+
+def test_load_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nothing: neither a file nor one of chinese, chinese_reviews, imdb, movie_sentences"):
+        datasets.load("nothing")
+    file = write(tmp_path / "a.csv", rows(9))
+    for options, message in (
+        ({"name": "movies", "test": file}, "load: test is .*, expected None: it is for a file, and movie_sentences is"),
+        ({"name": "imdb", "path": file, "test": file}, "load: test is .*, and imdb is a data set"),
+        ({"name": "chinese", "path": file}, "load: path is .*, and chinese_reviews is"),
+        ({"name": file, "path": file}, "load: path is .*, expected None: .*a.csv' is not imdb"),
+        ({"name": tmp_path, "test": file}, "load: test is .*, expected None: .* is a folder"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            datasets.load(**options)  # type: ignore[arg-type]
+    with pytest.raises(FileNotFoundError, match=r"neither a folder train nor a file train\.csv"):
+        datasets.load(tmp_path)
 
 
 def test_an_archive_that_is_not_the_one_expected_is_refused() -> None:

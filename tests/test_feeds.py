@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from rnnext import Sequential, data
+from rnnext._feeds import RowsFeed
+from rnnext._inputs import examples_of
 from rnnext.data import TokenFile, TokenWriter
 from rnnext.layers import GRU, LSTM, Dense, Embedding
 from rnnext.utils import set_random_seed
@@ -95,6 +97,35 @@ def test_all_feeds_train_alike() -> None:
     weighted = [(*batch, np.ones(len(batch[1]))) for batch in batches()]
     again = type("Weighted", (), {"__iter__": lambda self: iter(weighted)})()
     assert outcome(tutorial(), again, validation_data=(x, y), validation_batch_size=SIZE)[0] == expected[0]
+
+
+def test_batches_of_like_length() -> None:
+    """`pool` batches' rows in the order of their lengths, cut, and the batches in a random order; each row once an epoch."""
+    rng = np.random.default_rng(0)
+    x = [np.full(n, row % V, np.int32) for row, n in enumerate(rng.integers(1, 40, 100))]
+    feed = RowsFeed(examples_of((x, np.arange(100), None), who="test"), 8, shuffle=True, pool=4)
+    orders = []
+    for _ in range(2):
+        feed.begin(0, 0)
+        orders.append([chosen for _, chosen in feed.pieces(np.random.default_rng(len(orders)))])
+    assert [len(chosen) for chosen in orders[0]].count(8) == 12
+    assert not all(np.array_equal(a, b) for a, b in zip(*orders, strict=True))
+    for order in orders:
+        assert sorted(np.concatenate(order)) == list(range(100))
+        spread = [np.ptp([len(x[n]) for n in chosen]) for chosen in order]
+        assert np.mean(spread) < 15  # of 38
+    feed.begin(0, 5)
+    rest = [chosen for _, chosen in feed.pieces(np.random.default_rng(1))]
+    assert all(np.array_equal(a, b) for a, b in zip(rest, orders[1][5:], strict=True))
+    model, (rows, y) = tutorial(), ragged()
+    outcome(model, rows, y, SIZE, pool=3)
+    for given, options in (((rows, y), {"shuffle": False}), (batches()[0], {})):
+        with pytest.raises(ValueError, match="pool is 3, expected 1 unless x is a list of sequences and shuffle is True"):
+            model.fit(*given, pool=3, **options)
+    with pytest.raises(ValueError, match="pool is given, expected None"):
+        model.fit(Again(), pool=3)
+    with pytest.raises(ValueError, match="pool is 0"):
+        model.fit(rows, y, pool=0)
 
 
 def test_batches_by_number_are_shuffled_as_a_whole() -> None:

@@ -58,10 +58,29 @@ def test_int_seeds_leave_the_global_state_alone() -> None:
     assert draws(2) == expected
 
 
+def test_a_block_has_a_source_of_its_own() -> None:
+    _random.set_seed(1)
+    expected = draws(4)
+    _random.set_seed(1)
+    found = draws(1)
+    with _random.seeded(9):
+        inside = draws(2)
+        assert _random.get_state() == {"entropy": 9, "derived": 2}
+        with ThreadPoolExecutor(1) as pool:  # another thread's is the global one
+            found += pool.submit(draws, 1).result()
+        _random.set_state({"entropy": 9, "derived": 0})
+        assert draws(2) == inside
+    with pytest.raises(RuntimeError), _random.seeded(9):
+        raise RuntimeError
+    assert found + draws(2) == expected
+    with _random.seeded(9):
+        assert draws(2) == inside
+
+
 def test_without_a_seed_processes_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     entropies = set()
     for _ in range(2):
-        monkeypatch.setattr(_random, "_entropy", None)
+        monkeypatch.setattr(_random._global, "entropy", None)
         entropies.add(_random.get_state()["entropy"])
     assert len(entropies) == 2
 

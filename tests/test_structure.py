@@ -102,7 +102,8 @@ MODULES: dict[str, set[str]] = {
     "_progress": set(),
     "_config": {"_core", "_version"},
     "preprocessing": set(),
-    "text": {"preprocessing"},
+    "_tokens": set(),
+    "text": {"_tokens", "preprocessing"},
     "datasets": set(),
     "saving": {"_version"},
     "activations": {"parameters", "_core"},
@@ -113,12 +114,17 @@ MODULES: dict[str, set[str]] = {
     "losses": {"parameters"},
     "metrics": {"parameters", "losses"},
     "optimizers": {"parameters", "_core"},
-    "callbacks": {"parameters", "metrics"},
+    "evaluation": set(),
+    "plots": {"evaluation"},
+    "evidence": {"layers", "models", "parameters"},
+    "report": {"evaluation", "evidence"},
+    "callbacks": {"parameters", "metrics", "plots"},
     "_stack": {"parameters", "layers", "_inputs"},
     "_training": {"_stack", "layers", *_TRAINED, "callbacks", "_feeds", "_inputs", "_progress"},
     "_persistence": {"_random", "_stack", "_training", "layers", *_TRAINED, "parameters", "saving"},
     "models": {"_persistence", "_training", "_stack", "layers", *_TRAINED, "callbacks", "saving", "parameters"}
     | {"_feeds", "_inputs", "_progress", "_random"},
+    "classifier": {"_progress", "_random", "callbacks", "datasets", "layers", "models", "optimizers", "saving", "text"},
     "utils": {"_random", "preprocessing"},
     "ops": {"parameters", "_core"},
     "interop": {"layers", "models", "ops", "parameters", "saving"},
@@ -152,7 +158,7 @@ def test_modules_make_no_circle() -> None:
 
 def test_nobody_imports_the_command_line() -> None:
     for path in PACKAGE.rglob("*.py"):
-        if path.name != "__main__.py":
+        if path.name != "__main__.py" and path.parent.name != "cli":
             assert "cli" not in imports(path), path
 
 

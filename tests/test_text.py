@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
+from rnnext import _tokens
 from rnnext.text import TextVectorizer
 
 TEXTS = ["a film, a film!", "a quiet film", "don't miss it"]
@@ -43,6 +45,25 @@ def ids(rows: Any) -> list[list[int]]:
 )
 def test_words(text: str, tokens: list[str]) -> None:
     assert TextVectorizer().tokenize(text) == tokens
+
+
+@pytest.mark.parametrize("words", [_tokens.words, _tokens.words_and_signs])
+def test_words_are_those_of_the_pattern(words: Any) -> None:
+    """The quick way finds the tokens that the regular expression finds, whatever stands beside what."""
+    pool = "abZ09'''''  !?_.-éß好看は々😀☀\u0301ि\t\n\0\x1c½²Ⅷ٣한❶\ufe0f\u200d\ud800"
+    rng = np.random.default_rng(0)
+    for length in range(1, 13):
+        for chosen in rng.integers(0, len(pool), (1500, length)):
+            text = "".join(pool[n] for n in chosen)
+            assert words(text) == words.pattern.findall(text)
+    for code in range(0, 0x110000, 7):
+        text = f"a{chr(code)}b'{chr(code)}"
+        assert words(text) == words.pattern.findall(text)
+
+
+def test_punctuation() -> None:
+    tokens = TextVectorizer(punctuation=True).tokenize("Well, 'it' isn't (so) bad... a_b “good”！ ''好, 3.5-4")
+    assert " ".join(tokens) == "well , ' it ' isn't ( so ) bad . . . a _ b “ good ” ! ' ' 好 , 3 . 5 - 4"
 
 
 def test_options_of_cleaning() -> None:
@@ -114,9 +135,73 @@ def test_padded_output(options: dict[str, Any], expected: list[list[int]]) -> No
     assert padded.tolist() == expected
 
 
+def test_the_middle_left_out() -> None:
+    texts = [" ".join(map(str, range(length))) for length in (10, 8, 3)]
+    vectorizer = TextVectorizer(maxlen=8, truncating="middle").fit(texts)
+    rows = vectorizer.transform(texts)
+    assert [vectorizer.decode(row) for row in rows] == ["0 1 4 5 6 7 8 9", texts[1], texts[2]]
+    assert ids(vectorizer.fit_transform(texts)) == ids(rows)
+
+
 def test_ragged_output_is_cut_too() -> None:
     vectorizer = TextVectorizer(maxlen=2).fit(["a b c"])
     assert ids(vectorizer.transform(["a b c"])) == [[3, 4]]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"min_count": 2}, {"max_tokens": 5}, {"maxlen": 2}, {"unit": "char"}, {"output": "padded"}]
+)
+def test_one_pass_is_two(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [*TEXTS, "", "it is a film", "film it!"] * 3
+    fitted = TextVectorizer(**options).fit(texts)
+    rows = fitted.transform(texts)
+    for at_once in (4, 1000):
+        monkeypatch.setattr("rnnext.text._TEXTS_AT_ONCE", at_once)
+        again = TextVectorizer(**options)
+        found = again.fit_transform(iter(texts))
+        assert again.vocabulary == fitted.vocabulary
+        assert ids(found) == ids(rows)
+        assert all(row.dtype == np.int32 for row in found)
+    assert TextVectorizer().fit_transform([]) == []
+
+
+def test_a_stream_comes_as_it_is_asked_for() -> None:
+    vectorizer = TextVectorizer().fit(TEXTS)
+    read = []
+
+    def texts() -> Iterator[str]:
+        for text in TEXTS:
+            read.append(text)
+            yield text
+
+    stream = vectorizer.stream(texts())
+    assert read == []
+    assert next(stream).tolist() == ids(vectorizer.transform(TEXTS[:1]))[0]
+    assert len(read) == 1
+    assert [row.tolist() for row in stream] == ids(vectorizer.transform(TEXTS[1:]))
+
+
+def commas(text: str) -> list[str]:
+    return text.split(",")
+
+
+def test_a_tokenizer_of_ones_own() -> None:
+    vectorizer = TextVectorizer(tokenizer=commas).fit(["A b,c &amp; d", "c & d"])
+    assert vectorizer.vocabulary == ["", "[UNK]", "c & d", "a b"]
+    content = vectorizer.to_json()
+    with pytest.raises(ValueError, match="with a tokenizer of its own, which must be given again"):
+        TextVectorizer.from_json(content)
+    loaded = TextVectorizer.from_json(content, tokenizer=commas)
+    assert ids(loaded.transform(["x,a b"])) == [[1, 3]]
+    with pytest.raises(TypeError, match="tokenizer is 'words', expected None, 'jieba' or a function"):
+        TextVectorizer(tokenizer="words")  # type: ignore[arg-type]
+
+
+def test_jieba() -> None:
+    pytest.importorskip("jieba")
+    vectorizer = TextVectorizer(tokenizer="jieba").fit(["我喜欢 这部电影"])
+    assert "电影" in vectorizer.vocabulary
+    assert TextVectorizer.from_json(vectorizer.to_json()).vocabulary == vectorizer.vocabulary
 
 
 def test_decode() -> None:
@@ -139,6 +224,8 @@ def test_saved_and_loaded_is_the_same() -> None:
         "maxlen": 7,
         "padding": "post",
         "truncating": "post",
+        "tokenizer": None,
+        "punctuation": True,
     }
     vectorizer = TextVectorizer(**options).fit(["好好 <b>AAbb\u2028 \U0001f600\U0001f600 \ud800\ud800"])
     loaded = TextVectorizer.from_json(vectorizer.to_json())
@@ -184,7 +271,7 @@ def test_a_damaged_file_is_refused(content: bytes, message: str) -> None:
         ({"unit": "line"}, ValueError, "unit is 'line', expected one of 'word', 'char'"),
         ({"output": "sparse"}, ValueError, "output is 'sparse', expected one of 'ragged', 'padded'"),
         ({"padding": "left"}, ValueError, "padding is 'left', expected one of 'pre', 'post'"),
-        ({"truncating": "left"}, ValueError, "truncating is 'left', expected one of 'pre', 'post'"),
+        ({"truncating": "left"}, ValueError, "truncating is 'left', expected one of 'pre', 'post', 'middle'"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -205,7 +292,7 @@ def test_wrong_options(options: dict[str, Any], error: type[Exception], message:
 def test_what_is_not_a_list_of_texts(texts: Any, message: str) -> None:
     fitted = TextVectorizer().fit(TEXTS)
     before = fitted.vocabulary
-    for call in (fitted.fit, fitted.transform):
+    for call in (fitted.fit, fitted.transform, fitted.fit_transform):
         with pytest.raises(TypeError, match=message):
             call(texts)
     assert fitted.vocabulary == before

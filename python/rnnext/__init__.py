@@ -1,5 +1,8 @@
 """rnnext: LSTM and GRU text classifiers, trained and run at the speed of the CPU, with the API of Keras 3."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from rnnext import (
     callbacks,
     constraints,
@@ -21,13 +24,23 @@ from rnnext._version import __version__
 from rnnext.layers import Input
 from rnnext.models import Sequential
 
+if TYPE_CHECKING:
+    from rnnext import datasets, evaluation, evidence, plots, text
+    from rnnext.classifier import TextClassifier
+
+_WHEN_ASKED_FOR = ("datasets", "evaluation", "evidence", "plots", "text")  # modules
+
 __all__ = [
     "Input",
     "Sequential",
+    "TextClassifier",
     "__version__",
     "callbacks",
     "constraints",
     "data",
+    "datasets",
+    "evaluation",
+    "evidence",
     "get_num_threads",
     "initializers",
     "interop",
@@ -37,9 +50,22 @@ __all__ = [
     "models",
     "ops",
     "optimizers",
+    "plots",
     "preprocessing",
     "regularizers",
     "set_num_threads",
     "show_config",
+    "text",
     "utils",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`TextClassifier` and some modules, imported when they are asked for."""
+    if name == "TextClassifier":
+        from rnnext.classifier import TextClassifier
+
+        return TextClassifier
+    if name in _WHEN_ASKED_FOR:
+        return importlib.import_module(f"rnnext.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

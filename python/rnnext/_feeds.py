@@ -33,10 +33,14 @@ class Feed(Protocol):
 
 
 class RowsFeed:
-    """Batches of `size` rows, in a new order in each epoch if they are shuffled."""
+    """Batches of `size` rows, in a new order in each epoch if they are shuffled.
 
-    def __init__(self, examples: Examples, size: int, *, shuffle: bool) -> None:
-        self.examples, self.size, self.shuffle = examples, size, shuffle
+    With `pool` the rows of so many batches are put in the order of their lengths before they are cut, so that a batch has rows
+    of like length; batches then come in a random order.
+    """
+
+    def __init__(self, examples: Examples, size: int, *, shuffle: bool, pool: int = 1) -> None:
+        self.examples, self.size, self.shuffle, self.pool = examples, size, shuffle, pool
         self.steps: int | None = -(-len(examples.x) // size)
         self._skip = 0
 
@@ -47,8 +51,22 @@ class RowsFeed:
     def pieces(self, generator: np.random.Generator) -> Iterator[Piece]:
         rows = len(self.examples.x)
         order = generator.permutation(rows) if self.shuffle else np.arange(rows)
-        for begin in range(self._skip * self.size, rows, self.size):
-            yield self.examples, order[begin : begin + self.size]
+        batches = [order[begin : begin + self.size] for begin in range(0, rows, self.size)]
+        if self.pool > 1:
+            batches = self._pooled(order, generator)
+        for batch in batches[self._skip :]:
+            yield self.examples, batch
+
+    def _pooled(self, order: Index, generator: np.random.Generator) -> list[Index]:
+        offsets, pool = self.examples.x.offsets, self.size * self.pool
+        assert offsets is not None
+        lengths = np.diff(offsets)
+        batches: list[Index] = []
+        for begin in range(0, len(order), pool):
+            rows = order[begin : begin + pool]
+            rows = rows[np.argsort(lengths[rows], kind="stable")]
+            batches += [rows[first : first + self.size] for first in range(0, len(rows), self.size)]
+        return [batches[n] for n in generator.permutation(len(batches))]
 
 
 class NumberedFeed:

@@ -51,7 +51,7 @@ class Rows:
         x = np.zeros((*mask.shape, *self.flat.shape[1:]), self.dtype or self.flat.dtype)
         x[mask] = self.flat[(begin[:, None] + steps)[mask]]
         if self.source is not None:
-            self.source.was_read(int(lengths.sum()))
+            self.source.was_read(len(lengths), int(lengths.sum()))
         return Batch(x, mask)
 
     def part(self, begin: int, end: int) -> Rows:
@@ -91,8 +91,8 @@ class RowSource:
         """The rows, not copied."""
         raise NotImplementedError(f"{type(self).__name__}: rows is not defined")
 
-    def was_read(self, count: int) -> None:
-        """So many ids have been read: they may leave the memory again."""
+    def was_read(self, rows: int, ids: int) -> None:
+        """So many rows with so many ids have been read: they may leave the memory again."""
 
 
 class Examples(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +98,8 @@ def compiled_from(described: Mapping[str, Any]) -> Compiled:
     )
 
 
-def load_weights(stack: Stack, path: Path) -> None:
-    """Set all weights from a file; nothing has changed if one is missing or does not fit."""
-    found = saving.arrays_from_file(path)
+def load_weights(stack: Stack, found: saving.Arrays, path: Path) -> None:
+    """Set all weights from those of the file `path`; nothing has changed if one is missing or does not fit."""
     saving.check_arrays(path, found, {weight.name: weight.shape for weight in stack.weights})
     for weight in stack.weights:
         weight.assign(found[weight.name])
@@ -113,7 +112,9 @@ def restore_generators(stack: Stack, path: Path, config: Mapping[str, Any]) -> N
             generator.bit_generator.state = config["generators"][name]
 
 
-def restore_optimizer(stack: Stack, compiled: Compiled, folder: Path, config: Mapping[str, Any]) -> None:
+def restore_optimizer(
+    stack: Stack, compiled: Compiled, folder: Path, config: Mapping[str, Any], read: Callable[[str], bytes]
+) -> None:
     """Let the optimizer go on where it was, if that was saved."""
     if config.get("optimized") is None:
         return
@@ -121,7 +122,7 @@ def restore_optimizer(stack: Stack, compiled: Compiled, folder: Path, config: Ma
     by_name = {weight.name: weight for weight in stack.weights}
     with damage_in(folder / saving.CONFIG):
         parameters = [by_name[name] for name in config["optimized"]]
-    state = saving.arrays_from_file(path)
+    state = saving.arrays_from_bytes(read(saving.OPTIMIZER), path)
     try:
         compiled.optimizer.load_state(state, parameters)
     except (ValueError, TypeError) as error:
@@ -200,6 +201,7 @@ def _identity(stack: Stack, compiled: Compiled, run: Run) -> dict[str, Any]:
         "steps": run.steps,
         "batch_size": run.plan.size,
         "shuffle": run.plan.shuffle,
+        "pool": run.plan.pool,
         "initial_epoch": run.plan.first,
         "callbacks": [type(callback).__name__ for callback in run.watchers.callbacks],
     }

@@ -6,15 +6,26 @@ two numbers are all that a checkpoint has to keep.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 _lock = threading.Lock()
-_entropy: int | None = None  # None until it is asked for or set; then the operating system's
-_derived = 0  # generators derived so far
+
+
+@dataclass
+class _Source:
+    entropy: int | None = None  # None until it is asked for or set; then the operating system's
+    derived: int = 0  # generators derived so far
+
+
+_global = _Source()
+_current: ContextVar[_Source] = ContextVar("rnnext_randomness", default=_global)
 
 
 def _checked_seed(name: str, seed: object) -> int:
@@ -25,48 +36,57 @@ def _checked_seed(name: str, seed: object) -> int:
     return int(seed)
 
 
-def _current_entropy() -> int:
+def _entropy_of(source: _Source) -> int:
     """The seed in use; the lock must be held."""
-    global _entropy
-    if _entropy is None:
+    if source.entropy is None:
         drawn = np.random.SeedSequence().entropy
         assert isinstance(drawn, int)
-        _entropy = drawn
-    return _entropy
+        source.entropy = drawn
+    return source.entropy
 
 
 def set_seed(seed: int) -> None:
     """Start again from `seed`. TypeError or ValueError if that is not a whole number from 0 on."""
-    global _entropy, _derived
-    checked = _checked_seed("set_seed: seed", seed)
+    checked, source = _checked_seed("set_seed: seed", seed), _current.get()
     with _lock:
-        _entropy, _derived = checked, 0
+        source.entropy, source.derived = checked, 0
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """A source of its own for what this thread does in the block; the global one is as before after it."""
+    token = _current.set(_Source(_checked_seed("seeded: seed", seed)))
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def generator(seed: int | np.random.Generator | None = None) -> np.random.Generator:
     """A generator: a new one from an int, the next one of the global state from None; one that is given passes through."""
-    global _derived
     if isinstance(seed, np.random.Generator):
         return seed
     if seed is not None:
         return np.random.Generator(np.random.PCG64(_checked_seed("generator: seed", seed)))
+    source = _current.get()
     with _lock:
-        sequence = np.random.SeedSequence(_current_entropy(), spawn_key=(_derived,))
-        _derived += 1
+        sequence = np.random.SeedSequence(_entropy_of(source), spawn_key=(source.derived,))
+        source.derived += 1
     return np.random.Generator(np.random.PCG64(sequence))
 
 
 def get_state() -> dict[str, int]:
-    """The global state as two numbers, to be kept in a checkpoint as JSON."""
+    """The state as two numbers, to be kept in a checkpoint as JSON."""
+    source = _current.get()
     with _lock:
-        return {"entropy": _current_entropy(), "derived": _derived}
+        return {"entropy": _entropy_of(source), "derived": source.derived}
 
 
 def set_state(state: Mapping[str, Any]) -> None:
     """Go on from where `get_state` was called. ValueError if `state` is not what it returned."""
-    global _entropy, _derived
     if set(state) != {"entropy", "derived"}:
         raise ValueError(f"set_state: state has the keys {sorted(state)}, expected ['derived', 'entropy']")
     entropy, derived = (_checked_seed(f"set_state: {key}", state[key]) for key in ("entropy", "derived"))
+    source = _current.get()
     with _lock:
-        _entropy, _derived = entropy, derived
+        source.entropy, source.derived = entropy, derived

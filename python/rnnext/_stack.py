@@ -175,22 +175,23 @@ class Stack:
         """ValueError or TypeError if the model does not take them: their shape, or ids that are not in the vocabulary."""
         self.compute_output_shape((None, *rows.row_shape))
         first, ids = self._first(), rows.flat
-        if not isinstance(first, layers.Embedding) or not ids.size:
+        if first is None or first.vocabulary is None or not ids.size:
             return
         if ids.dtype.kind not in "iu":
             raise TypeError(f"{first.name}: {name} has dtype {ids.dtype}, expected integers, the ids of a vocabulary")
         low, high = rows.range
-        if low < 0 or high >= first.input_dim:
-            at = int(np.argmax((ids < 0) | (ids >= first.input_dim)))
+        if low < 0 or high >= first.vocabulary:
+            at = int(np.argmax((ids < 0) | (ids >= first.vocabulary)))
             row, position = rows.place(at)
             raise ValueError(
                 f"{first.name}: {name} has id {ids.flat[at]} at row {row}, position {position},"
-                f" expected 0 to {first.input_dim - 1} (input_dim={first.input_dim})"
+                f" expected 0 to {first.vocabulary - 1} (input_dim={first.vocabulary})"
             )
 
     def as_input(self, rows: Rows) -> Rows:
         """The rows in the type that the first layer takes: whole numbers become floats where there is no vocabulary."""
-        if (rows.dtype or rows.flat.dtype).kind == "f" or isinstance(self._first(), layers.Embedding):
+        first = self._first()
+        if (rows.dtype or rows.flat.dtype).kind == "f" or (first is not None and first.vocabulary is not None):
             return rows
         return rows.converted(np.dtype(np.float32))
 

@@ -218,6 +218,7 @@ class Plan:
     size: int  # of a training batch
     validation_size: int
     shuffle: bool
+    pool: int  # batches whose rows are put in the order of their lengths together
     verbose: Verbose
 
 

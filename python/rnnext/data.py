@@ -21,7 +21,8 @@ __all__ = ["TokenFile", "TokenWriter"]
 
 _MAGIC = b"RNNXTOK1"
 _HEADER = np.dtype([("magic", "S8"), ("rows", "<i8"), ("ids", "<i8"), ("low", "<i8"), ("high", "<i8"), ("labels", "S8")])
-_KEPT = 16 << 20  # ids that may be in memory: 64 MiB
+_KEPT = 128 << 20  # bytes of the file that may be in memory
+_AROUND = 64 << 10  # bytes that come with a row from anywhere in it: the system's fault-around
 
 
 class TokenFile(RowSource):
@@ -68,8 +69,8 @@ class TokenFile(RowSource):
     def rows(self) -> Rows:
         return Rows(self.ids, self.offsets, source=self)
 
-    def was_read(self, count: int) -> None:
-        self._read += count
+    def was_read(self, rows: int, ids: int) -> None:
+        self._read += rows * _AROUND + 4 * ids
         if self._read >= _KEPT and hasattr(self._map, "madvise"):
             self._map.madvise(mmap.MADV_DONTNEED)  # the pages stay in the system's cache, as long as it has room
             self._read = 0

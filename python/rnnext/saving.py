@@ -36,14 +36,19 @@ def arrays_to_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     return safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
 
-def arrays_from_file(path: Path) -> Arrays:
-    """The named arrays of a safetensors file; FileNotFoundError or ValueError says what is wrong with it."""
+def arrays_from_bytes(content: bytes, path: Path) -> Arrays:
+    """The named arrays of a safetensors file; ValueError says what is wrong with it, and calls it `path`."""
     try:
-        return dict(safetensors.numpy.load(path.read_bytes()))
+        return dict(safetensors.numpy.load(content))
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path}: not a safetensors file, or a damaged one ({error})") from error
     except KeyError as error:
         raise ValueError(f"{path}: has an array of type {error}, which NumPy does not have; convert it to float32") from error
+
+
+def arrays_from_file(path: Path) -> Arrays:
+    """The same of a file that lies there; FileNotFoundError if there is none."""
+    return arrays_from_bytes(path.read_bytes(), path)
 
 
 def state_to_bytes(state: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
@@ -179,8 +184,13 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: no model here, expected a folder with {CONFIG} and {WEIGHTS}")
+    return config_from_bytes(path.read_bytes(), path)
+
+
+def config_from_bytes(content: bytes, path: Path) -> dict[str, Any]:
+    """The same of the file's content; ValueError calls it `path`."""
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(content)
     except ValueError as error:
         raise ValueError(f"{path}: not JSON ({error})") from error
     found = config.get("format") if isinstance(config, dict) else None

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import html
 import json
-import re
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice, repeat
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from rnnext._tokens import Tokenizer
 from rnnext.preprocessing.sequence import pad_sequences
 
 _Ids = npt.NDArray[np.int32]
 _Side = Literal["pre", "post"]
+_Split: TypeAlias = Callable[[str], Iterable[str]] | Literal["jieba"]
 
 _FORMAT = 1
 _RESERVED = ("", "[UNK]")  # the words of ids 0 (padding) and 1 (unknown), as in Keras
-_TAG = re.compile(r"<[a-zA-Z/!][^<>]*>")
-_BLANKS = re.compile(r"\s+")
-# Scripts written without blanks: Han with its extensions and iteration mark, kana.
-_CJK = "\u3005\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_EMOJI = "\u2600-\u27bf\U0001f300-\U0001faff"
-# Vowel signs and accents of their own belong to the letter before them (Devanagari, Arabic, what NFKC cannot compose); \w does
-# not take them.
-_MARKS = "".join(chr(code) for code in range(0x300, 0x3000) if unicodedata.category(chr(code)) in ("Mn", "Mc"))
-_LETTERS = rf"(?:[^\W_{_CJK}]+[{_MARKS}]*)+"
-_WORD = re.compile(rf"{_LETTERS}(?:'{_LETTERS})*|[{_CJK}{_EMOJI}!?]")
+_TEXTS_AT_ONCE = 1024  # that are counted together
+_CUSTOM = "callable"  # in a file: a tokenizer that the file does not hold
 
 
 def _checked(texts: Iterable[str]) -> Iterator[str]:
@@ -53,6 +45,21 @@ def _check_count(name: str, value: object, least: int) -> None:
         raise ValueError(f"TextVectorizer: {name} is {value}, expected at least {least}")
 
 
+def _split_of(tokenizer: object) -> Callable[[str], Iterable[str]] | None:
+    """The function that `tokenizer` means. TypeError if it means none."""
+    if tokenizer is None or callable(tokenizer):
+        return tokenizer
+    if tokenizer != "jieba":
+        raise TypeError(f"TextVectorizer: tokenizer is {tokenizer!r}, expected None, 'jieba' or a function")
+    return _jieba_words
+
+
+def _jieba_words(text: str) -> list[str]:
+    import jieba
+
+    return [word for word in jieba.cut(text) if not word.isspace()]
+
+
 class TextVectorizer:
     """Turns texts into ids of a vocabulary learned from texts.
 
@@ -60,12 +67,15 @@ class TextVectorizer:
     full-width forms ordinary, ’ becomes ', letters become small (`lowercase`).
 
     Tokens with `unit="word"`: runs of letters and digits, with the apostrophes inside them (don't); each !, ? and emoji; each
-    Chinese character and each kana, as those scripts have no blanks. Everything else only separates. With `unit="char"`: each
-    character, runs of blanks as one.
+    Chinese character and each kana, as those scripts have no blanks. Everything else only separates, or with
+    `punctuation` each other sign is a token, too. With `unit="char"`: each
+    character, runs of blanks as one. `tokenizer`, a function from a clean text to its tokens, does as it likes instead; "jieba"
+    cuts Chinese into words by that package, its blanks left out.
 
     Ids: 0 is padding, 1 any token that is not in the vocabulary, then the tokens by falling frequency, those equally frequent
     by first appearance. `max_tokens` counts the two reserved ids (None: no limit); tokens seen less than `min_count` times are
-    left out. `maxlen` cuts longer texts at the side that `truncating` says.
+    left out. `maxlen` cuts longer texts at the side that `truncating` says; "middle" leaves a quarter of it
+    from the beginning and three from the end.
 
     `transform` returns a list of int32 arrays `[T_n]` with `output="ragged"`, or one int32 array `[N, maxlen]` with `"padded"`
     (the length of the longest text if `maxlen` is None), filled up with 0 at the side that `padding` says.
@@ -82,7 +92,9 @@ class TextVectorizer:
         output: Literal["ragged", "padded"] = "ragged",
         maxlen: int | None = None,
         padding: _Side = "pre",
-        truncating: _Side = "pre",
+        truncating: _Side | Literal["middle"] = "pre",
+        tokenizer: _Split | None = None,
+        punctuation: bool = False,
     ) -> None:
         if max_tokens is not None:
             _check_count("max_tokens", max_tokens, len(_RESERVED) + 1)
@@ -92,7 +104,7 @@ class TextVectorizer:
         _check_choice("unit", unit, ("word", "char"))
         _check_choice("output", output, ("ragged", "padded"))
         _check_choice("padding", padding, ("pre", "post"))
-        _check_choice("truncating", truncating, ("pre", "post"))
+        _check_choice("truncating", truncating, ("pre", "post", "middle"))
         self.max_tokens = max_tokens
         self.unit = unit
         self.lowercase = lowercase
@@ -101,42 +113,39 @@ class TextVectorizer:
         self.output = output
         self.maxlen = maxlen
         self.padding: _Side = padding
-        self.truncating: _Side = truncating
+        self.truncating = truncating
+        self.tokenizer = tokenizer
+        self.punctuation = punctuation
+        self._tokenizer = Tokenizer(
+            unit, _split_of(tokenizer), lowercase=lowercase, strip_html=strip_html, punctuation=punctuation
+        )
         self._words: list[str] = []
         self._ids: dict[str, int] = {}
 
     def tokenize(self, text: str) -> list[str]:
         """The tokens of one text."""
-        if self.strip_html:
-            if "<" in text:
-                text = _TAG.sub(" ", text)
-            if "&" in text:
-                text = html.unescape(text)
-        if not text.isascii():
-            text = unicodedata.normalize("NFKC", text).replace("’", "'")
-        if self.lowercase:
-            text = text.lower()
-        return _WORD.findall(text) if self.unit == "word" else list(_BLANKS.sub(" ", text).strip())
+        return self._tokenizer(text)
 
     def fit(self, texts: Iterable[str]) -> TextVectorizer:
         """Learn the vocabulary, in place of one learned before. TypeError names the index of what is not a str."""
-        counts: Counter[str] = Counter()
-        for text in _checked(texts):
-            counts.update(self.tokenize(text))
-        limit = None if self.max_tokens is None else self.max_tokens - len(_RESERVED)
-        frequent = [word for word, count in counts.most_common(limit) if count >= self.min_count]
-        self._set_vocabulary([*_RESERVED, *frequent])
+        self._learn(texts)
         return self
+
+    def fit_transform(self, texts: Iterable[str]) -> list[_Ids] | _Ids:
+        """`fit` and `transform` of the same texts, each of which is cut into tokens once."""
+        rows: list[_Ids] = []
+        ids = self._learn(texts, rows)
+        return self._finished([ids[self._cut(row)] for row in rows])
 
     def transform(self, texts: Iterable[str]) -> list[_Ids] | _Ids:
         """Ids of each text's tokens. TypeError names the index of what is not a str; ValueError before `fit`."""
+        return self._finished(list(self.stream(texts)))
+
+    def stream(self, texts: Iterable[str]) -> Iterator[_Ids]:
+        """The rows of `transform` with `output="ragged"` one by one, as texts come: for more of them than the memory holds."""
         self._require_vocabulary()
-        lookup = self._ids.get
-        rows = [np.array([lookup(token, 1) for token in self._cut(self.tokenize(text))], np.int32) for text in _checked(texts)]
-        if self.output == "ragged":
-            return rows
-        padded: _Ids = pad_sequences(rows, maxlen=self.maxlen, padding=self.padding, truncating=self.truncating)
-        return padded
+        lookup, tokenize = self._ids.get, self.tokenize
+        return (self._cut(np.array([*map(lookup, tokenize(text), repeat(1))], np.int32)) for text in _checked(texts))
 
     def __call__(self, texts: Iterable[str]) -> list[_Ids] | _Ids:
         """The same as `transform`."""
@@ -179,6 +188,8 @@ class TextVectorizer:
             "maxlen": self.maxlen,
             "padding": self.padding,
             "truncating": self.truncating,
+            "tokenizer": self.tokenizer,  # a function as it is, which `to_json` cannot keep
+            "punctuation": self.punctuation,
         }
 
     @classmethod
@@ -187,13 +198,19 @@ class TextVectorizer:
         return cls(**config)
 
     def to_json(self) -> bytes:
-        """Arguments and vocabulary as UTF-8 JSON, to be kept with a model. ValueError before `fit`."""
-        content = {"format": _FORMAT, "config": self.get_config(), "vocabulary": self.vocabulary}
+        """Arguments and vocabulary as UTF-8 JSON, to be kept with a model. ValueError before `fit`.
+
+        A `tokenizer` that is a function is not kept: `from_json` must be given it again.
+        """
+        config = self.get_config()
+        if callable(self.tokenizer):
+            config["tokenizer"] = _CUSTOM
+        content = {"format": _FORMAT, "config": config, "vocabulary": self.vocabulary}
         return json.dumps(content, ensure_ascii=False, indent=0).encode("utf-8", "surrogatepass")
 
     @classmethod
-    def from_json(cls, content: bytes) -> TextVectorizer:
-        """The vectorizer that `to_json` wrote; ValueError if that is not what `content` is."""
+    def from_json(cls, content: bytes, *, tokenizer: Callable[[str], Iterable[str]] | None = None) -> TextVectorizer:
+        """The vectorizer that `to_json` wrote, with the function it had; ValueError if that is not what `content` is."""
         try:
             document = json.loads(content.decode("utf-8", "surrogatepass"))
         except ValueError as error:
@@ -204,19 +221,56 @@ class TextVectorizer:
         words = document.get("vocabulary")
         if not isinstance(words, list) or tuple(words[:2]) != _RESERVED or not all(isinstance(word, str) for word in words):
             raise ValueError(f"TextVectorizer: the vocabulary is not a list of words that begins with {_RESERVED}")
+        config = document.get("config", {})
         try:
-            vectorizer = cls.from_config(document.get("config", {}))
-        except TypeError as error:
+            if config.get("tokenizer") == _CUSTOM:
+                if tokenizer is None:
+                    raise ValueError("TextVectorizer: it was made with a tokenizer of its own, which must be given again")
+                config["tokenizer"] = tokenizer
+            vectorizer = cls.from_config(config)
+        except (TypeError, AttributeError) as error:
             raise ValueError(f"TextVectorizer: the vocabulary has a wrong configuration ({error})") from error
         vectorizer._set_vocabulary(words)
         if len(vectorizer._ids) + len(_RESERVED) != len(words):
             raise ValueError("TextVectorizer: the vocabulary has a word twice")
         return vectorizer
 
-    def _cut(self, tokens: list[str]) -> list[str]:
-        if self.maxlen is None or len(tokens) <= self.maxlen:
-            return tokens
-        return tokens[-self.maxlen :] if self.truncating == "pre" else tokens[: self.maxlen]
+    def _learn(self, texts: Iterable[str], rows: list[_Ids] | None = None) -> _Ids:
+        """Count tokens and choose the vocabulary. Each text's tokens are appended to `rows` by numbers; the ids of these."""
+        numbers: defaultdict[str, int] = defaultdict()
+        numbers.default_factory = numbers.__len__  # a new token gets the next number
+        number, tokenize = numbers.__getitem__, self.tokenize
+        counts = np.zeros(0, np.int64)
+        checked = _checked(texts)
+        while chunk := list(islice(checked, _TEXTS_AT_ONCE)):
+            found = [np.array([*map(number, tokenize(text))], np.int32) for text in chunk]
+            counts = np.bincount(np.concatenate(found), minlength=len(numbers)) + np.pad(
+                counts, (0, len(numbers) - len(counts))
+            )
+            if rows is not None:
+                rows += found
+        limit = None if self.max_tokens is None else self.max_tokens - len(_RESERVED)
+        frequent = np.argsort(-counts, kind="stable")[:limit]
+        frequent = frequent[counts[frequent] >= self.min_count]
+        words = list(numbers)
+        self._set_vocabulary([*_RESERVED, *(words[n] for n in frequent.tolist())])
+        ids = np.ones(len(words), np.int32)
+        ids[frequent] = np.arange(len(_RESERVED), len(_RESERVED) + len(frequent))
+        return ids
+
+    def _finished(self, rows: list[_Ids]) -> list[_Ids] | _Ids:
+        if self.output == "ragged":
+            return rows
+        padded: _Ids = pad_sequences(rows, maxlen=self.maxlen, padding=self.padding)
+        return padded
+
+    def _cut(self, row: _Ids) -> _Ids:
+        if self.maxlen is None or len(row) <= self.maxlen:
+            return row
+        if self.truncating == "post":
+            return row[: self.maxlen]
+        first = self.maxlen // 4 if self.truncating == "middle" else 0
+        return np.concatenate([row[:first], row[first - self.maxlen :]])
 
     def _set_vocabulary(self, words: list[str]) -> None:
         self._words = words

@@ -142,6 +142,12 @@ class History(Callback):
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
 
+    def plot(self, names: Sequence[str] | None = None, *, axes: Sequence[Any] | None = None) -> Any:
+        """Loss and metrics over the epochs, training beside validation: an array of matplotlib axes, one for each name."""
+        from rnnext.plots import plot_history
+
+        return plot_history(self.history, names, axes=axes)
+
     def get_state(self) -> dict[str, Any]:
         return {"history": self.history, "epoch": self.epoch}
 

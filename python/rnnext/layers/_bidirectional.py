@@ -10,7 +10,7 @@ import numpy as np
 from rnnext.layers._layer import Backprop, Layer, Mask, Shape
 from rnnext.layers._recurrent import GRU, LSTM
 from rnnext.layers._wrapper import Wrapper, description_of, layer_of, own_name
-from rnnext.parameters import Array, Gradient, Gradients, RowGradient
+from rnnext.parameters import Array, Gradients, sum_of
 
 _MergeMode: TypeAlias = Literal["concat", "sum", "mul", "ave"] | None
 _Bidirectional = TypeVar("_Bidirectional", bound="Bidirectional")
@@ -98,7 +98,7 @@ class Bidirectional(Wrapper):
             found_f = undo_f((dy_f, *dlast[:each]) if self.return_state else dy_f, need_dx=need_dx)
             found_b = undo_b((dy_b, *dlast[each:]) if self.return_state else dy_b, need_dx=need_dx)
             weights = [*found_f.weights, *found_b.weights] if self.trainable else []
-            return Gradients(_sum(found_f.inputs, found_b.inputs), weights, (*found_f.initial_state, *found_b.initial_state))
+            return Gradients(sum_of(found_f.inputs, found_b.inputs), weights, (*found_f.initial_state, *found_b.initial_state))
 
         return self._merged(y_f, y_b, states), backprop
 
@@ -228,18 +228,3 @@ def _check_pair(forward: Any, backward: Any, merge_mode: _MergeMode) -> None:
             f"Bidirectional: layer has units={forward.outputs} and backward_layer units={backward.outputs}, expected the same"
             f" for merge_mode={merge_mode!r}"
         )
-
-
-def _sum(a: Gradient | None, b: Gradient | None) -> Gradient | None:
-    """The gradient of what both directions read."""
-    if isinstance(a, RowGradient) and isinstance(b, RowGradient):
-        if np.array_equal(a.rows, b.rows):
-            return RowGradient(a.rows, a.values + b.values, a.shape)
-        rows = np.union1d(a.rows, b.rows)
-        values = np.zeros((len(rows), *a.shape[1:]), np.float32)
-        for part in (a, b):
-            values[np.searchsorted(rows, part.rows)] += part.values
-        return RowGradient(rows, values, a.shape)
-    assert not isinstance(a, RowGradient)
-    assert not isinstance(b, RowGradient)
-    return None if a is None or b is None else a + b

@@ -38,7 +38,7 @@ class Embedding(Layer):
         trainable: bool = True,
     ) -> None:
         super().__init__(name=name, trainable=trainable)
-        self.input_dim = check_units(self, "input_dim", input_dim)
+        self.vocabulary = self.input_dim = check_units(self, "input_dim", input_dim)
         self.output_dim = check_units(self, "output_dim", output_dim)
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
@@ -96,7 +96,7 @@ class Embedding(Layer):
             gradient = RowGradient(used[dy.rows].astype(np.int64), dy.values * scale[dy.rows], embeddings.shape)
             return Gradients(None, self.of_trainable([gradient]))
 
-        return Gather(places.reshape(ids.shape).astype(np.int32), table, backprop)
+        return Gather(places.reshape(ids.shape).astype(np.int32), table, backprop, lasting=False)
 
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
         gathered = self.gather(x, training=training)

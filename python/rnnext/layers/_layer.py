@@ -30,6 +30,7 @@ class Gather:
     ids: npt.NDArray[np.int32]  # [B, T]
     table: Parameter  # [V, D]
     backprop: Backprop  # dy is the table's RowGradient
+    lasting: bool = True  # the table is there in the next call, too
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -44,6 +45,7 @@ class Layer:
     """
 
     takes_gather: bool = False  # forward accepts a Gather in place of the array
+    vocabulary: int | None = None  # x is ids below it
     several_outputs: str | None = None  # the argument that makes y a tuple, as "return_state=True"
 
     def __init__(self, *, name: str | None = None, trainable: bool = True) -> None:

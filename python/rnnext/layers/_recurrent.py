@@ -307,7 +307,9 @@ class _Recurrent(Layer):
         walk = partial(self._walk, table=table, weights=weights, reverse=reverse, between=between)
         play: Any = None
         if not keep:
-            y, last, _ = walk(values, window, state, packed=self._packed(table, values.size))
+            y, last, _ = walk(
+                values, window, state, packed=self._packed(table if gather is None or gather.lasting else None, values.size)
+            )
         elif self.segment is None or self.segment >= shape[1]:
             y, last, tape = walk(values, window, state, packed=None)
             play = partial(play_back, tape)

@@ -1,0 +1,72 @@
+"""Kill a training again and again (kill -9), let it go on each time, and compare the model with that of a run nobody stopped.
+
+python bench/resume.py [DATASET|FILE] [--kills N] [further options of `rnnext train`]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+
+def start(folder: Path, options: list[str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "rnnext", "train", *options, "--resume", "--out", str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """What a run that ended well has printed."""
+    out, err = process.communicate()
+    if process.returncode:
+        sys.exit(f"rnnext train ended with {process.returncode}: {err}")
+    return out
+
+
+def kill_in_epoch(process: subprocess.Popen[str], number: int, rng: random.Random) -> bool:
+    """Kill the run at some moment after the line of that epoch; False if it has ended before."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(f"Epoch {number}/"):
+            wait = rng.uniform(0, float(line.split()[3].rstrip("s")))
+            time.sleep(wait)
+            process.kill()
+            process.communicate()
+            print(f"killed {wait:.2f} s after epoch {number}")
+            return process.returncode < 0
+    process.communicate()
+    return False
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="?", default="movies")
+    parser.add_argument("--kills", type=int, default=3)
+    arguments, rest = parser.parse_known_args()
+    options = [arguments.data, *rest]
+    rng = random.Random(0)
+    with tempfile.TemporaryDirectory() as scratch:
+        whole, parts = Path(scratch, "whole"), Path(scratch, "parts")
+        print(finish(start(whole, options)), end="")
+        for number in range(1, arguments.kills + 1):
+            if not kill_in_epoch(start(parts, options), number, rng):
+                break
+            print(f"  a model is there: {parts.exists()}")
+        finish(start(parts, options))
+        one, other = digests(whole), digests(parts)
+    for name, digest in one.items():
+        print(f"{name:<20} {digest[:16]} {other.get(name, 'missing')[:16]}")
+    sys.exit("the models differ" if one != other else None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""From a text to its tokens: cleaning, then words or characters."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+_TAG = re.compile(r"<[a-zA-Z/!][^<>]*>")
+# Scripts written without blanks: Han with its extensions and iteration mark, kana.
+_CJK = "\u3005\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_EMOJI = "\u2600-\u27bf\U0001f300-\U0001faff"
+# Vowel signs and accents of their own belong to the letter before them (Devanagari, Arabic, what NFKC cannot compose); \w does
+# not take them.
+_MARKS = "".join(chr(code) for code in range(0x300, 0x3000) if unicodedata.category(chr(code)) in ("Mn", "Mc"))
+_LETTERS = rf"(?:[^\W_{_CJK}]+[{_MARKS}]*)+"
+_LETTER = re.compile(_LETTERS)
+_MARK = "\0"  # in place of a mark, whose token cannot be told from the mark alone
+
+
+class _Apart(dict[int, str]):
+    """What `str.translate` makes of a character: itself in a word, blanks around what is a token by itself, else a blank."""
+
+    def __init__(self, pattern: re.Pattern[str]) -> None:
+        super().__init__()
+        self.pattern = pattern
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        if character in _MARKS:
+            found = _MARK
+        elif character == "'" or _LETTER.match(character):
+            found = character
+        else:
+            found = f" {character} " if self.pattern.match(character) else " "
+        self[code] = found
+        return found
+
+
+class _Words:
+    """The tokens that a pattern finds, several times as fast where no mark makes it hard to tell them."""
+
+    def __init__(self, alone: str, *, quotes: bool) -> None:
+        self.pattern = re.compile(rf"{_LETTERS}(?:'{_LETTERS})*|{alone}")
+        self._apart = _Apart(self.pattern)
+        self._quote = " ' " if quotes else "  "  # what becomes of an apostrophe that is not between two letters
+        # An ASCII text is translated several times as fast if no character becomes more than one.
+        found = {code: self._apart[code] for code in range(128)}
+        self._ascii = {code: each if len(each) == 1 else each[1] for code, each in found.items()}
+        self._alone = [(each[1], each) for each in found.values() if len(each) > 1]
+
+    def __call__(self, text: str) -> list[str]:
+        if text.isascii():
+            apart = text.translate(self._ascii)
+            for character, found in self._alone:
+                if character in apart:
+                    apart = apart.replace(character, found)
+        else:
+            apart = text.translate(self._apart)
+            if _MARK in apart:
+                return self.pattern.findall(text)
+        if "'" in apart:
+            apart = f" {apart} ".replace("''", "' '").replace("''", "' '")
+            apart = apart.replace(" '", f" {self._quote}").replace("' ", f"{self._quote} ")
+        return apart.split()
+
+
+words = _Words(rf"[{_CJK}{_EMOJI}!?]", quotes=False)
+words_and_signs = _Words(rf"[^\w\s{_MARKS}]|_|[{_CJK}{_EMOJI}]", quotes=True)
+
+
+def characters(text: str) -> list[str]:
+    """Each character, runs of blanks as one."""
+    return list(" ".join(text.split()))
+
+
+class Tokenizer:
+    """A text's tokens. `split` makes tokens of a clean text; without it `unit` does."""
+
+    def __init__(
+        self,
+        unit: Literal["word", "char"],
+        split: Callable[[str], Iterable[str]] | None,
+        *,
+        lowercase: bool,
+        strip_html: bool,
+        punctuation: bool,
+    ) -> None:
+        self._split = split
+        of_words = words_and_signs if punctuation else words
+        self._known: Callable[[str], list[str]] = of_words if unit == "word" else characters
+        self._lowercase = lowercase
+        self._strip_html = strip_html
+
+    def __call__(self, text: str) -> list[str]:
+        if self._strip_html:
+            if "<" in text:
+                text = _TAG.sub(" ", text)
+            if "&" in text:
+                text = html.unescape(text)
+        if not text.isascii():
+            text = unicodedata.normalize("NFKC", text).replace("’", "'")
+        if self._lowercase:
+            text = text.lower()
+        return self._known(text) if self._split is None else list(self._split(text))

@@ -1,0 +1,431 @@
+"""A text classifier with scikit-learn's protocol: texts and labels in, labels and probabilities out."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnext import _random, saving
+from rnnext._progress import Verbose, check_verbose
+from rnnext.callbacks import Callback, EarlyStopping, SwapEMAWeights
+from rnnext.classifier import _labels
+from rnnext.classifier._labels import Labels, Numbers, Weights
+from rnnext.classifier._presets import Settings, build, settings_for
+from rnnext.models import model_from_files
+from rnnext.text import TextVectorizer
+
+_Floats = npt.NDArray[np.float32]
+_Self = TypeVar("_Self", bound="TextClassifier")
+
+_VOCABULARY, _LABELS = "vocabulary.json", "labels.json"
+_FORMAT = 2  # 1: `rnnext train` before this class; labels were str
+_TEXTS_AT_ONCE = 8192  # whose ids are in memory in predict
+
+
+class TextClassifier:
+    """A recurrent classifier of texts: `TextClassifier().fit(texts, labels).predict(texts)`.
+
+    Texts are str, in any iterable; labels are str, int, bool or float, two different ones or more. None for an option means
+    the preset's choice for `lang` and the amount of data. The constructor only stores its arguments; what they are is checked
+    by `fit`.
+
+    After `fit`: `classes_` (the labels in order, the columns of `predict_proba`), `model_` (a `Sequential`), `vectorizer_` (a
+    `TextVectorizer`), `history_` (a number for each epoch by name).
+    """
+
+    _estimator_type = "classifier"  # scikit-learn before 1.6
+
+    def __init__(
+        self,
+        *,
+        lang: Literal["en", "zh"] = "en",
+        unit: Literal["word", "char"] | None = None,
+        tokenizer: Callable[[str], Iterable[str]] | Literal["jieba"] | None = None,
+        punctuation: bool | None = None,
+        max_tokens: int | None = None,
+        min_count: int | None = None,
+        maxlen: int | None = None,
+        embedding_dim: int | None = None,
+        bigrams: int | None = None,
+        word_dropout: float | None = None,
+        input_dropout: float | None = None,
+        cell: Literal["lstm", "gru"] | None = None,
+        units: int | None = None,
+        bidirectional: bool | None = None,
+        pooling: Literal["last", "max", "mean", "concat", "attention"] | None = None,
+        wide: bool | None = None,
+        dropout: float | None = None,
+        label_smoothing: float | None = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        weight_decay: float | None = None,
+        average: float | None = None,
+        validation_fraction: float | None = None,
+        patience: int | None = None,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
+        random_state: Any = None,
+        verbose: Verbose = "auto",
+        text_column: str | None = None,
+        label_column: str | None = None,
+    ) -> None:
+        self.lang = lang
+        self.unit = unit
+        self.tokenizer = tokenizer
+        self.punctuation = punctuation
+        self.max_tokens = max_tokens
+        self.min_count = min_count
+        self.maxlen = maxlen
+        self.embedding_dim = embedding_dim
+        self.bigrams = bigrams
+        self.word_dropout = word_dropout
+        self.input_dropout = input_dropout
+        self.cell = cell
+        self.units = units
+        self.bidirectional = bidirectional
+        self.pooling = pooling
+        self.wide = wide
+        self.dropout = dropout
+        self.label_smoothing = label_smoothing
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.average = average
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.class_weight = class_weight
+        self.random_state = random_state
+        self.verbose = verbose
+        self.text_column = text_column
+        self.label_column = label_column
+
+    # ------------------------------------------------------------ learning
+
+    def fit(
+        self: _Self,
+        texts: Iterable[str],
+        labels: Any,
+        sample_weight: Any = None,
+        *,
+        validation_data: tuple[Any, ...] | None = None,
+        callbacks: Sequence[Callback] = (),
+        verbose: Verbose | None = None,
+    ) -> _Self:
+        """Learn from texts and their labels, in place of what was learned before.
+
+        The epoch is chosen on `validation_data` (texts, labels[, sample_weight]), or on a part of the texts that a hash of the
+        text alone picks, so that equal texts are on the same side; its weights are restored at the end. `sample_weight` [N]
+        says what each text counts. ValueError or TypeError, and nothing has changed, if something does not fit.
+        """
+        rows = _texts_of(texts)
+        given = _labels.labels_of(labels, len(rows))
+        weights = _labels.weights_of(sample_weight, len(rows))
+        classes = _labels.classes_of(given)
+        numbers = _labels.numbers_of(given, classes)
+        of_classes = _labels.weights_of_classes(self.class_weight, classes, numbers)
+        held_out = None if validation_data is None else _validation(validation_data, classes)
+        verbose = check_verbose(self._verbose(verbose))
+        with _random.seeded(_seed_of(self.random_state)):
+            settings = settings_for(self.lang, len(rows), self._given())
+            counts = weights > 0  # a text that counts nothing is as one that is not there
+            part = [text for text, counted in zip(rows, counts, strict=True) if counted], numbers[counts], weights[counts]
+            training, held_out = _divided(part, settings) if held_out is None else (part, held_out)
+            self._learn(settings, classes, of_classes, training, held_out, callbacks, verbose)
+        return self
+
+    def _learn(
+        self,
+        settings: Settings,
+        classes: Labels,
+        of_classes: Weights,
+        training: _Part,
+        held_out: _Part | None,
+        callbacks: Sequence[Callback],
+        verbose: Verbose,
+    ) -> None:
+        texts, numbers, weights = training
+        vectorizer = TextVectorizer(
+            settings.max_tokens,
+            unit=settings.unit,
+            min_count=settings.min_count,
+            maxlen=settings.maxlen,
+            truncating="middle",
+            tokenizer=settings.tokenizer,
+            punctuation=settings.punctuation,
+        )
+        rows = list(vectorizer.fit_transform(texts))
+        steps = -(-len(texts) // settings.batch_size)
+        model = build(settings, rows, vectorizer.vocabulary_size, len(classes), steps * settings.epochs)
+        watchers = [*callbacks]
+        validation = None
+        if settings.average:
+            watchers.append(SwapEMAWeights(swap_on_epoch=True))
+        if held_out is not None:
+            chosen = held_out[1]
+            validation = (vectorizer.transform(held_out[0]), _targets(chosen, classes), held_out[2] * of_classes[chosen])
+            watchers.append(EarlyStopping(patience=settings.patience, restore_best_weights=True))
+        weights = weights * of_classes[numbers]
+        history = model.fit(
+            rows,
+            _targets(numbers, classes),
+            batch_size=settings.batch_size,
+            epochs=settings.epochs,
+            sample_weight=weights / weights.mean(),
+            validation_data=validation,
+            validation_batch_size=256,
+            callbacks=watchers,
+            pool=max(1, min(50, steps // 8)),  # not all of few rows together, whose batches would be the same in each epoch
+            verbose=verbose,
+        )
+        self.classes_ = classes
+        self.vectorizer_ = vectorizer
+        self.model_ = model
+        self.history_: dict[str, list[float]] = history.history
+
+    def _given(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in Settings.__dataclass_fields__}
+
+    def _verbose(self, verbose: Verbose | None) -> Verbose:
+        """A bar in a terminal and nothing elsewhere, unless somebody says otherwise."""
+        wanted = self.verbose if verbose is None else verbose
+        return (1 if sys.stdout.isatty() else 0) if wanted == "auto" else wanted
+
+    # ------------------------------------------------------------ using what was learned
+
+    def predict(self, texts: Iterable[str]) -> Labels:
+        """The most probable label of each text, [N], in their order."""
+        probabilities = self.predict_proba(texts)
+        found: Labels = self.classes_[probabilities.argmax(axis=1)]
+        return found
+
+    def predict_proba(self, texts: Iterable[str]) -> _Floats:
+        """The probability of each class for each text, [N, classes], in the order of `classes_`; rows sum to 1."""
+        self._check_fitted()
+        parts = [self._probabilities(part) for part in _chunks(_checked(texts), _TEXTS_AT_ONCE)]
+        return np.concatenate([np.zeros((0, len(self.classes_)), np.float32), *parts])
+
+    def _probabilities(self, texts: list[str]) -> _Floats:
+        y: _Floats = self.model_.predict(self.vectorizer_.transform(texts), verbose=0)
+        return np.concatenate([1 - y, y], axis=1) if len(self.classes_) == 2 else y
+
+    def score(self, texts: Iterable[str], labels: Any, sample_weight: Any = None) -> float:
+        """The share of texts whose label is predicted, each counting as `sample_weight` says."""
+        predicted = self.predict(texts)
+        truth = _labels.labels_of(labels, len(predicted))
+        weights = _labels.weights_of(sample_weight, len(predicted)).astype(np.float64)
+        return float(((predicted == truth) * weights).sum() / weights.sum())
+
+    # ------------------------------------------------------------ scikit-learn's protocol
+
+    @classmethod
+    def _parameter_names(cls) -> list[str]:
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        return sorted(each.name for each in parameters if each.kind is each.KEYWORD_ONLY)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {name: getattr(self, name) for name in self._parameter_names()}
+
+    def set_params(self: _Self, **params: Any) -> _Self:
+        """Change arguments of the constructor, for the next `fit`. ValueError for a name that is none."""
+        known = self._parameter_names()
+        for name in params:
+            if name not in known:
+                raise ValueError(f"{type(self).__name__}: no parameter {name!r}, expected one of {', '.join(known)}")
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=True),
+            transformer_tags=None,
+            classifier_tags=ClassifierTags(),
+            regressor_tags=None,
+            input_tags=InputTags(one_d_array=True, two_d_array=False, string=True),
+        )
+
+    def __repr__(self) -> str:
+        defaults = inspect.signature(type(self).__init__).parameters
+        said = (f"{name}={value!r}" for name, value in self.get_params().items() if value is not defaults[name].default)
+        return f"{type(self).__name__}({', '.join(said)})"
+
+    def _check_fitted(self) -> None:
+        if not self.__sklearn_is_fitted__():
+            raise ValueError(f"{type(self).__name__}: nothing was learned yet, call fit first")
+
+    # ------------------------------------------------------------ saving
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write a folder with model, vocabulary, labels and options, in place of a model that is there.
+
+        Not kept: `random_state` that is no number, callbacks. ValueError before `fit`, TypeError for labels that JSON cannot
+        hold.
+        """
+        saving.write_folder(folder, self._to_files())
+
+    @classmethod
+    def load(cls: type[_Self], folder: str | os.PathLike[str]) -> _Self:
+        """The classifier that `save` or `rnnext train` wrote. Nothing in the folder is run.
+
+        FileNotFoundError if there is none, ValueError if its parts are not those of a text classifier.
+        """
+        folder = Path(folder)
+        saving.read_config(folder)  # says what is missing, and mends what a broken write left
+        found = {path.name: path.read_bytes() for path in folder.iterdir() if path.name in _FILES}
+        return cls._from_files(found, folder)
+
+    def _to_files(self) -> dict[str, bytes]:
+        self._check_fitted()
+        params = {name: value for name, value in self.get_params().items() if _is_plain(value)}
+        columns = {name: params.pop(name) for name in ("text_column", "label_column")}
+        if isinstance(self.class_weight, Mapping):
+            params["class_weight"] = list(self.class_weight.items())
+        content = {
+            "format": _FORMAT,
+            **_labels.to_json(self.classes_),
+            **columns,
+            "params": params,
+            "history": self.history_,
+        }
+        labels = json.dumps(content, ensure_ascii=False, indent=1, default=_plain).encode("utf-8", "surrogatepass")
+        return self.model_.to_files(include_optimizer=False, extras={_VOCABULARY: self.vectorizer_.to_json(), _LABELS: labels})
+
+    @classmethod
+    def _from_files(cls: type[_Self], files: Mapping[str, bytes], origin: Path) -> _Self:
+        model = model_from_files(files, origin)
+        for name in (_VOCABULARY, _LABELS):
+            if name not in files:
+                raise ValueError(f"{origin}: a model without {name}, which a text classifier has")
+        try:
+            content = json.loads(files[_LABELS].decode("utf-8", "surrogatepass"))
+            if content["format"] not in (1, _FORMAT):
+                raise ValueError(f"format {content['format']!r}, expected {_FORMAT}")
+            classes = _labels.from_json(content)
+            params = {name: content[name] for name in ("text_column", "label_column")}
+            if not all(value is None or isinstance(value, str) for value in params.values()):
+                raise ValueError("expected names of columns")
+            params |= content.get("params", {})
+            if isinstance(params.get("class_weight"), list):
+                params["class_weight"] = dict(params["class_weight"])
+            classifier = cls(**params)
+            history = {name: [float(value) for value in values] for name, values in content.get("history", {}).items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{origin / _LABELS}: damaged or of another version ({error})") from error
+        outputs, expected = model.output_shape[-1], 1 if len(classes) == 2 else len(classes)
+        if outputs != expected:
+            raise ValueError(f"{origin}: the model has {outputs} outputs, expected {expected} for {len(classes)} labels")
+        classifier.classes_, classifier.model_, classifier.history_ = classes, model, history
+        classifier.vectorizer_ = TextVectorizer.from_json(files[_VOCABULARY])
+        return classifier
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"params": self.get_params(), "files": self._to_files() if self.__sklearn_is_fitted__() else None}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        if state["files"] is not None:
+            vars(self).update(vars(self._from_files(state["files"], Path("pickle"))))
+        vars(self).update(state["params"])
+
+
+_FILES = (saving.CONFIG, saving.WEIGHTS, _VOCABULARY, _LABELS)
+_Part = tuple[list[str], Numbers, Weights]
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str | np.integer | np.floating)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"TextClassifier: {value!r} is a {type(value).__name__}, expected what JSON can hold")
+
+
+def _checked(texts: Iterable[str]) -> Iterator[str]:
+    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+        raise TypeError(f"TextClassifier: texts is a {type(texts).__name__}, expected a list of str")
+    return iter(texts)
+
+
+def _texts_of(texts: Iterable[str], name: str = "texts") -> list[str]:
+    rows = list(_checked(texts))
+    for index, text in enumerate(rows):
+        if not isinstance(text, str):
+            raise TypeError(f"TextClassifier: {name}[{index}] is a {type(text).__name__}, expected a str")
+    if not rows:
+        raise ValueError(f"TextClassifier: {name} is empty, expected at least one text")
+    return rows
+
+
+def _chunks(texts: Iterator[str], size: int) -> Iterator[list[str]]:
+    while chunk := list(islice(texts, size)):
+        yield chunk
+
+
+def _seed_of(random_state: Any) -> int:
+    """A seed from None, a number or a generator of NumPy's, as scikit-learn has it."""
+    if random_state is None:
+        return int(_random.generator().integers(1 << 62))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(1 << 31))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(1 << 62))
+    if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer):
+        raise TypeError(f"TextClassifier: random_state is {random_state!r}, expected None, a whole number or a generator")
+    if random_state < 0:
+        raise ValueError(f"TextClassifier: random_state is {random_state}, expected at least 0")
+    return int(random_state)
+
+
+def _validation(given: Any, classes: Labels) -> _Part:
+    """validation_data (texts, labels[, sample_weight]), checked."""
+    if not isinstance(given, tuple | list) or len(given) not in (2, 3):
+        raise ValueError(
+            "TextClassifier: validation_data has another form than (texts, labels) or (texts, labels, sample_weight)"
+        )
+    texts, labels, weights = (*given, None)[:3]
+    rows = _texts_of(texts, "validation_data[0]")
+    found = _labels.labels_of(labels, len(rows), name="validation_data[1]")
+    numbers = _labels.numbers_of(found, classes, name="validation_data[1]")
+    return rows, numbers, _labels.weights_of(weights, len(rows), name="validation_data[2]")
+
+
+def _targets(numbers: Numbers, classes: Labels) -> npt.NDArray[Any]:
+    """What the model's outputs should be: [N], or for more than two classes [N, classes]."""
+    return numbers if len(classes) == 2 else np.eye(len(classes), dtype=np.float32)[numbers]
+
+
+def _divided(part: _Part, settings: Settings) -> tuple[_Part, _Part | None]:
+    """A part to learn from, which has every label, and one to choose the epoch by, if there is enough for both."""
+    from rnnext.datasets import held_out
+
+    texts, numbers, weights = part
+    if not settings.validation_fraction:
+        return part, None
+    out = held_out(texts, one_in=max(2, round(1 / settings.validation_fraction)), purpose="validation")
+    learned = np.unique(numbers[~out])
+    out &= np.isin(numbers, learned)
+    if not out.any():
+        return part, None
+
+    def chosen(which: npt.NDArray[np.bool_]) -> _Part:
+        return [text for text, wanted in zip(texts, which, strict=True) if wanted], numbers[which], weights[which]
+
+    return chosen(~out), chosen(out)

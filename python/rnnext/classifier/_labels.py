@@ -1,0 +1,122 @@
+"""Labels of any type as class numbers, and what each row counts. Knows neither texts nor models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_OWNER = "TextClassifier"
+
+Labels = npt.NDArray[Any]
+Numbers = npt.NDArray[np.int32]
+Weights = npt.NDArray[np.float32]
+
+
+def labels_of(labels: object, rows: int, *, name: str = "labels") -> Labels:
+    """Labels as an array [N]. ValueError or TypeError says what came where they are not one comparable value for each text."""
+    if labels is None or isinstance(labels, str | bytes):
+        raise TypeError(f"{_OWNER}: {name} is {labels!r}, expected a label for each text")
+    given = labels if hasattr(labels, "__array__") or isinstance(labels, list | tuple) else list(labels)  # type: ignore[call-overload]
+    try:
+        found = np.asarray(given)
+    except ValueError as error:
+        raise ValueError(f"{_OWNER}: {name} has entries of different shapes ({error})") from error
+    if found.dtype.kind == "U" and isinstance(given, list | tuple) and not all(isinstance(label, str) for label in given):
+        kinds = ", ".join(sorted({type(label).__name__ for label in given}))
+        raise TypeError(f"{_OWNER}: {name} has labels of different types ({kinds}), expected one type")
+    if found.shape != (rows,):
+        raise ValueError(f"{_OWNER}: {name} has shape {found.shape}, expected ({rows},), one label for each text")
+    if found.dtype.kind not in "biufUO":
+        raise TypeError(f"{_OWNER}: {name} has dtype {found.dtype}, expected str, int, bool or float")
+    if found.dtype.kind == "f" and not np.isfinite(found).all():
+        raise ValueError(f"{_OWNER}: {name} has {found[~np.isfinite(found)][0]}, expected finite numbers")
+    return found
+
+
+def classes_of(labels: Labels) -> Labels:
+    """The distinct labels, ascending. ValueError if there are fewer than two, TypeError if they cannot be compared."""
+    try:
+        classes: Labels = np.unique(labels)
+    except TypeError as error:
+        raise TypeError(f"{_OWNER}: labels cannot be put into an order ({error}), expected one type") from error
+    if len(classes) < 2:
+        raise ValueError(f"{_OWNER}: every label is {classes.tolist()[0]!r}, expected two different ones or more")
+    return classes
+
+
+def numbers_of(labels: Labels, classes: Labels, *, name: str = "labels") -> Numbers:
+    """The index of each label in `classes`. ValueError names a label that is none of them."""
+    numbers = {label: number for number, label in enumerate(classes.tolist())}
+    found = np.array([numbers.get(label, -1) for label in labels.tolist()], np.int32)
+    if (found < 0).any():
+        row = int(np.argmax(found < 0))
+        raise ValueError(f"{_OWNER}: {name}[{row}] is {labels.tolist()[row]!r}, expected one of {_listed(classes)}")
+    return found
+
+
+def weights_of(sample_weight: object, rows: int, *, name: str = "sample_weight") -> Weights:
+    """What each row counts, [N]; all the same if nothing was said."""
+    if sample_weight is None:
+        return np.ones(rows, np.float32)
+    found = np.asarray(sample_weight)
+    if found.dtype.kind not in "biuf":
+        raise TypeError(f"{_OWNER}: {name} has dtype {found.dtype}, expected numbers")
+    if found.shape != (rows,):
+        raise ValueError(f"{_OWNER}: {name} has shape {found.shape}, expected ({rows},), one for each text")
+    if not np.isfinite(found).all() or (found < 0).any() or not found.any():
+        raise ValueError(f"{_OWNER}: {name} has numbers that are negative or not finite, or is 0 everywhere")
+    return found.astype(np.float32)
+
+
+def weights_of_classes(class_weight: object, classes: Labels, numbers: Numbers) -> Weights:
+    """What a row of each class counts, [classes]: 1, N / (classes · its rows) if "balanced", or what a dict by label says."""
+    weights = np.ones(len(classes), np.float32)
+    if class_weight is None:
+        return weights
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        counts = np.bincount(numbers, minlength=len(classes))
+        return (len(numbers) / (len(classes) * np.maximum(counts, 1))).astype(np.float32)
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(f"{_OWNER}: class_weight is {class_weight!r}, expected None, 'balanced' or a dict by label")
+    known = classes.tolist()
+    for label, weight in class_weight.items():
+        if label not in known:
+            raise ValueError(f"{_OWNER}: class_weight has the label {label!r}, expected one of {_listed(classes)}")
+        if not isinstance(weight, int | float | np.number) or not 0 <= weight < np.inf:
+            raise ValueError(f"{_OWNER}: class_weight has {weight!r} for {label!r}, expected a number from 0 on")
+        weights[known.index(label)] = weight
+    return weights
+
+
+def _listed(classes: Labels) -> str:
+    return ", ".join(map(repr, classes.tolist()[:20])) + (", ..." if len(classes) > 20 else "")
+
+
+# ---------------------------------------------------------------- to JSON and back
+
+
+def to_json(classes: Labels) -> dict[str, Any]:
+    """Classes as JSON can hold them. TypeError for objects that are no strings."""
+    values = classes.tolist()
+    if classes.dtype.kind == "O" and not all(isinstance(value, str) for value in values):
+        raise TypeError(
+            f"{_OWNER}: labels are of type {type(values[0]).__name__}, expected str, int, bool or float to be saved"
+        )
+    return {"labels": values, "dtype": "object" if classes.dtype.kind == "O" else classes.dtype.str.lstrip("<>=|")}
+
+
+def from_json(content: Mapping[str, Any]) -> Labels:
+    """The classes that `to_json` described. ValueError if they are not what it writes."""
+    labels, dtype = content["labels"], np.dtype(content.get("dtype", "U"))
+    kinds: dict[str, tuple[type, ...]] = {"b": (bool,), "i": (int,), "u": (int,), "f": (float,), "U": (str,), "O": (str,)}
+    if not isinstance(labels, list) or len(labels) < 2:
+        raise ValueError("expected two labels or more")
+    if dtype.kind not in kinds or not all(type(label) in kinds[dtype.kind] for label in labels):
+        raise ValueError(f"labels are not of dtype {dtype}")
+    classes = np.array(labels, dtype)
+    if len(set(classes.tolist())) != len(labels):
+        raise ValueError("a label is there twice")
+    return classes

@@ -1,0 +1,181 @@
+"""What is chosen where the caller does not say, and the model that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnext.layers import (
+    GRU,
+    LSTM,
+    AttentionPooling1D,
+    Bidirectional,
+    BigramEmbedding,
+    Branches,
+    ConcatPooling1D,
+    Dense,
+    Dropout,
+    Embedding,
+    GlobalAveragePooling1D,
+    GlobalMaxPooling1D,
+    Layer,
+    frequent_pairs,
+)
+from rnnext.losses import BinaryCrossentropy, CategoricalCrossentropy
+from rnnext.models import Sequential
+from rnnext.optimizers import AdamW
+from rnnext.optimizers.schedules import OneCycle
+
+Ids = npt.NDArray[np.int32]
+
+_OWNER = "TextClassifier"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All choices, none of them open."""
+
+    unit: Literal["word", "char"]
+    tokenizer: Callable[[str], Iterable[str]] | Literal["jieba"] | None
+    punctuation: bool
+    max_tokens: int
+    min_count: int
+    maxlen: int
+    embedding_dim: int
+    bigrams: int
+    word_dropout: float
+    input_dropout: float
+    cell: str
+    units: int
+    bidirectional: bool
+    pooling: str
+    wide: bool
+    dropout: float
+    label_smoothing: float
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    average: float
+    validation_fraction: float
+    patience: int
+
+
+_POOLINGS: Mapping[str, Callable[[], Layer]] = {
+    "concat": ConcatPooling1D,
+    "max": GlobalMaxPooling1D,
+    "mean": GlobalAveragePooling1D,
+    "attention": AttentionPooling1D,
+}
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "lang": ("en", "zh"),
+    "unit": ("word", "char"),
+    "cell": ("lstm", "gru"),
+    "pooling": ("last", *_POOLINGS),
+}
+_SHARES = ("word_dropout", "input_dropout", "dropout", "label_smoothing", "average", "validation_fraction")
+_COUNTS = {"units": 1, "embedding_dim": 1, "bigrams": 0, "epochs": 1, "batch_size": 1, "patience": 1}
+
+
+def settings_for(lang: str, rows: int, given: Mapping[str, Any]) -> Settings:
+    """The preset for so many texts of a language, with what was given in place of it; errors name what does not fit."""
+    _check("lang", lang)
+    said = {name: value for name, value in given.items() if value is not None}
+    for name, value in said.items():
+        _check(name, value)
+    preset: dict[str, Any] = {
+        "unit": "char" if lang == "zh" and "tokenizer" not in said else "word",
+        "tokenizer": None,
+        "punctuation": True,
+        "max_tokens": 30000,
+        "min_count": 1 if rows < 20000 else 2,
+        "maxlen": 400,
+        "embedding_dim": 64,
+        "bigrams": 200_000,
+        "word_dropout": 0.5 if rows >= 20000 else 0.2,
+        "input_dropout": 0.0 if rows >= 20000 else 0.5,
+        "cell": "lstm",
+        "units": 96 if rows >= 20000 else 32,
+        "bidirectional": rows < 20000,
+        "pooling": "concat",
+        "wide": rows < 20000,
+        "dropout": 0.5,
+        "label_smoothing": 0.1,
+        "epochs": 2 if rows >= 20000 else 5 if rows >= 5000 else 8,
+        "batch_size": 32 if rows >= 5000 else 16,
+        "learning_rate": 0.004,
+        "weight_decay": 0.01,
+        "average": 0.99,
+        "validation_fraction": 0.1,
+        "patience": 3,
+    }
+    return Settings(**preset | said)
+
+
+def _check(name: str, value: Any) -> None:
+    """What no layer or other room checks, or would call by another name."""
+    if name in _CHOICES and value not in _CHOICES[name]:
+        expected = " or ".join(", ".join(map(repr, _CHOICES[name])).rsplit(", ", 1))
+        raise ValueError(f"{_OWNER}: {name} is {value!r}, expected {expected}")
+    if name in _SHARES:
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+            raise TypeError(f"{_OWNER}: {name} is {value!r}, expected a number")
+        if not 0 <= value < 1:
+            raise ValueError(f"{_OWNER}: {name} is {value}, expected 0 to below 1")
+    if name in _COUNTS:
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise TypeError(f"{_OWNER}: {name} is {value!r}, expected a whole number")
+        if value < _COUNTS[name]:
+            raise ValueError(f"{_OWNER}: {name} is {value}, expected at least {_COUNTS[name]}")
+
+
+def build(settings: Settings, rows: Sequence[Ids], vocabulary: int, classes: int, steps: int) -> Sequential:
+    """The model for those rows, compiled for so many steps: a logistic unit for two classes, a softmax for more.
+
+    Words' vectors, to which those of pairs are added; a recurrent layer, pooled; beside its states the mean of what it reads,
+    if it is `wide`.
+    """
+    embedding: Layer
+    pairs = frequent_pairs(rows, settings.bigrams)
+    if len(pairs):
+        embedding = BigramEmbedding(
+            vocabulary,
+            settings.embedding_dim,
+            pairs=pairs,
+            bigrams_scale=0.3,
+            dropout=settings.word_dropout,
+            bigrams_dropout=settings.word_dropout,
+        )
+    else:
+        embedding = Embedding(vocabulary, settings.embedding_dim, dropout=settings.word_dropout)
+    sequences = settings.pooling != "last"
+    recurrent: Layer = (LSTM if settings.cell == "lstm" else GRU)(settings.units, return_sequences=sequences)
+    if settings.bidirectional:
+        recurrent = Bidirectional(recurrent)
+    deep = [recurrent, *([_POOLINGS[settings.pooling]()] if sequences else [])]
+    model = Sequential(
+        [
+            embedding,
+            *([Dropout(settings.input_dropout)] if settings.input_dropout else []),
+            *([Branches([deep, [GlobalAveragePooling1D()]])] if settings.wide else deep),
+            Dropout(settings.dropout),
+            Dense(1, activation="sigmoid") if classes == 2 else Dense(classes, activation="softmax"),
+        ]
+    )
+    # An average over more than a tenth of all steps would still be about the beginning at the end.
+    momentum = min(settings.average, max(0.0, 1 - 10 / steps))
+    averaged: dict[str, Any] = {"use_ema": True, "ema_momentum": momentum, "ema_frequency": 20} if settings.average else {}
+    optimizer = AdamW(
+        OneCycle(settings.learning_rate, max(8, steps), pct_start=0.25),
+        settings.weight_decay,
+        global_clipnorm=1.0,  # recurrent gradients now and then explode; one such step costs an epoch
+        **averaged,
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    loss = BinaryCrossentropy if classes == 2 else CategoricalCrossentropy
+    model.compile(optimizer, loss(label_smoothing=settings.label_smoothing), weighted_metrics=["accuracy"])
+    return model

@@ -1,0 +1,43 @@
+"""The command line: train a text classifier, use, measure, explain and convert it. Heavy imports are inside the commands.
+
+Results go to standard output, everything about the work's progress to standard error. Exit codes: 0, done; 2, bad input, said
+in one line; 130, interrupted; 141, nobody reads the output any more; 1, with a traceback, a mistake of rnnext's own.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+from rnnext.cli._parser import BAD_INPUT, make_parser
+
+__all__ = ["main"]
+
+_INTERRUPTED, _CLOSED_PIPE = 130, 141  # as shells have it: 128 + the signal's number
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    parser = make_parser()
+    options, rest = parser.parse_known_args(argv)
+    if rest and getattr(options, "texts", None) == [] and not any(word.startswith("-") for word in rest):
+        options.texts, rest = rest, []  # predict DIR --json TEXT: argparse's lists end at the first option
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # half of a surrogate pair in a text must not end a long run
+    try:
+        options.run(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads on; what is still buffered must not fail again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _CLOSED_PIPE
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"rnnext: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return BAD_INPUT
+    return 0

@@ -1,0 +1,66 @@
+"""What the commands do; each imports what it needs when it is run."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+
+def train(options: Namespace) -> None:
+    from rnnext.cli._train import train
+
+    train(options)
+
+
+def predict(options: Namespace) -> None:
+    from rnnext.cli._predict import predict
+
+    predict(options)
+
+
+def evaluate(options: Namespace) -> None:
+    from rnnext.cli._measure import evaluate
+
+    evaluate(options)
+
+
+def report(options: Namespace) -> None:
+    from rnnext.cli._measure import report
+
+    report(options)
+
+
+def convert(options: Namespace) -> None:
+    import os
+
+    from rnnext import interop
+    from rnnext.models import load_model
+
+    model = load_model(options.model, compile=False)
+    try:
+        if options.to == "onnx":
+            interop.to_onnx(model, options.file, lengths=True)
+        elif options.to == "torch":
+            interop.to_torch(model, options.file)
+        else:
+            interop.to_keras(model, options.file)
+    except ImportError as error:
+        raise ValueError(f"--to {options.to} needs the package {error.name}: pip install 'rnnext[interop]'") from error
+    print(f"saved in {os.fspath(options.file)}; the vocabulary and the labels stay in {options.model}")
+
+
+def info(options: Namespace) -> None:
+    import json
+
+    if options.datasets:
+        from rnnext import datasets
+
+        table = datasets.info()
+        print(json.dumps([each.to_dict() for each in table]) if options.json else table)
+        return
+    from rnnext import _core, show_config
+    from rnnext._version import __version__
+
+    if options.json:
+        print(json.dumps({"rnnext": __version__, **_core.config()}))
+    else:
+        show_config()

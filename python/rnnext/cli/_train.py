@@ -1,0 +1,135 @@
+"""`rnnext train`: from a data set to a saved classifier, which a killed run goes on with."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rnnext import datasets, saving
+from rnnext.callbacks import BackupAndRestore
+from rnnext.classifier import TextClassifier
+from rnnext.evaluation import Evaluation
+from rnnext.evaluation import evaluate as figures
+
+_RUN = "run.json"  # beside the checkpoint: what it is of
+_MODEL_OPTIONS = ("lang", "unit", "cell", "units", "embedding_dim", "dropout", "max_tokens", "maxlen", "epochs", "batch_size")
+_PLAIN = {"bigrams": 0, "wide": False, "bidirectional": False, "pooling": "last"}
+
+
+def train(options: Namespace) -> None:
+    """Train, measure on the held-out texts, save."""
+    folder = _output_folder(options)
+    data = datasets.load(options.data, test=options.test, text=options.text, label=options.label)
+    say = _say_to_stderr if options.json else print
+    say(
+        f"{data.name}: {len(data.train_texts):,} texts to learn from, {len(data.test_texts):,} held out;"
+        f" labels {', '.join(data.label_names)}"
+    )
+    given = {name: value for name in _MODEL_OPTIONS if (value := getattr(options, name)) is not None}
+    if options.plain:
+        given |= _PLAIN
+    if options.balanced:
+        given["class_weight"] = "balanced"
+    classifier = TextClassifier(
+        **given, random_state=options.seed, text_column=options.text or "text", label_column=options.label or "label"
+    )
+    backup = _backup(folder, given, options, data)
+    names = np.array(data.label_names)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # epochs are progress, and no result
+            classifier.fit(data.train_texts, names[data.train_labels], callbacks=[backup], verbose=1)
+    except KeyboardInterrupt:
+        if backup.filepath.exists():
+            _say_to_stderr("interrupted; the same command with --resume goes on")
+        raise
+    kept = _kept_epoch(classifier.history_)
+    if kept is not None:
+        say(f"kept epoch {kept['epoch']} of {kept['epochs']}, of least validation loss: accuracy {kept['accuracy']:.1%}")
+    found = _measured(classifier, data)
+    low, high = found.interval
+    say(
+        f"held-out accuracy {found.accuracy:.1%}, 95 % interval {low:.1%} to {high:.1%}"
+        f" (always the most frequent label: {found.majority:.1%})"
+    )
+    classifier.save(folder)
+    shutil.rmtree(backup.backup_dir, ignore_errors=True)
+    say(f"saved in {folder}; use it: rnnext predict {folder} TEXT")
+    if options.json:
+        result = {"model": str(folder), "data": data.name, "train_rows": len(data.train_texts), "kept": kept}
+        print(json.dumps({**result, "held_out": found.to_dict()}, ensure_ascii=False))
+
+
+def _say_to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _output_folder(options: Namespace) -> Path:
+    """Where to save; ValueError, before any time is spent, if something else is there."""
+    folder = Path(options.out or f"{Path(options.data).name.split('.')[0] or 'texts'}-model")
+    if folder.exists() and not (folder / saving.CONFIG).is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ValueError(f"{folder}: exists and is not a saved model; name another folder with --out")
+    return folder
+
+
+def _measured(classifier: TextClassifier, data: datasets.TextDataset) -> Evaluation:
+    classes = classifier.classes_.tolist()
+    numbers = np.array([classes.index(name) if name in classes else -1 for name in data.label_names])
+    truth = numbers[data.test_labels]
+    if (truth < 0).any():
+        missing = data.label_names[int(data.test_labels[truth < 0][0])]
+        raise ValueError(f"{data.name}: the label {missing!r} is in the test part alone")
+    return figures(truth, classifier.predict_proba(data.test_texts), classes)
+
+
+def _kept_epoch(history: dict[str, list[float]]) -> dict[str, Any] | None:
+    """The epoch whose weights the classifier has."""
+    losses = history.get("val_loss")
+    if not losses:
+        return None
+    kept = int(np.argmin(losses))
+    return {"epoch": kept + 1, "epochs": len(losses), "loss": losses[kept], "accuracy": history["val_accuracy"][kept]}
+
+
+# ---------------------------------------------------------------- going on
+
+
+def _backup(folder: Path, given: dict[str, Any], options: Namespace, data: datasets.TextDataset) -> BackupAndRestore:
+    """The checkpoint of this run beside the model's folder: that of an earlier run of the same with --resume, else none yet.
+
+    It is kept until the model is saved, so that a run that is killed in between only has its last steps to do again.
+    """
+    checkpoint = folder.absolute().with_name(f".{folder.name}.training")
+    this = {**given, "seed": options.seed, "train": _digest(data.train_texts, data.train_labels.tolist())}
+    if not options.resume:
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    backup = BackupAndRestore(checkpoint, delete_checkpoint=False)
+    if backup.filepath.exists():
+        found = json.loads((checkpoint / _RUN).read_bytes()) if (checkpoint / _RUN).is_file() else {}
+        if found != this:
+            differing = sorted(name for name in {*found, *this} if found.get(name) != this.get(name))
+            raise ValueError(
+                f"{checkpoint}: of another training ({', '.join(differing)} differ); without --resume it is replaced"
+            )
+        _say_to_stderr(f"going on from {backup.filepath}")
+    else:
+        if options.resume:
+            _say_to_stderr(f"nothing to resume in {checkpoint}, training from the start")
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        saving.write_file(checkpoint / _RUN, json.dumps(this).encode())
+    return backup
+
+
+def _digest(texts: Sequence[str], labels: Sequence[int]) -> str:
+    digest = hashlib.sha256()
+    for text, label in zip(texts, labels, strict=True):
+        digest.update(f"{label} {len(text)} {text}".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()

@@ -1,0 +1,56 @@
+"""Lines of UTF-8 files that may be compressed; every error names the file, and the line where there is one."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+COMPRESSED = (".gz", ".xz", ".bz2")
+
+
+def plain_suffix(path: Path) -> str:
+    """What a file's name says about its form, small: ".csv" of `a.CSV.gz`."""
+    *_, before, last = ["", "", *(suffix.lower() for suffix in path.suffixes)]
+    return before if last in COMPRESSED else last
+
+
+def _opened(path: Path) -> AbstractContextManager[Iterable[bytes]]:
+    match path.suffix.lower():
+        case ".gz":
+            return gzip.open(path, "rb")
+        case ".xz":
+            return lzma.open(path, "rb")
+        case ".bz2":
+            return bz2.open(path, "rb")
+        case _:
+            return path.open("rb")
+
+
+@contextmanager
+def lines_of(path: Path) -> Iterator[Iterator[str]]:
+    """The decoded lines of a file, compressed or not. ValueError if it is damaged, OSError if it cannot be read."""
+    try:
+        with _opened(path) as file:
+            yield decoded_lines(path, file)
+    except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the system's, such as a file that is not there; gzip and bz2 mean the content by theirs
+        raise ValueError(f"{path}: damaged ({error})") from error
+
+
+def decoded_lines(origin: object, file: Iterable[bytes]) -> Iterator[str]:
+    """Lines of UTF-8, a byte order mark left out; decoded one by one, so that a ValueError names the line of a bad byte."""
+
+    def decoded(number: int, raw: bytes) -> str:
+        try:
+            return raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            found = f"byte 0x{error.object[error.start]:02x} at offset {error.start} is not UTF-8"
+            raise ValueError(f"{origin}:{number}: {found}") from None
+
+    return (decoded(number, raw) for number, raw in enumerate(file, 1))

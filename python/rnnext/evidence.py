@@ -1,0 +1,240 @@
+"""Why a text got its label: what each of its words says for it, by the model's gradient or by leaving the word out.
+
+Knows a Sequential whose first layer is an Embedding and whose last is a Dense, and the vectorizer before it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnext import layers
+from rnnext.layers._layer import Backprop, Mask
+from rnnext.models import Sequential
+from rnnext.parameters import Array
+
+if TYPE_CHECKING:
+    from rnnext.classifier import TextClassifier
+    from rnnext.text import TextVectorizer
+
+__all__ = ["Evidence", "Method", "explain", "word_evidence"]
+
+Method: TypeAlias = Literal["gradient", "occlusion"]
+Scores: TypeAlias = npt.NDArray[np.float64]
+Span: TypeAlias = tuple[int, int]
+Ids: TypeAlias = npt.NDArray[np.int32]
+Backward: TypeAlias = Callable[[Array], Scores]
+
+_LEAST = 1e-7  # a probability's and its complement's, where their logarithms are wanted
+_IDS_AT_ONCE = 1 << 22  # of occluded texts
+_UNKNOWN = 1  # the vectorizer's id of words that it does not know
+_FAR = 256  # characters between two tokens
+_NO_TOKENS = re.compile(r"<[^<>]*>|&#?\w+;")  # tags and entities
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """The words that a model has read of a text, and what each says for the label: log-odds, less than 0 against it."""
+
+    text: str
+    tokens: tuple[str, ...]
+    scores: Scores  # [T]
+    spans: tuple[Span | None, ...]  # where each token is in the text; None where cleaning has changed it
+    known: tuple[bool, ...]  # whether each is in the vocabulary
+    label: Any
+    probability: float  # of the label
+    method: Method
+
+    def strongest(self, count: int = 10) -> list[tuple[str, float]]:
+        """The tokens that say most, for the label or against it, with their scores."""
+        order = np.argsort(-np.abs(self.scores), kind="stable")[:count]
+        return [(self.tokens[n], float(self.scores[n])) for n in order]
+
+
+def explain(classifier: TextClassifier, text: str, *, label: Any = None, method: Method = "gradient") -> Evidence:
+    """What each word of a text says for a label: the predicted one, unless another is named. See `word_evidence`."""
+    classes = classifier.classes_.tolist()
+    if label is not None and label not in classes:
+        raise ValueError(f"explain: label is {label!r}, expected one of {', '.join(map(repr, classes))}")
+    number = None if label is None else classes.index(label)
+    return word_evidence(classifier.model_, classifier.vectorizer_, text, label=number, labels=classes, method=method)
+
+
+def word_evidence(
+    model: Sequential,
+    vectorizer: TextVectorizer,
+    text: str,
+    *,
+    label: int | None = None,
+    labels: Sequence[Any] | None = None,
+    method: Method = "gradient",
+) -> Evidence:
+    """What each word of a text says for the class of number `label`, None being the predicted one; `labels` names the classes.
+
+    "gradient" is gradient × input: how fast the label's log-odds, ln(p / (1 − p)), grow as the word's vector does; one pass
+    forward and back. "occlusion" is how much they fall when the word is left out; a prediction for each word. ValueError if the
+    model does not begin with an Embedding or, for "gradient", does not end with a Dense of sigmoid or softmax.
+    """
+    if method not in ("gradient", "occlusion"):
+        raise ValueError(f"word_evidence: method is {method!r}, expected 'gradient' or 'occlusion'")
+    read = _Read(vectorizer, text)
+    p = _probabilities(model, [read.row])[0]
+    if label is not None and not 0 <= label < len(p):
+        raise ValueError(f"word_evidence: label is {label}, expected 0 to {len(p) - 1}")
+    number = int(p.argmax()) if label is None else label
+    score = _by_gradient if method == "gradient" else _by_occlusion
+    return Evidence(
+        text,
+        read.tokens,
+        score(model, read, number) if read.tokens else np.zeros(0),
+        read.spans,
+        tuple(bool(known) for known in read.row[read.places] != _UNKNOWN),
+        number if labels is None else labels[number],
+        float(p[number]),
+        method,
+    )
+
+
+# ---------------------------------------------------------------- what the model reads
+
+
+class _Read:
+    """A text's tokens as far as the model reads them, its row of ids, and where in it they are."""
+
+    def __init__(self, vectorizer: TextVectorizer, text: str) -> None:
+        tokens = vectorizer.tokenize(text)
+        spans = spans_of(text, tokens)
+        kept = vectorizer._cut(np.arange(len(tokens), dtype=np.int32)).tolist()
+        self.tokens, self.spans = tuple(tokens[n] for n in kept), tuple(spans[n] for n in kept)
+        self.row: Ids = vectorizer.transform([text])[0]
+        self.padded = vectorizer.output == "padded"
+        before = len(self.row) - len(kept) if vectorizer.padding == "pre" else 0
+        self.places = np.arange(before, before + len(kept))
+
+    def without(self, n: int) -> Ids:
+        """The row that the text without token n has."""
+        row = np.delete(self.row, self.places[n])
+        if not self.padded:
+            return row
+        return np.insert(row, 0 if self.places[0] else len(row), 0)
+
+
+def _as_input(rows: list[Ids], padded: bool) -> Any:
+    return np.stack(rows) if padded else rows
+
+
+def _probabilities(model: Sequential, rows: list[Ids], *, padded: bool = False) -> Array:
+    """[N, C] of rows of ids, for a model with one output, too."""
+    y: Array = model.predict(_as_input(rows, padded), verbose=0)
+    return np.concatenate([1 - y, y], axis=1) if y.shape[1] == 1 else y
+
+
+# ---------------------------------------------------------------- both methods
+
+
+def _log_odds(p: Array) -> Scores:
+    q = np.clip(p.astype(np.float64), _LEAST, 1 - _LEAST)
+    return np.asarray(np.log(q) - np.log1p(-q))
+
+
+def _by_occlusion(model: Sequential, read: _Read, label: int) -> Scores:
+    whole = _log_odds(_probabilities(model, [read.row], padded=read.padded)[:, label])[0]
+    count = len(read.tokens)
+    at_once = max(1, _IDS_AT_ONCE // len(read.row))
+    parts = []
+    for begin in range(0, count, at_once):
+        rows = [read.without(n) for n in range(begin, min(begin + at_once, count))]
+        parts.append(whole - _log_odds(_probabilities(model, rows, padded=read.padded)[:, label]))
+    return np.concatenate(parts)
+
+
+def _by_gradient(model: Sequential, read: _Read, label: int) -> Scores:
+    *stack, head = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
+    ids = read.row[None]
+    x, _, backward = _through(stack, ids, None if read.padded else np.ones(ids.shape, np.bool_))
+    return backward(_of_log_odds(head, x, label))[read.places]
+
+
+def _through(stack: Sequence[layers.Layer], ids: Ids, mask: Mask | None) -> tuple[Array, Mask | None, Backward]:
+    """(y, its mask, backward) of layers that begin with an Embedding, or with branches that do.
+
+    backward turns the gradient for y into gradient × vector of each id.
+    """
+    first, others = stack[0] if stack else None, stack[1:]
+    if isinstance(first, layers.Embedding):
+        vectors: Array = first(ids)
+        x = vectors
+
+        def of_ids(dx: Array) -> Scores:
+            return np.asarray((dx[0].astype(np.float64) * vectors[0]).sum(axis=-1))
+
+    elif isinstance(first, layers.Branches):
+        parts = [_through(branch, ids, mask) for branch in first.branches]
+        x = np.concatenate([y for y, _, _ in parts], axis=-1)
+        ends = np.cumsum([y.shape[-1] for y, _, _ in parts])[:-1]
+
+        def of_ids(dx: Array) -> Scores:
+            each = zip(parts, np.split(dx, ends, axis=-1), strict=True)
+            return np.asarray(np.sum([backward(np.ascontiguousarray(dy)) for (*_, backward), dy in each], axis=0))
+
+    else:
+        raise ValueError(f"word_evidence: the first layer is {first!r}, expected an Embedding")
+    mask = first.compute_mask(ids, mask)
+    undo = list[Backprop]()
+    for layer in others:
+        y, backprop = layer.forward(x, training=False, mask=mask)
+        mask = layer.compute_mask(x, mask)
+        undo.append(backprop)
+        x = y
+
+    def backward(dy: Array) -> Scores:
+        for backprop in reversed(undo):
+            gradient: Any = backprop(dy).inputs
+            dy = gradient
+        return of_ids(dy)
+
+    return x, mask, backward
+
+
+def _of_log_odds(head: layers.Layer, x: Array, label: int) -> Array:
+    """The gradient of the label's log-odds for what goes into the last layer.
+
+    From the logits and not through the probabilities, whose own gradient vanishes where the model is sure.
+    """
+    if not isinstance(head, layers.Dense) or head.activation.name not in ("sigmoid", "softmax"):
+        raise ValueError(f"word_evidence: the last layer is {head!r}, expected a Dense with activation 'sigmoid' or 'softmax'")
+    da = np.zeros((1, head.units), np.float32)
+    if head.activation.name == "softmax":
+        p = head(x)[0].astype(np.float64)
+        p[label] = 0
+        da[0] = -p / max(p.sum(), np.finfo(np.float64).tiny)
+        da[0, label] = 1
+    elif head.units == 1:
+        da[0, 0] = 1 if label else -1
+    else:
+        da[0, label] = 1
+    product: Array = da @ head.weights[0].value.T
+    return product
+
+
+# ---------------------------------------------------------------- tokens in the text
+
+
+def spans_of(text: str, tokens: Sequence[str]) -> list[Span | None]:
+    """Where each token is in the text, in their order, whatever its case; None for those that cleaning has changed."""
+    lowered = "".join(small if len(small := letter.lower()) == 1 else letter for letter in text)
+    cleaned = _NO_TOKENS.sub(lambda found: " " * len(found[0]), lowered).replace("’", "'")
+    spans: list[Span | None] = []
+    end, lost = 0, False
+    for token in tokens:
+        place = cleaned.find(token.lower(), end, end + _FAR + len(token))
+        # Between two tokens are no letters; if there are, this is another token of that name, unless one has been lost there.
+        lost = place < 0 or (not lost and any(map(str.isalnum, cleaned[end:place])))
+        spans.append(None if lost else (place, place + len(token)))
+        end = end if lost else place + len(token)
+    return spans

@@ -1,0 +1,154 @@
+"""Pictures of trainings and predictions as matplotlib axes. matplotlib is imported when a picture is asked for.
+
+Knows arrays and what `evaluation` and `evidence` have found; knows no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnext.evaluation import Evaluation, evaluate, wilson_interval
+
+if TYPE_CHECKING:
+    from rnnext.evidence import Evidence
+
+__all__ = ["plot_calibration", "plot_confusion", "plot_evidence", "plot_history"]
+
+
+def _subplots(who: str, columns: int = 1) -> Any:
+    """`columns` axes side by side, of a figure of their own."""
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ImportError(f"{who} needs matplotlib: pip install 'rnnext[plots]'", name="matplotlib") from error
+    return pyplot.subplots(1, columns, figsize=(5 * columns, 4), squeeze=False, layout="constrained")[1][0]
+
+
+_WITH_CHINESE = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Microsoft YaHei", "WenQuanYi Zen Hei", "SimHei")
+
+
+def _family(words: Sequence[str]) -> list[str]:
+    """The fonts in which words are written: the usual ones, then such as have Chinese, where it is needed."""
+    if all(letter < "\u2e80" for word in words for letter in word):
+        return ["sans-serif"]
+    from matplotlib import font_manager
+
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return ["sans-serif", *(name for name in _WITH_CHINESE if name in installed)]
+
+
+def plot_history(
+    history: Mapping[str, Sequence[float]], names: Sequence[str] | None = None, *, axes: Sequence[Any] | None = None
+) -> npt.NDArray[Any]:
+    """Each number of a training over its epochs, that of the validation in the same picture; the axes, one for each.
+
+    `names` chooses among them (all). ValueError for one that is not there, or too few axes.
+    """
+    known = [name for name in history if not (name.startswith("val_") and name[4:] in history)]
+    chosen = known if names is None else list(names)
+    for name in chosen:
+        if name not in known:
+            raise ValueError(
+                f"plot_history: names has {name!r}, expected some of {', '.join(known) or 'none: there is no epoch'}"
+            )
+    if not chosen:
+        raise ValueError("plot_history: history has no epoch yet")
+    if axes is not None and len(axes) < len(chosen):
+        raise ValueError(f"plot_history: axes has {len(axes)}, expected {len(chosen)}, one for each of {', '.join(chosen)}")
+    drawn = _subplots("plot_history", len(chosen)) if axes is None else np.array(axes[: len(chosen)], dtype=object)
+    for ax, name in zip(drawn, chosen, strict=True):
+        epochs = np.arange(1, len(history[name]) + 1)
+        ax.plot(epochs, history[name], marker="o", markersize=3, label="training")
+        if f"val_{name}" in history:
+            ax.plot(epochs, history[f"val_{name}"], marker="o", markersize=3, label="validation")
+            ax.legend()
+        ax.set(xlabel="epoch", ylabel=name)
+        ax.locator_params(axis="x", integer=True)
+        ax.grid(alpha=0.3)
+    return drawn
+
+
+def _evaluation(
+    who: str, truth: npt.ArrayLike | Evaluation, probabilities: npt.ArrayLike | None, labels: Sequence[Any] | None
+) -> Evaluation:
+    if isinstance(truth, Evaluation):
+        return truth
+    if probabilities is None:
+        raise ValueError(f"{who}: probabilities is None, expected an array [N, C] beside the truth [N], or an Evaluation")
+    return evaluate(truth, probabilities, labels)
+
+
+def plot_confusion(
+    truth: npt.ArrayLike | Evaluation,
+    probabilities: npt.ArrayLike | None = None,
+    labels: Sequence[Any] | None = None,
+    *,
+    ax: Any = None,
+) -> Any:
+    """How often each true label (rows) was predicted as each label (columns), coloured by the share of its row; the axes.
+
+    From class numbers [N] and probabilities [N, C], or from an `Evaluation`.
+    """
+    found = _evaluation("plot_confusion", truth, probabilities, labels)
+    ax = _subplots("plot_confusion")[0] if ax is None else ax
+    counts = found.confusion
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        ax.text(column, row, f"{count:,}\n{shares[row, column]:.0%}", ha="center", va="center", color=colour, fontsize="small")
+    places = range(len(found.labels))
+    family = _family(found.labels)
+    ax.set_xticks(places, found.labels, rotation=45 if len(found.labels) > 4 else 0, family=family)
+    ax.set_yticks(places, found.labels, family=family)
+    ax.set(xlabel="predicted", ylabel="true", title=f"accuracy {found.accuracy:.1%}")
+    return ax
+
+
+def plot_calibration(
+    truth: npt.ArrayLike | Evaluation,
+    probabilities: npt.ArrayLike | None = None,
+    labels: Sequence[Any] | None = None,
+    *,
+    ax: Any = None,
+) -> Any:
+    """How many predictions of each probability were right, with 95 % intervals, beside the diagonal of honest ones; the axes.
+
+    From class numbers [N] and probabilities [N, C], or from an `Evaluation`.
+    """
+    found = _evaluation("plot_calibration", truth, probabilities, labels)
+    ax = _subplots("plot_calibration")[0] if ax is None else ax
+    least, shares = 1 / len(found.labels), [each.accuracy for each in found.bins]
+    bounds = [wilson_interval(round(each.accuracy * each.rows), each.rows) for each in found.bins]
+    # matplotlib refuses an error that rounding has made negative.
+    errors = [[max(s - low, 0) for s, (low, _) in zip(shares, bounds, strict=True)]]
+    errors.append([max(high - s, 0) for s, (_, high) in zip(shares, bounds, strict=True)])
+    ax.plot([least, 1], [least, 1], color="0.6", linestyle="--", label="probability = share")
+    ax.errorbar([each.confidence for each in found.bins], shares, yerr=errors, marker="o", markersize=4, capsize=2)
+    ax.set(xlabel="probability of the predicted label", ylabel="share that was right")
+    ax.set(
+        title=f"calibration error {found.calibration_error:.3f}", ylim=(min([least, *(low for low, _ in bounds)]) - 0.02, 1.02)
+    )
+    ax.grid(alpha=0.3)
+    ax.legend()
+    return ax
+
+
+def plot_evidence(evidence: Evidence, *, most: int = 20, ax: Any = None) -> Any:
+    """The `most` weighty words of a text in its order, each with what it says for the label or against it; the axes."""
+    if most < 1:
+        raise ValueError(f"plot_evidence: most is {most}, expected at least 1")
+    scores = evidence.scores
+    chosen = np.sort(np.argsort(-np.abs(scores), kind="stable")[:most])[::-1]
+    ax = _subplots("plot_evidence")[0] if ax is None else ax
+    ax.barh(range(len(chosen)), scores[chosen], color=["tab:blue" if s > 0 else "tab:orange" for s in scores[chosen]])
+    family = _family([*evidence.tokens, str(evidence.label)])
+    ax.set_yticks(range(len(chosen)), [evidence.tokens[n] for n in chosen], family=family)
+    ax.axvline(0, color="0.4", linewidth=0.8)
+    ax.set_xlabel(f"for {evidence.label} (log-odds)", family=family)
+    ax.set_title(f"{evidence.label}: {evidence.probability:.1%}", family=family)
+    return ax

@@ -1,0 +1,417 @@
+"""TextClassifier: what it takes, what it returns and in which order, what has an effect, what is kept in files."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnnext import TextClassifier, _random
+from rnnext.callbacks import Callback
+
+GOOD, BAD = ["good", "fine", "lovely", "great"], ["bad", "poor", "awful", "dull"]
+
+
+def reviews(count: int, seed: int = 0, kinds: tuple[list[str], ...] = (BAD, GOOD)) -> tuple[list[str], list[int]]:
+    """Texts of two to nine words, one or two of which tell the class."""
+    rng = np.random.default_rng(seed)
+    texts, labels = [], []
+    for n in range(count):
+        kind = n % len(kinds)
+        words = [str(rng.choice(kinds[kind])), *(f"w{rng.integers(30)}" for _ in range(rng.integers(1, 8)))]
+        texts.append(" ".join(rng.permutation(words)))
+        labels.append(kind)
+    return texts, labels
+
+
+TEXTS, LABELS = reviews(120)
+SMALL: dict[str, Any] = {"units": 6, "embedding_dim": 8, "epochs": 4, "batch_size": 8, "learning_rate": 0.02, "random_state": 1}
+SMALL |= {"word_dropout": 0.1, "input_dropout": 0.0, "bigrams": 50, "label_smoothing": 0.0, "dropout": 0.1}
+
+
+def small(**options: Any) -> TextClassifier:
+    return TextClassifier(**{**SMALL, **options})
+
+
+@pytest.fixture(scope="module")
+def fitted() -> TextClassifier:
+    return small(epochs=6).fit(TEXTS, LABELS)
+
+
+# ---------------------------------------------------------------- what comes out
+
+
+def test_it_learns(fitted: TextClassifier) -> None:
+    texts, labels = reviews(200, seed=5)
+    assert fitted.score(texts, labels) > 0.9
+    assert set(fitted.history_) >= {"loss", "accuracy", "val_loss", "val_accuracy"}
+
+
+def test_probabilities_are_in_the_order_of_the_texts(fitted: TextClassifier) -> None:
+    texts = [*TEXTS[:40], "", "unheard of", " ".join(TEXTS)]
+    together = fitted.predict_proba(texts)
+    assert together.shape == (43, 2)
+    assert together.dtype == np.float32
+    np.testing.assert_allclose(together.sum(axis=1), 1, rtol=1e-6)
+    alone = np.concatenate([fitted.predict_proba([text]) for text in texts])
+    np.testing.assert_array_equal(alone, together)
+    np.testing.assert_array_equal(fitted.predict(texts), fitted.classes_[together.argmax(axis=1)])
+
+
+def test_many_texts_are_read_part_by_part(fitted: TextClassifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = fitted.predict_proba(TEXTS)
+    monkeypatch.setattr("rnnext.classifier._classifier._TEXTS_AT_ONCE", 7)
+    np.testing.assert_array_equal(fitted.predict_proba(iter(TEXTS)), expected)
+
+
+def test_no_text_and_no_token(fitted: TextClassifier) -> None:
+    assert fitted.predict([]).shape == (0,)
+    assert fitted.predict_proba(iter(())).shape == (0, 2)
+    with_empty = small().fit([*TEXTS, "", "...", ""], [*LABELS, 0, 1, 1])
+    assert np.isfinite(with_empty.predict_proba(["", "good"])).all()
+
+
+@pytest.mark.parametrize(
+    ("names", "dtype"),
+    [
+        (["neg", "pos"], "U3"),
+        ([3, -7], "int64"),
+        ([False, True], "bool"),
+        ([0.5, 1.5], "float64"),
+        (np.array(["b", "a"], object), "object"),
+        (np.array([7, 9], np.int8), "int8"),
+        (["c", "a", "b"], "U1"),
+        ([30, 10, 20, 40], "int64"),
+    ],
+)
+def test_labels_of_any_type(names: Any, dtype: str, tmp_path: Path) -> None:
+    kinds = ([f"k{k}{n}" for n in range(3)] for k in range(len(names)))
+    texts, numbers = reviews(60 * len(names), kinds=tuple(kinds))
+    labels = [names[number] for number in numbers]
+    given = np.array(labels, object) if dtype == "object" else np.array(labels, dtype) if dtype == "int8" else labels
+    classifier = small(epochs=8).fit(texts, given)
+    assert classifier.classes_.dtype == dtype
+    assert classifier.classes_.tolist() == sorted(np.asarray(names).tolist())
+    predicted = classifier.predict(texts)
+    assert predicted.dtype == classifier.classes_.dtype
+    assert (predicted == np.asarray(given)).mean() > 0.9
+    assert classifier.score(texts, given) == (predicted == np.asarray(given)).mean()
+    classifier.save(tmp_path / "model")
+    loaded = TextClassifier.load(tmp_path / "model")
+    assert loaded.classes_.dtype == classifier.classes_.dtype
+    np.testing.assert_array_equal(loaded.predict(texts), predicted)
+
+
+@pytest.mark.parametrize("options", [{"lang": "zh"}, {"unit": "char"}, {"cell": "lstm"}, {"pooling": "last"}, {"average": 0.0}])
+def test_options_learn_too(options: dict[str, Any]) -> None:
+    assert small(epochs=8, **options).fit(TEXTS, LABELS).score(TEXTS, LABELS) > 0.85
+
+
+# ---------------------------------------------------------------- what has an effect
+
+
+def test_a_seed_determines_all_and_disturbs_nothing() -> None:
+    first = small().fit(TEXTS, LABELS).predict_proba(TEXTS)
+    before = _random.get_state()
+    np.testing.assert_array_equal(small().fit(iter(TEXTS), np.array(LABELS)).predict_proba(TEXTS), first)
+    assert _random.get_state() == before
+    assert (small(random_state=2).fit(TEXTS, LABELS).predict_proba(TEXTS) != first).any()
+    state = np.random.RandomState(3)
+    one, two = (small(random_state=state).fit(TEXTS, LABELS).predict_proba(TEXTS) for _ in range(2))
+    assert (one != two).any()
+
+
+def test_without_a_seed_the_global_one_counts() -> None:
+    found = []
+    for _ in range(2):
+        _random.set_seed(7)
+        found.append(small(random_state=None).fit(TEXTS, LABELS).predict_proba(TEXTS))
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_weights_of_samples() -> None:
+    texts, labels = ["good word", "good thing"] * 40, [0, 1] * 40  # what they share says nothing
+    low, high = (
+        small(epochs=10).fit(texts, labels, sample_weight=[a, b] * 40, validation_data=(["good"], [0])).predict_proba(["good"])
+        for a, b in ((1, 9), (9, 1))
+    )
+    assert low[0, 0] < 0.5 < high[0, 0]
+
+
+def test_a_weight_of_nothing_is_as_an_absence() -> None:
+    weights = np.ones(len(TEXTS))
+    weights[::5] = 0
+    kept = [text for text, weight in zip(TEXTS, weights, strict=True) if weight]
+    expected = small().fit(kept, np.array(LABELS)[weights > 0]).predict_proba(TEXTS)
+    np.testing.assert_array_equal(small().fit(TEXTS, LABELS, weights).predict_proba(TEXTS), expected)
+
+
+def test_only_the_proportions_of_weights_count() -> None:
+    weights = np.random.default_rng(0).uniform(0.5, 2, len(TEXTS))
+    one, two = (small().fit(TEXTS, LABELS, w).predict_proba(TEXTS) for w in (weights, weights * 1024))
+    np.testing.assert_allclose(one, two, atol=1e-4)
+
+
+def test_weights_of_classes() -> None:
+    texts, labels = ["same text"] * 90 + ["same text"] * 30, ["many"] * 90 + ["few"] * 30
+    data = (["same text"] * 4, ["many", "many", "many", "few"])
+    chances = {
+        str(weight): small(epochs=8, class_weight=weight)
+        .fit(texts, labels, validation_data=data)
+        .predict_proba(texts[:1])[0, 0]
+        for weight in (None, "balanced", {"few": 9.0})
+    }
+    plain, balanced, heavy = chances.values()
+    assert plain < 0.4 < balanced < 0.6 < heavy
+
+
+def test_equal_texts_are_on_the_same_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, set[str]] = {}
+    texts, labels = reviews(60)
+    doubled = [*texts, *(text.upper() for text in texts)]
+
+    class Looks(Callback):
+        def on_train_begin(self, logs: Any = None) -> None:
+            seen["words"] = set()
+
+    from rnnext.classifier import _classifier
+
+    divided = _classifier._divided
+
+    def spy(part: Any, settings: Any) -> Any:
+        training, held_out = divided(part, settings)
+        seen["training"] = {text.lower() for text in training[0]}
+        seen["held_out"] = {text.lower() for text in held_out[0]}
+        return training, held_out
+
+    monkeypatch.setattr(_classifier, "_divided", spy)
+    small().fit(doubled, labels + labels, callbacks=[Looks()])
+    assert seen["held_out"]
+    assert not seen["training"] & seen["held_out"]
+    assert seen["words"] == set()
+
+
+def test_every_label_is_learned_whatever_is_held_out() -> None:
+    texts, labels = reviews(80)
+    for n in range(8):  # one row each, which chance would hold out now and then
+        rare = small(epochs=1).fit([*texts, f"rare {n}"], [*labels, 2])
+        assert rare.predict_proba(texts).shape == (80, 3)
+    small(epochs=1).fit(["a", "b"], [0, 1])
+
+
+def test_the_best_epoch_is_kept() -> None:
+    texts, labels = reviews(80)
+    wrong = [1 - label for label in labels]  # it gets worse with every epoch
+    classifier = small(epochs=4, learning_rate=0.05, patience=10).fit(texts, labels, validation_data=(texts, wrong))
+    losses = classifier.history_["val_loss"]
+    assert losses[0] == min(losses)
+    assert len(losses) == 4
+    p = classifier.predict_proba(texts)[np.arange(80), wrong]
+    assert -np.log(p).mean() == pytest.approx(losses[0], rel=1e-3)
+    stopped = small(epochs=9, learning_rate=0.05, patience=2).fit(texts, labels, validation_data=(texts, wrong))
+    assert len(stopped.history_["loss"]) == 3
+
+
+def test_without_validation() -> None:
+    classifier = small(validation_fraction=0.0).fit(TEXTS, LABELS)
+    assert set(classifier.history_) == {"loss", "accuracy"}
+
+
+# ---------------------------------------------------------------- what is kept
+
+
+def test_saved_and_loaded(fitted: TextClassifier, tmp_path: Path) -> None:
+    options = {"class_weight": {0: 2.0, 1: 1.0}, "text_column": "review", "label_column": "stars"}
+    classifier = small(**options).fit(TEXTS, LABELS)
+    classifier.save(tmp_path / "model")
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {
+        "config.json",
+        "labels.json",
+        "model.safetensors",
+        "vocabulary.json",
+    }
+    loaded = TextClassifier.load(str(tmp_path / "model"))
+    np.testing.assert_array_equal(loaded.predict_proba(TEXTS), classifier.predict_proba(TEXTS))
+    assert loaded.get_params() == classifier.get_params()
+    assert loaded.history_ == classifier.history_
+    fitted.save(tmp_path / "model")  # in its place
+    np.testing.assert_array_equal(TextClassifier.load(tmp_path / "model").predict_proba(TEXTS), fitted.predict_proba(TEXTS))
+
+
+def test_a_folder_of_the_first_format(fitted: TextClassifier, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "model")
+    first = {"format": 1, "labels": ["0", "1"], "text_column": "text", "label_column": "label"}
+    (tmp_path / "model" / "labels.json").write_text(json.dumps(first))
+    loaded = TextClassifier.load(tmp_path / "model")
+    assert loaded.classes_.tolist() == ["0", "1"]
+    assert (loaded.text_column, loaded.label_column) == ("text", "label")
+    np.testing.assert_array_equal(loaded.predict_proba(TEXTS), fitted.predict_proba(TEXTS))
+
+
+def described(labels: str, text_column: Any = None, **others: Any) -> bytes:
+    return json.dumps(
+        {"format": 2, "labels": json.loads(labels), "text_column": text_column, "label_column": None, **others}
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("labels.json", b"{", "labels.json: damaged"),
+        ("labels.json", b'{"format": 9}', "format 9, expected 2"),
+        ("labels.json", described('["a"]'), "two labels or more"),
+        (
+            "labels.json",
+            described('["a", "a"]'),
+            "a label is there twice",
+        ),
+        ("labels.json", described('[1, "b"]'), "not of dtype"),
+        (
+            "labels.json",
+            described('["a", "b", "c"]'),
+            "1 outputs, expected 3",
+        ),
+        ("labels.json", described('["a", "b"]', text_column=3), "names of columns"),
+        (
+            "labels.json",
+            described('["a", "b"]', params={"colour": 1}),
+            "damaged or of another version",
+        ),
+        ("vocabulary.json", b"{", "not UTF-8 JSON"),
+        ("model.safetensors", b"no weights", "not a safetensors file"),
+        ("config.json", b"{", "not JSON"),
+        ("labels.json", None, "a model without labels.json"),
+        ("vocabulary.json", None, "a model without vocabulary.json"),
+        ("model.safetensors", None, "has no model.safetensors"),
+    ],
+)
+def test_a_damaged_folder_is_refused(
+    fitted: TextClassifier, tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    fitted.save(tmp_path / "model")
+    (tmp_path / "model" / name).unlink()
+    if content is not None:
+        (tmp_path / "model" / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        TextClassifier.load(tmp_path / "model")
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no model here"):
+        TextClassifier.load(tmp_path / "nothing")
+
+
+def test_pickled(fitted: TextClassifier) -> None:
+    fresh = pickle.loads(pickle.dumps(small(class_weight={0: 1.0})))
+    assert fresh.get_params() == small(class_weight={0: 1.0}).get_params()
+    assert not hasattr(fresh, "model_")
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.predict_proba(TEXTS), fitted.predict_proba(TEXTS))
+    assert again.get_params() == fitted.get_params()
+    state = fitted.__getstate__()
+    assert all(isinstance(content, bytes) for content in state["files"].values())
+    state["files"]["model.safetensors"] = b"damaged"
+    with pytest.raises(ValueError, match=r"pickle/model\.safetensors: not a safetensors file"):
+        TextClassifier().__setstate__(state)
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def a_generator() -> Iterator[str]:
+    yield from ("a", None)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "error", "message"),
+    [
+        ("one text", [1], TypeError, "texts is a str, expected a list of str"),
+        (None, [1], TypeError, "texts is a NoneType"),
+        (["a", 3], [0, 1], TypeError, r"texts\[1\] is a int, expected a str"),
+        (a_generator(), [0, 1], TypeError, r"texts\[1\] is a NoneType, expected a str"),
+        ([], [], ValueError, "texts is empty"),
+        (["a", "b"], [0], ValueError, r"labels has shape \(1,\), expected \(2,\)"),
+        (["a", "b"], [[0], [1]], ValueError, r"labels has shape \(2, 1\), expected \(2,\)"),
+        (["a", "b"], None, TypeError, "labels is None"),
+        (["a", "b"], "ab", TypeError, "labels is 'ab'"),
+        (["a", "b"], [1, 1], ValueError, "every label is 1, expected two different ones"),
+        (["a", "b"], [1, "1"], TypeError, r"different types \(int, str\)"),
+        (["a", "b"], [0.0, np.nan], ValueError, "labels has nan"),
+        (["a", "b"], np.array([1, None], object), TypeError, "cannot be put into an order"),
+        (["a", "b"], [1j, 2j], TypeError, "dtype complex128"),
+    ],
+)
+def test_texts_and_labels_that_do_not_fit(texts: Any, labels: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        small().fit(texts, labels)
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "error", "message"),
+    [
+        ({}, {"sample_weight": [1.0]}, ValueError, r"sample_weight has shape \(1,\), expected \(120,\)"),
+        ({}, {"sample_weight": [-1.0] * 120}, ValueError, "negative or not finite"),
+        ({}, {"sample_weight": [0.0] * 120}, ValueError, "0 everywhere"),
+        ({}, {"sample_weight": ["1"] * 120}, TypeError, "sample_weight has dtype"),
+        ({}, {"validation_data": ["a"]}, ValueError, "validation_data has another form"),
+        ({}, {"validation_data": (["a"], [7])}, ValueError, r"validation_data\[1\]\[0\] is 7, expected one of 0, 1"),
+        ({}, {"validation_data": ("a", [1])}, TypeError, "is a str"),
+        ({"class_weight": "even"}, {}, TypeError, "class_weight is 'even'"),
+        ({"class_weight": {5: 1.0}}, {}, ValueError, "class_weight has the label 5, expected one of 0, 1"),
+        ({"class_weight": {1: -1.0}}, {}, ValueError, "class_weight has -1.0 for 1"),
+        ({"lang": "xx"}, {}, ValueError, "lang is 'xx', expected 'en' or 'zh'"),
+        ({"random_state": -1}, {}, ValueError, "random_state is -1"),
+        ({"random_state": "1"}, {}, TypeError, "random_state is '1'"),
+        ({"units": 0}, {}, ValueError, "units is 0"),
+        ({"epochs": 1.5}, {}, TypeError, "epochs is 1.5"),
+        ({"dropout": 2}, {}, ValueError, "dropout is 2|rate is 2"),
+        ({"cell": "rnn"}, {}, ValueError, "cell is 'rnn', expected 'lstm' or 'gru'"),
+        ({"pooling": "sum"}, {}, ValueError, "pooling is 'sum'"),
+        ({"validation_fraction": 1.0}, {}, ValueError, "validation_fraction is 1.0"),
+        ({"verbose": 7}, {}, ValueError, "verbose is 7"),
+    ],
+)
+def test_options_that_do_not_fit(
+    options: dict[str, Any], arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    classifier = small(**options)
+    with pytest.raises(error, match=message):
+        classifier.fit(TEXTS, LABELS, **arguments)
+    assert not hasattr(classifier, "model_")
+
+
+def test_before_fit(tmp_path: Path) -> None:
+    for call in (
+        lambda: small().predict(["a"]),
+        lambda: small().predict_proba(["a"]),
+        lambda: small().score(["a"], [1]),
+        lambda: small().save(tmp_path / "model"),
+    ):
+        with pytest.raises(ValueError, match="nothing was learned yet, call fit first"):
+            call()
+
+
+def test_what_predict_refuses(fitted: TextClassifier) -> None:
+    with pytest.raises(TypeError, match="texts is a str"):
+        fitted.predict("a text")
+    with pytest.raises(TypeError, match=r"texts\[1\] is a int"):
+        fitted.predict(["a", 1])  # type: ignore[list-item]
+
+
+def test_a_failed_fit_leaves_what_was_learned(fitted: TextClassifier) -> None:
+    expected = fitted.predict_proba(TEXTS)
+    with pytest.raises(ValueError, match="every label"):
+        fitted.fit(TEXTS, [0] * len(TEXTS))
+    np.testing.assert_array_equal(fitted.predict_proba(TEXTS), expected)
+
+
+def test_nothing_is_printed_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    small(epochs=1).fit(TEXTS, LABELS)
+    assert capsys.readouterr().out == ""
+    small(epochs=1).fit(TEXTS, LABELS, verbose=2)
+    assert "Epoch 1/1" in capsys.readouterr().out

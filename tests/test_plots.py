@@ -1,0 +1,107 @@
+"""Pictures are drawn of the numbers that they were given."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnnext.callbacks import History
+from rnnext.evaluation import evaluate
+from rnnext.evidence import Evidence
+from rnnext.plots import _WITH_CHINESE, plot_calibration, plot_confusion, plot_evidence, plot_history
+
+HISTORY = {"loss": [0.7, 0.5, 0.4], "val_loss": [0.6, 0.55, 0.6], "accuracy": [0.5, 0.7, 0.8], "learning_rate": [1e-3] * 3}
+
+
+@pytest.fixture
+def pyplot() -> Iterator[Any]:
+    matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    yield pyplot
+    pyplot.close("all")
+
+
+def drawn(ax: Any) -> Any:
+    """The axes, once they were rendered without a complaint."""
+    ax.figure.canvas.draw()
+    return ax
+
+
+def test_history(pyplot: Any) -> None:
+    axes = plot_history(HISTORY)
+    assert [drawn(ax).get_ylabel() for ax in axes] == ["loss", "accuracy", "learning_rate"]
+    training, validation = axes[0].lines
+    np.testing.assert_array_equal(training.get_ydata(), HISTORY["loss"])
+    np.testing.assert_array_equal(validation.get_ydata(), HISTORY["val_loss"])
+    np.testing.assert_array_equal(training.get_xdata(), [1, 2, 3])
+    assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["training", "validation"]
+    assert len(axes[1].lines) == 1
+    assert len(plot_history(HISTORY, ["accuracy"])) == 1
+
+
+def test_the_history_of_a_training_draws_itself(pyplot: Any) -> None:
+    history = History()
+    with pytest.raises(ValueError, match="history has no epoch yet"):
+        history.plot()
+    history.history = dict(HISTORY)
+    mine = pyplot.subplots()[1]
+    assert history.plot(["loss"], axes=[mine])[0] is mine
+    assert len(mine.lines) == 2
+    with pytest.raises(ValueError, match="names has 'auc', expected some of loss, accuracy, learning_rate"):
+        history.plot(["auc"])
+    with pytest.raises(ValueError, match="axes has 1, expected 3, one for each of loss, accuracy, learning_rate"):
+        history.plot(axes=[mine])
+
+
+def test_confusion(pyplot: Any) -> None:
+    truth, p = np.array([0, 0, 0, 1]), np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]])
+    ax = drawn(plot_confusion(truth, p, ["no", "yes"]))
+    assert [text.get_text() for text in ax.texts] == ["2\n67%", "1\n33%", "0\n0%", "1\n100%"]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["no", "yes"]
+    mine = pyplot.subplots()[1]
+    assert plot_confusion(evaluate(truth, p), ax=mine) is mine
+    with pytest.raises(ValueError, match="plot_confusion: probabilities is None"):
+        plot_confusion(truth)
+
+
+def test_calibration(pyplot: Any) -> None:
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet([1, 1, 1], 300)
+    found = evaluate(rng.integers(0, 3, 300), p)
+    ax = drawn(plot_calibration(found))
+    np.testing.assert_allclose(ax.lines[1].get_xdata().astype(float), [each.confidence for each in found.bins])
+    np.testing.assert_allclose(ax.lines[1].get_ydata().astype(float), [each.accuracy for each in found.bins])
+    drawn(plot_calibration(np.zeros(3, int), np.array([[1.0, 0.0]] * 3)))
+
+
+def test_evidence(pyplot: Any) -> None:
+    scores = np.array([0.1, -2.0, 1.0, 0.0])
+    found = Evidence("a dull joy x", ("a", "dull", "joy", "x"), scores, (None,) * 4, (True,) * 4, "good", 0.6, "gradient")
+    ax = drawn(plot_evidence(found, most=2))
+    assert [bar.get_width() for bar in ax.patches] == [1.0, -2.0]  # from below: the text's order from above
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["joy", "dull"]
+    with pytest.raises(ValueError, match="most is 0"):
+        plot_evidence(found, most=0)
+
+
+def test_chinese_is_written_where_there_is_a_font(pyplot: Any) -> None:
+    from matplotlib import font_manager
+
+    if not {font.name for font in font_manager.fontManager.ttflist} & set(_WITH_CHINESE):
+        pytest.skip("no font with Chinese")
+    scores = np.array([1.0, -1.0])
+    found = Evidence("很好", ("很", "好"), scores, ((0, 1), (1, 2)), (True, True), "正面", 0.6, "gradient")
+    drawn(plot_evidence(found))  # a missing letter would be a warning, which is an error
+    drawn(plot_confusion(np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]), ["负面", "正面"]))
+
+
+def test_without_matplotlib_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"plot_history needs matplotlib: pip install 'rnnext\[plots\]'"):
+        plot_history(HISTORY)

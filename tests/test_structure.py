@@ -124,10 +124,21 @@ MODULES: dict[str, set[str]] = {
     "_persistence": {"_random", "_stack", "_training", "layers", *_TRAINED, "parameters", "saving"},
     "models": {"_persistence", "_training", "_stack", "layers", *_TRAINED, "callbacks", "saving", "parameters"}
     | {"_feeds", "_inputs", "_progress", "_random"},
-    "classifier": {"_progress", "_random", "callbacks", "datasets", "layers", "models", "optimizers", "saving", "text"},
+    "classifier": {
+        "_progress",
+        "_random",
+        "callbacks",
+        "datasets",
+        "layers",
+        "losses",
+        "models",
+        "optimizers",
+        "saving",
+        "text",
+    },
     "utils": {"_random", "preprocessing"},
     "ops": {"parameters", "_core"},
-    "interop": {"layers", "models", "ops", "parameters", "saving"},
+    "interop": {"constraints", "regularizers", "layers", "models", "ops", "parameters", "saving"},
 }
 ABOVE_ALL = {"__init__", "__main__", "cli", "bench"}  # what people call; nobody imports it
 

@@ -336,3 +336,15 @@ def test_no_thread_starts_inside_a_limit_of_one(tmp_path: Path) -> None:
     assert (inside - before, threads() - before) == (0, 1)
     """
     succeeds(program, tmp_path, OMP_NUM_THREADS="2", RNNEXT_NUM_THREADS="2")
+
+
+@needs_openmp
+@pytest.mark.parametrize("said", [{}, {"GOMP_SPINCOUNT": "5"}])
+def test_waiting_threads_soon_sleep_and_the_environment_stays_as_it_was(said: dict[str, str]) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    code = "import os, rnnext; print(os.environ.get('GOMP_SPINCOUNT'))"
+    variables = environment | said | {"OMP_DISPLAY_ENV": "verbose"}
+    run = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=LIMIT, check=True)
+    assert run.stdout.strip() == str(said.get("GOMP_SPINCOUNT"))
+    if "GOMP_SPINCOUNT" in run.stderr:  # libgomp says what it has read
+        assert f"GOMP_SPINCOUNT = '{said.get('GOMP_SPINCOUNT', '3000')}'" in run.stderr

@@ -101,6 +101,7 @@ MODULES: dict[str, set[str]] = {
     "data": {"_inputs"},
     "_progress": set(),
     "_config": {"_core", "_version"},
+    "_openmp": {"_core"},
     "preprocessing": set(),
     "_tokens": set(),
     "text": {"_tokens", "preprocessing"},

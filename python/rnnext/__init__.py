@@ -3,6 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from rnnext import _openmp as _openmp  # first: it loads the extension
 from rnnext import (
     callbacks,
     constraints,

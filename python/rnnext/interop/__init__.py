@@ -5,7 +5,8 @@ conversion cannot be exact, it says so and stops.
 """
 
 from rnnext.interop._keras import from_keras, to_keras
-from rnnext.interop._onnx import OnnxNode, from_onnx, to_onnx, weights_from_onnx, weights_to_onnx
+from rnnext.interop._onnx import OnnxNode, from_onnx, weights_from_onnx
+from rnnext.interop._onnx_graph import to_onnx, weights_to_onnx
 from rnnext.interop._torch import from_torch, to_torch, weights_from_torch, weights_to_torch
 
 __all__ = [

@@ -415,3 +415,20 @@ def test_nothing_is_printed_where_nobody_looks(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out == ""
     small(epochs=1).fit(TEXTS, LABELS, verbose=2)
     assert "Epoch 1/1" in capsys.readouterr().out
+
+
+def halves(text: str) -> list[str]:
+    return [part for word in text.split() for part in (word[:2], word[2:])]
+
+
+def test_a_tokenizer_of_ones_own(tmp_path: Path) -> None:
+    classifier = small(tokenizer=halves).fit(TEXTS, LABELS)
+    assert "go" in classifier.vectorizer_.vocabulary
+    expected = classifier.predict_proba(TEXTS)
+    classifier.save(tmp_path / "model")
+    with pytest.raises(ValueError, match="with a tokenizer of its own, which must be given again"):
+        TextClassifier.load(tmp_path / "model")
+    loaded = TextClassifier.load(tmp_path / "model", tokenizer=halves)
+    for again in (loaded, pickle.loads(pickle.dumps(classifier))):
+        np.testing.assert_array_equal(again.predict_proba(TEXTS), expected)
+        assert again.tokenizer is halves

@@ -20,6 +20,7 @@ from rnnext.callbacks import Callback, EarlyStopping, SwapEMAWeights
 from rnnext.classifier import _labels
 from rnnext.classifier._labels import Labels, Numbers, Weights
 from rnnext.classifier._presets import Settings, build, settings_for
+from rnnext.classifier._vectors import vectors_for
 from rnnext.models import model_from_files
 from rnnext.text import TextVectorizer
 
@@ -54,6 +55,7 @@ class TextClassifier:
         max_tokens: int | None = None,
         min_count: int | None = None,
         maxlen: int | None = None,
+        vectors: Any = None,
         embedding_dim: int | None = None,
         bigrams: int | None = None,
         word_dropout: float | None = None,
@@ -85,6 +87,7 @@ class TextClassifier:
         self.max_tokens = max_tokens
         self.min_count = min_count
         self.maxlen = maxlen
+        self.vectors = vectors
         self.embedding_dim = embedding_dim
         self.bigrams = bigrams
         self.word_dropout = word_dropout
@@ -165,7 +168,8 @@ class TextClassifier:
         )
         rows = list(vectorizer.fit_transform(texts))
         steps = -(-len(texts) // settings.batch_size)
-        model = build(settings, rows, vectorizer.vocabulary_size, len(classes), steps * settings.epochs)
+        vectors = None if self.vectors is None else vectors_for(self.vectors, vectorizer.vocabulary)
+        model = build(settings, rows, vectorizer.vocabulary_size, vectors, len(classes), steps * settings.epochs)
         watchers = [*callbacks]
         validation = None
         if settings.average:
@@ -275,21 +279,23 @@ class TextClassifier:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write a folder with model, vocabulary, labels and options, in place of a model that is there.
 
-        Not kept: `random_state` that is no number, callbacks. ValueError before `fit`, TypeError for labels that JSON cannot
-        hold.
+        Not kept: `vectors` (the model has those of its words), a `tokenizer` that is a function, which `load` must be given
+        again, a `random_state` that is no number. ValueError before `fit`, TypeError for labels that JSON cannot hold.
         """
         saving.write_folder(folder, self._to_files())
 
     @classmethod
-    def load(cls: type[_Self], folder: str | os.PathLike[str]) -> _Self:
-        """The classifier that `save` or `rnnext train` wrote. Nothing in the folder is run.
+    def load(
+        cls: type[_Self], folder: str | os.PathLike[str], *, tokenizer: Callable[[str], Iterable[str]] | None = None
+    ) -> _Self:
+        """The classifier that `save` or `rnnext train` wrote, with the tokenizer it had. Nothing in the folder is run.
 
         FileNotFoundError if there is none, ValueError if its parts are not those of a text classifier.
         """
         folder = Path(folder)
         saving.read_config(folder)  # says what is missing, and mends what a broken write left
         found = {path.name: path.read_bytes() for path in folder.iterdir() if path.name in _FILES}
-        return cls._from_files(found, folder)
+        return cls._from_files(found, folder, tokenizer)
 
     def _to_files(self) -> dict[str, bytes]:
         self._check_fitted()
@@ -308,7 +314,9 @@ class TextClassifier:
         return self.model_.to_files(include_optimizer=False, extras={_VOCABULARY: self.vectorizer_.to_json(), _LABELS: labels})
 
     @classmethod
-    def _from_files(cls: type[_Self], files: Mapping[str, bytes], origin: Path) -> _Self:
+    def _from_files(
+        cls: type[_Self], files: Mapping[str, bytes], origin: Path, tokenizer: Callable[[str], Iterable[str]] | None
+    ) -> _Self:
         model = model_from_files(files, origin)
         for name in (_VOCABULARY, _LABELS):
             if name not in files:
@@ -324,6 +332,8 @@ class TextClassifier:
             params |= content.get("params", {})
             if isinstance(params.get("class_weight"), list):
                 params["class_weight"] = dict(params["class_weight"])
+            if tokenizer is not None:
+                params["tokenizer"] = tokenizer
             classifier = cls(**params)
             history = {name: [float(value) for value in values] for name, values in content.get("history", {}).items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -332,7 +342,7 @@ class TextClassifier:
         if outputs != expected:
             raise ValueError(f"{origin}: the model has {outputs} outputs, expected {expected} for {len(classes)} labels")
         classifier.classes_, classifier.model_, classifier.history_ = classes, model, history
-        classifier.vectorizer_ = TextVectorizer.from_json(files[_VOCABULARY])
+        classifier.vectorizer_ = TextVectorizer.from_json(files[_VOCABULARY], tokenizer=tokenizer)
         return classifier
 
     def __getstate__(self) -> dict[str, Any]:
@@ -340,7 +350,9 @@ class TextClassifier:
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         if state["files"] is not None:
-            vars(self).update(vars(self._from_files(state["files"], Path("pickle"))))
+            tokenizer = state["params"]["tokenizer"]
+            own = tokenizer if callable(tokenizer) else None
+            vars(self).update(vars(self._from_files(state["files"], Path("pickle"), own)))
         vars(self).update(state["params"])
 
 

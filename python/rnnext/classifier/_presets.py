@@ -32,6 +32,8 @@ from rnnext.optimizers.schedules import OneCycle
 
 Ids = npt.NDArray[np.int32]
 
+Floats = npt.NDArray[np.float32]
+
 _OWNER = "TextClassifier"
 
 
@@ -133,11 +135,13 @@ def _check(name: str, value: Any) -> None:
             raise ValueError(f"{_OWNER}: {name} is {value}, expected at least {_COUNTS[name]}")
 
 
-def build(settings: Settings, rows: Sequence[Ids], vocabulary: int, classes: int, steps: int) -> Sequential:
+def build(
+    settings: Settings, rows: Sequence[Ids], vocabulary: int, vectors: Floats | None, classes: int, steps: int
+) -> Sequential:
     """The model for those rows, compiled for so many steps: a logistic unit for two classes, a softmax for more.
 
-    Words' vectors, to which those of pairs are added; a recurrent layer, pooled; beside its states the mean of what it reads,
-    if it is `wide`.
+    Words' vectors, to which those of pairs are added, and beside them `vectors` [V, D], which are not trained; a recurrent
+    layer, pooled; beside its states the mean of what it reads, if it is `wide`.
     """
     embedding: Layer
     pairs = frequent_pairs(rows, settings.bigrams)
@@ -152,6 +156,8 @@ def build(settings: Settings, rows: Sequence[Ids], vocabulary: int, classes: int
         )
     else:
         embedding = Embedding(vocabulary, settings.embedding_dim, dropout=settings.word_dropout)
+    if vectors is not None:
+        embedding = Branches([[embedding], [Embedding(*vectors.shape, weights=vectors, trainable=False, name="vectors")]])
     sequences = settings.pooling != "last"
     recurrent: Layer = (LSTM if settings.cell == "lstm" else GRU)(settings.units, return_sequences=sequences)
     if settings.bidirectional:

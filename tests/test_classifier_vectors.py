@@ -1,0 +1,105 @@
+"""Word vectors from somebody else: the forms in which they come, what the model makes of them, what is refused."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnnext import TextClassifier
+from rnnext.classifier._vectors import vectors_for
+
+WORDS = ["good", "bad", "do", "n't", "'s"]
+MATRIX = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+VOCABULARY = ["", "[UNK]", "bad", "don't", "it's", "unheard"]
+EXPECTED = np.stack([np.zeros(3), np.zeros(3), MATRIX[1], MATRIX[2:4].mean(axis=0), MATRIX[4], np.zeros(3)])
+
+
+def as_text(path: Path, header: bool) -> Path:
+    lines = [f"{word} {' '.join(map(str, row))}" for word, row in zip(WORDS, MATRIX.tolist(), strict=True)]
+    path.write_text("\n".join([*(["5 3"] if header else []), *lines, ""]), encoding="utf-8")
+    return path
+
+
+def as_npz(path: Path, words: Any) -> Path:
+    np.savez(path, words=words, vectors=MATRIX)
+    return path
+
+
+@pytest.mark.parametrize("form", ["dict", "lists", "pair", "npz of bytes", "npz of str", "text", "text with a header"])
+def test_forms(form: str, tmp_path: Path) -> None:
+    vectors: Any = {
+        "dict": lambda: dict(zip(WORDS, MATRIX, strict=True)),
+        "lists": lambda: {word: row.tolist() for word, row in zip(WORDS, MATRIX, strict=True)},
+        "pair": lambda: (iter(WORDS), MATRIX),
+        "npz of bytes": lambda: as_npz(tmp_path / "v.npz", np.frombuffer("\n".join(WORDS).encode(), np.uint8)),
+        "npz of str": lambda: str(as_npz(tmp_path / "v.npz", np.array(WORDS))),
+        "text": lambda: as_text(tmp_path / "v.txt", False),
+        "text with a header": lambda: str(as_text(tmp_path / "v.vec", True)),
+    }[form]()
+    found = vectors_for(vectors, VOCABULARY)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, EXPECTED, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "error", "message"),
+    [
+        (5, TypeError, "vectors is a int, expected a dict"),
+        ({"nothing": [1.0]}, ValueError, "vectors has none of the 6 words of the vocabulary"),
+        ((["bad"], MATRIX), ValueError, r"1 words and a matrix of shape \(5, 3\)"),
+        ((WORDS, MATRIX[0]), ValueError, r"matrix of shape \(3,\)"),
+        ({"bad": [1.0], "do": [1.0, 2.0]}, ValueError, "shapes of different words"),
+        ({"bad": [[1.0]]}, ValueError, "shapes of different words"),
+        ({"bad": [np.nan]}, ValueError, "not finite"),
+    ],
+)
+def test_refused(vectors: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        vectors_for(vectors, VOCABULARY)
+
+
+def test_files_that_are_something_else(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_bytes(b"nothing of the kind")
+    np.savez(tmp_path / "b.npz", words=np.array(WORDS))
+    np.savez(tmp_path / "c.npz", words=np.array(WORDS, object), vectors=MATRIX)
+    for name in "abc":
+        with pytest.raises(ValueError, match=rf"{name}\.npz: not an \.npz file with the arrays words and vectors"):
+            vectors_for(tmp_path / f"{name}.npz", VOCABULARY)
+    (tmp_path / "d.txt").write_text("good 1 2\nbad 1 x\n")
+    with pytest.raises(ValueError, match=r"d\.txt:2: expected a word and numbers"):
+        vectors_for(tmp_path / "d.txt", VOCABULARY)
+    with pytest.raises(FileNotFoundError):
+        vectors_for(tmp_path / "e.txt", VOCABULARY)
+
+
+def test_in_a_classifier(tmp_path: Path) -> None:
+    """A word whose neighbours in the vectors' space were seen is understood, though it was seen once itself."""
+    rng = np.random.default_rng(1)
+    good, bad = ([f"{kind}{n}" for n in range(40)] for kind in ("g", "b"))
+    vectors = {word: [sign + 0.2 * rng.standard_normal(), 0.3] for sign, kind in ((1, good), (-1, bad)) for word in kind}
+    texts = [f"it is {word}" for word in good + bad]
+    labels = [1] * 40 + [0] * 40
+    order = rng.permutation(80)
+    options: dict[str, Any] = {"units": 5, "embedding_dim": 4, "epochs": 12, "batch_size": 8, "learning_rate": 0.02}
+    train, test = order[:50], order[50:]
+    scores = {}
+    # All words are in the vocabulary, for texts without a say have them; without vectors nobody knows what they mean.
+    every = [*(texts[n] for n in train), *texts], [*(labels[n] for n in train), *[0] * 80], [1] * 50 + [1e-9] * 80
+    for name, given in (("with", vectors), ("without", None)):
+        classifier = TextClassifier(**options, random_state=0, vectors=given, validation_fraction=0.0, patience=99)
+        classifier.fit(*every)
+        scores[name] = classifier.score([texts[n] for n in test], [labels[n] for n in test])
+        if given is not None:
+            table = classifier.model_.layers[0].get_weights()[-1]
+            np.testing.assert_array_equal(table, vectors_for(vectors, classifier.vectorizer_.vocabulary))
+            classifier.save(tmp_path / "model")
+            loaded = TextClassifier.load(tmp_path / "model")
+            for again in (loaded, pickle.loads(pickle.dumps(classifier))):
+                np.testing.assert_array_equal(again.predict_proba(texts), classifier.predict_proba(texts))
+            assert loaded.vectors is None
+    assert scores["with"] > 0.95
+    assert scores["without"] < 0.8

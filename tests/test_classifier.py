@@ -107,7 +107,9 @@ def test_labels_of_any_type(names: Any, dtype: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.predict(texts), predicted)
 
 
-@pytest.mark.parametrize("options", [{"lang": "zh"}, {"unit": "char"}, {"cell": "lstm"}, {"pooling": "last"}, {"average": 0.0}])
+@pytest.mark.parametrize(
+    "options", [{"lang": "zh"}, {"unit": "char"}, {"cell": "lstm"}, {"pooling": "last"}, {"average": 0.0}, {"pretrain": True}]
+)
 def test_options_learn_too(options: dict[str, Any]) -> None:
     assert small(epochs=8, **options).fit(TEXTS, LABELS).score(TEXTS, LABELS) > 0.85
 

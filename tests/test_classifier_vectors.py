@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rnnext import TextClassifier
+from rnnext.classifier._neighbours import vectors_from_neighbours
 from rnnext.classifier._vectors import vectors_for
 
 WORDS = ["good", "bad", "do", "n't", "'s"]
@@ -103,3 +104,19 @@ def test_in_a_classifier(tmp_path: Path) -> None:
             assert loaded.vectors is None
     assert scores["with"] > 0.95
     assert scores["without"] < 0.8
+
+
+def test_vectors_from_neighbours() -> None:
+    """Words with the same neighbours have like vectors, whatever stands farther off than the window."""
+    rng = np.random.default_rng(0)
+    # 2 and 3 stand beside 6 to 8; 4 and 5 beside 9 to 11.
+    rows = [np.array([rng.integers(2, 4), *rng.integers(6, 9, 2)], np.int32) for _ in range(200)]
+    rows += [np.array([rng.integers(4, 6), *rng.integers(9, 12, 2)], np.int32) for _ in range(200)]
+    found = vectors_from_neighbours(rows, 14, 4)
+    assert found.shape == (14, 4)
+    np.testing.assert_allclose((found[2:12] ** 2).mean(axis=1), 1, rtol=1e-5)
+    assert not found[[0, 1, 12, 13]].any()
+    alike = found @ found.T / 4
+    assert min(alike[2, 3], alike[4, 5]) > 0.9
+    assert alike[2:4, 4:6].max() < 0.3
+    assert vectors_from_neighbours([np.zeros(0, np.int32)], 3, 4).tolist() == np.zeros((3, 4)).tolist()

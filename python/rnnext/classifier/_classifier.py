@@ -57,7 +57,9 @@ class TextClassifier:
         maxlen: int | None = None,
         vectors: Any = None,
         embedding_dim: int | None = None,
+        pretrain: bool | None = None,
         bigrams: int | None = None,
+        bigrams_scale: float | None = None,
         word_dropout: float | None = None,
         input_dropout: float | None = None,
         cell: Literal["lstm", "gru"] | None = None,
@@ -89,7 +91,9 @@ class TextClassifier:
         self.maxlen = maxlen
         self.vectors = vectors
         self.embedding_dim = embedding_dim
+        self.pretrain = pretrain
         self.bigrams = bigrams
+        self.bigrams_scale = bigrams_scale
         self.word_dropout = word_dropout
         self.input_dropout = input_dropout
         self.cell = cell
@@ -139,7 +143,7 @@ class TextClassifier:
         held_out = None if validation_data is None else _validation(validation_data, classes)
         verbose = check_verbose(self._verbose(verbose))
         with _random.seeded(_seed_of(self.random_state)):
-            settings = settings_for(self.lang, len(rows), self._given())
+            settings = settings_for(self.lang, rows, self._given())
             counts = weights > 0  # a text that counts nothing is as one that is not there
             part = [text for text, counted in zip(rows, counts, strict=True) if counted], numbers[counts], weights[counts]
             training, held_out = _divided(part, settings) if held_out is None else (part, held_out)

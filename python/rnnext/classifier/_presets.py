@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from rnnext.classifier._neighbours import vectors_from_neighbours
 from rnnext.layers import (
     GRU,
     LSTM,
@@ -48,7 +49,9 @@ class Settings:
     min_count: int
     maxlen: int
     embedding_dim: int
+    pretrain: bool
     bigrams: int
+    bigrams_scale: float
     word_dropout: float
     input_dropout: float
     cell: str
@@ -79,35 +82,39 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "cell": ("lstm", "gru"),
     "pooling": ("last", *_POOLINGS),
 }
+_MUCH = 10_000_000  # characters: of so many long texts more can be learned than of sentences
 _SHARES = ("word_dropout", "input_dropout", "dropout", "label_smoothing", "average", "validation_fraction")
 _COUNTS = {"units": 1, "embedding_dim": 1, "bigrams": 0, "epochs": 1, "batch_size": 1, "patience": 1}
 
 
-def settings_for(lang: str, rows: int, given: Mapping[str, Any]) -> Settings:
-    """The preset for so many texts of a language, with what was given in place of it; errors name what does not fit."""
+def settings_for(lang: str, texts: Sequence[str], given: Mapping[str, Any]) -> Settings:
+    """The preset for such texts of a language, with what was given in place of it; errors name what does not fit."""
     _check("lang", lang)
     said = {name: value for name, value in given.items() if value is not None}
     for name, value in said.items():
         _check(name, value)
+    rows, much = len(texts), sum(map(len, texts)) >= _MUCH
     preset: dict[str, Any] = {
         "unit": "char" if lang == "zh" and "tokenizer" not in said else "word",
         "tokenizer": None,
         "punctuation": True,
         "max_tokens": 30000,
-        "min_count": 1 if rows < 20000 else 2,
+        "min_count": 2 if much else 1,
         "maxlen": 400,
         "embedding_dim": 64,
+        "pretrain": much,
         "bigrams": 200_000,
-        "word_dropout": 0.5 if rows >= 20000 else 0.2,
-        "input_dropout": 0.0 if rows >= 20000 else 0.5,
+        "bigrams_scale": 0.3,
+        "word_dropout": 0.5 if much else 0.2,
+        "input_dropout": 0.0 if much else 0.5,
         "cell": "lstm",
-        "units": 96 if rows >= 20000 else 32,
-        "bidirectional": rows < 20000,
+        "units": 96 if much else 32,
+        "bidirectional": not much,
         "pooling": "concat",
-        "wide": rows < 20000,
+        "wide": not much,
         "dropout": 0.5,
-        "label_smoothing": 0.1,
-        "epochs": 2 if rows >= 20000 else 5 if rows >= 5000 else 8,
+        "label_smoothing": 0.0 if much else 0.1,
+        "epochs": 2 if much else 5 if rows >= 5000 else 8,
         "batch_size": 32 if rows >= 5000 else 16,
         "learning_rate": 0.004,
         "weight_decay": 0.01,
@@ -150,12 +157,15 @@ def build(
             vocabulary,
             settings.embedding_dim,
             pairs=pairs,
-            bigrams_scale=0.3,
+            bigrams_scale=settings.bigrams_scale,
             dropout=settings.word_dropout,
             bigrams_dropout=settings.word_dropout,
         )
     else:
         embedding = Embedding(vocabulary, settings.embedding_dim, dropout=settings.word_dropout)
+    if settings.pretrain:
+        embedding.build((None, None))
+        embedding.weights[0].assign(0.5 * vectors_from_neighbours(rows, vocabulary, settings.embedding_dim))
     if vectors is not None:
         embedding = Branches([[embedding], [Embedding(*vectors.shape, weights=vectors, trainable=False, name="vectors")]])
     sequences = settings.pooling != "last"

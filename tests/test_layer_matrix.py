@@ -16,7 +16,7 @@ import pytest
 
 from rnnext import reference
 from rnnext.layers import GRU, LSTM, Bidirectional
-from rnnext.layers._dropout import drawn_scale
+from rnnext.layers._dropout import drawn_places, drawn_scale
 
 T, B, D, H = 5, 4, 3, 4
 
@@ -63,11 +63,7 @@ def walked(layer: Any, x: np.ndarray, tokens: np.ndarray, states: list[np.ndarra
     recurrent_mask = np.ones((B, H))
     if layer.recurrent_dropout:
         recurrent_mask = drawn_scale(drawn, layer.recurrent_dropout, (B, H)).astype(np.float64)
-    zones = {
-        name: (drawn.integers(0, 1 << 16, (B, T, H), np.uint16) < rate * (1 << 16)).astype(np.float64)
-        for name, rate in layer.zoneout.items()
-        if rate
-    }
+    zones = {name: drawn_places(drawn, rate, (B, T, H), np.float64) for name, rate in layer.zoneout.items() if rate}
     shown = tokens[:, ::-1] if layer.go_backwards else tokens
     counts = np.cumsum(shown, axis=1)
     holes = (np.diff(np.pad(shown, ((0, 0), (1, 1))).astype(int), axis=1) > 0).sum(axis=1).max() > 1

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rnnext import _random
 from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_rank, check_rate, check_seed, float_input
@@ -17,6 +18,20 @@ def drawn_scale(generator: np.random.Generator, rate: float, shape: tuple[int, .
     kept = generator.random(shape, dtype=np.float32) >= rate
     scale: Array = np.where(kept, np.float32(1 / (1 - rate) if rate < 1 else 0), np.float32(0))
     return scale
+
+
+def drawn_places(generator: np.random.Generator, rate: float, shape: tuple[int, int, int], dtype: npt.DTypeLike) -> Array:
+    """For each row, step and unit 1 with probability `rate`, else 0: [B, T, H], in memory step by step, as it is read.
+
+    There are as many of them as a layer has outputs: 16 bits decide each.
+    """
+    rows, steps, units = shape
+    count = rows * steps * units
+    bits: Any = generator.bit_generator.random_raw(-(-count // 4))  # 64 each
+    bits = bits.view(np.uint16)[:count]
+    places: Array = (bits < round(rate * (1 << 16))).astype(dtype).reshape(steps, rows, units)
+    by_row: Array = places.swapaxes(0, 1)
+    return by_row
 
 
 class Dropout(Layer):

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import numpy as np
 
 from rnnext import _core, _random, constraints, initializers, regularizers
-from rnnext.layers._dropout import drawn_scale
+from rnnext.layers._dropout import drawn_places, drawn_scale
 from rnnext.layers._layer import (
     Backprop,
     Gather,
@@ -218,7 +218,7 @@ class _Recurrent(Layer):
         if self.recurrent_dropout:
             recurrent_mask = drawn_scale(generator, self.recurrent_dropout, (rows, self.outputs)).astype(self.dtype)
         zones = {
-            name: (generator.integers(0, 1 << 16, (rows, steps, width), np.uint16) < rate * (1 << 16)).astype(self.dtype)
+            name: drawn_places(generator, rate, (rows, steps, width), self.dtype)
             for (name, rate), width in zip(self.zoneout.items(), (self.outputs, self.units), strict=False)
             if rate
         }
@@ -230,7 +230,7 @@ class _Recurrent(Layer):
             dx: Any = found.inputs
             dweights: list[Any] = found.weights
             if scale is not None and dx is not None:
-                dx = dx * scale
+                dx = np.multiply(dx, scale, out=dx)  # it is nobody else's
                 if isinstance(x, Gather):
                     dx = RowGradient(*_core.sum_rows(x.ids, dx, x.table.shape[0]), x.table.shape)
             if weight_scale is not None:

@@ -78,7 +78,7 @@ def _of_matrix(words: Iterable[str], matrix: Any, wanted: set[str]) -> Iterator[
 
 def _read_npz(path: Path) -> tuple[list[str], Any]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(path) as file:
             words, matrix = file["words"], file["vectors"]
     except (KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: not an .npz file with the arrays words and vectors ({error})") from error

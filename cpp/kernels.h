@@ -192,7 +192,8 @@ struct CellStep {
   index_t ahead_rows;        // how many of these there are
   Real* gates;               // [rows, record], activated
   index_t gates_stride;
-  Real* h;  // [rows, H]
+  index_t gates_ahead;  // from there to the next step's, to be fetched meanwhile; 0 if there is nothing to fetch
+  Real* h;              // [rows, H]
   index_t h_stride;
   Real* c;  // [rows, H], LSTM
   index_t c_stride;

@@ -331,6 +331,7 @@ void ForwardPass<Real>::step(index_t t, const RowSet& rows, Range panels, const 
   if (tape_.from_table() && (t + 1) % block_ != 0 && t + 1 < s_.steps) {
     args.ahead = input + args.rows;
     args.ahead_rows = rows.alive(s_.alive(t + 1));
+    if (keep_tape_) args.gates_ahead = (gates_row(t + 1, first) - gates_row(t, first)) * tape_.record_stride;
   }
   args.gates = tape_.gates.data() + gates_row(t, first) * tape_.record_stride;
   args.gates_stride = tape_.record_stride * rows.step;

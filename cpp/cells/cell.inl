@@ -37,6 +37,14 @@ RNNEXT_INLINE V input_part(const CellStep& s, const Access& at, index_t row, ind
   return at.load(s.input[row] + offset);
 }
 
+// With a tape the next step's gates are written where memory is far away, and those lines arrive meanwhile, too.
+template <int SLOTS, class Access>
+RNNEXT_INLINE void expect_gates(const CellStep& s, const Access& at, const Real* gates) {
+  if (Access::whole && s.gates_ahead != 0) {
+    unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { RNNEXT_PREFETCH(gates + s.gates_ahead + j * at.slot); });
+  }
+}
+
 // c = A · panel for a panel of `vectors` vectors; rows of c have room for whole ones.
 inline void narrow_product(index_t rows, StridedRows<const Real> a, const Columns& k, const Real* panel, index_t vectors,
                            StridedRows<Real> c) {

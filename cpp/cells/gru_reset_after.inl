@@ -56,6 +56,7 @@ struct GruResetAfter {
           [&]<int MR>(V(&pre)[MR][3], index_t row, index_t unit) RNNEXT_LAMBDA {
             unroll<MR>([&](auto i) RNNEXT_LAMBDA {
               const index_t r = row + i;
+              expect_gates<slots>(s, at, s.gates + r * s.gates_stride + unit * slots);
               unit_forward_gates(at, pre[i], input_part(s, at, r, unit * slots), s.gates + r * s.gates_stride + unit * slots);
             });
             unroll<MR>([&](auto i) RNNEXT_LAMBDA {

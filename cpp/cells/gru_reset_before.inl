@@ -53,6 +53,7 @@ struct GruResetBefore {
           [&](int slot, const auto& access, index_t r, index_t unit)
               RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots + (slot + 1) * access.slot); },
           RowByRow{[&](const V(&pre)[2], index_t r, index_t unit) RNNEXT_LAMBDA {
+            expect_gates<slots>(s, at, s.gates + r * s.gates_stride + unit * slots);
             unit_forward_gates(at, pre, left[r] + unit, s.gates + r * s.gates_stride + unit * slots,
                                s.rh + r * s.rh_stride + unit);
           }});

@@ -51,6 +51,7 @@ struct Lstm {
             V c[MR], o[MR];
             unroll<MR>([&](auto i) RNNEXT_LAMBDA {
               const index_t r = row + i;
+              expect_gates<slots>(s, at, s.gates + r * s.gates_stride + unit * slots);
               unit_forward_state(at, pre[i], s.c_prev + r * s.c_prev_stride + unit, s.gates + r * s.gates_stride + unit * slots,
                                  s.c + r * s.c_stride + unit, c[i], o[i]);
             });

@@ -15,6 +15,7 @@ namespace f32 {
 struct V {
   using Real = float;
   static constexpr int lanes = 8;
+  static constexpr bool fused = true;  // fma rounds once
   static constexpr int flat_vectors = 2;
   static constexpr int max_rows(int vectors) { return 12 / vectors; }
 
@@ -71,6 +72,7 @@ namespace f64 {
 struct V {
   using Real = double;
   static constexpr int lanes = 4;
+  static constexpr bool fused = true;
   static constexpr int flat_vectors = 2;
   static constexpr int max_rows(int) { return 4; }
 

@@ -15,6 +15,7 @@ namespace f32 {
 struct V {
   using Real = float;
   static constexpr int lanes = 16;
+  static constexpr bool fused = true;  // fma rounds once
   static constexpr int flat_vectors = 4;
   static constexpr int max_rows(int vectors) { return vectors == 1 ? 14 : 24 / vectors; }
 
@@ -58,6 +59,7 @@ namespace f64 {
 struct V {
   using Real = double;
   static constexpr int lanes = 8;
+  static constexpr bool fused = true;
   static constexpr int flat_vectors = 4;
   static constexpr int max_rows(int) { return 4; }  // float64 is for precision: small tiles, small code
 

@@ -13,6 +13,7 @@ namespace f32 {
 struct V {
   using Real = float;
   static constexpr int lanes = 1;
+  static constexpr bool fused = false;  // fma rounds once
   static constexpr int flat_vectors = 2;
   static constexpr int max_rows(int vectors) { return vectors > 2 ? 2 : 4; }
 
@@ -49,6 +50,7 @@ namespace f64 {
 struct V {
   using Real = double;
   static constexpr int lanes = 1;
+  static constexpr bool fused = false;
   static constexpr int flat_vectors = 2;
   static constexpr int max_rows(int vectors) { return vectors > 2 ? 2 : 4; }
 

@@ -21,9 +21,11 @@ struct V {
   using Real = float;
   static constexpr int lanes = 4;
 #if defined(__aarch64__)
+  static constexpr bool fused = true;  // fma rounds once
   static constexpr int flat_vectors = 4;
   static constexpr int max_rows(int vectors) { return vectors == 1 ? 12 : 24 / vectors; }
 #else
+  static constexpr bool fused = false;
   static constexpr int flat_vectors = 2;
   static constexpr int max_rows(int vectors) { return 12 / vectors; }
 #endif
@@ -81,6 +83,7 @@ using f64x2_unaligned = double __attribute__((vector_size(16), aligned(8), may_a
 struct V {
   using Real = double;
   static constexpr int lanes = 2;
+  static constexpr bool fused = f32::V::fused;
   static constexpr int flat_vectors = 2;
   static constexpr int max_rows(int) { return 4; }
 

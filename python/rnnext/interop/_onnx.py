@@ -17,13 +17,14 @@ from rnnext.interop._weights import (
     CellName,
     Tensors,
     expect_convertible,
+    in_branches,
     in_order,
     layer_values,
     leaves,
     listed,
     weighted_layers,
 )
-from rnnext.layers import AttentionPooling1D, Layer
+from rnnext.layers import AttentionPooling1D, BigramEmbedding, Layer
 from rnnext.models import Sequential
 from rnnext.ops import CellWeights
 from rnnext.parameters import Array
@@ -34,6 +35,9 @@ _FROM_ONNX = {"lstm": (0, 2, 3, 1), "gru": (0, 1, 2)}
 PEEPHOLES = [0, 2, 1]  # i f o from i o f, and back
 _ACTIVATIONS = {"lstm": ["Sigmoid", "Tanh", "Tanh"], "gru": ["Sigmoid", "Tanh"]}
 QUERY = "/query"  # ends the name of an attention's query
+_EMBEDDINGS, _BIGRAMS = "/embeddings", "/bigrams"
+PAIRS, ROWS = "/pairs", "/rows"  # pairs' numbers in order, before · V + after, and the rows of their vectors
+NO_PAIR = np.iinfo(np.int64).max  # stands behind the last of them
 _KNOWN = {"clip", "peepholes", "coupled", "zero_output_for_mask"}  # options of a layer that a graph can say
 CONFIG = "rnnext.config"  # in the metadata: the layers
 
@@ -63,7 +67,7 @@ def from_onnx(source: Any, model: Sequential | None = None) -> Sequential:
     proto, what = _read(who, source)
     if model is None:
         model = _model_of(who, proto, what)
-    stack = weighted_layers(who, model)
+    stack = [part for layer in weighted_layers(who, model) for part in in_branches(layer)]
     found = _weighted(who, proto, what)
     kinds = [kind for kind, _, _ in found]
     if len(found) != len(stack):
@@ -250,7 +254,13 @@ def _weighted(who: str, proto: Any, what: str) -> list[tuple[str, str, Any]]:
         elif node.op_type in ("LSTM", "GRU"):
             found.append((node.op_type, name, _recurrent(tensors, node)))
         elif node.op_type == "Gather" and floats(node.input[0], 2):
-            found.append(("Embedding", name, [tensors.get(node.input[0], None)]))
+            owner = node.input[0].removesuffix(_EMBEDDINGS)
+            if owner + _BIGRAMS in constants:
+                table = tensors.get(node.input[0], None)
+                bigrams = tensors.get(owner + _BIGRAMS, None)
+                found.append((BigramEmbedding.__name__, name, [table, bigrams, _pairs(tensors, owner, table, bigrams)]))
+            elif not (node.input[0].endswith(_BIGRAMS) and node.input[0].removesuffix(_BIGRAMS) + _EMBEDDINGS in constants):
+                found.append(("Embedding", name, [tensors.get(node.input[0], None)]))
         elif node.op_type == "Gemm" and floats(node.input[1], 2):
             if given.get("alpha", 1.0) != 1 or given.get("beta", 1.0) != 1 or given.get("transA", 0):
                 raise ValueError(f"{who}: node {name} has alpha, beta or transA, expected a plain product")
@@ -261,6 +271,20 @@ def _weighted(who: str, proto: Any, what: str) -> list[tuple[str, str, Any]]:
             added = [n for one in reads.get(node.output[0], []) if one.op_type == "Add" for n in one.input if floats(n, 1)]
             found.append(("Dense", name, [tensors.get(n, None) for n in (node.input[1], *added)]))
     return found
+
+
+def _pairs(tensors: Tensors, owner: str, table: Array, bigrams: Array) -> Array:
+    """The pairs [N, 2] of a BigramEmbedding, a row for each of their vectors."""
+    count = len(bigrams)
+    numbers, rows = (tensors.whole_numbers(owner + name)[:count] for name in (PAIRS, ROWS))
+    if sorted(rows) != list(range(count)) or not ((numbers >= 0) & (numbers < len(table) ** 2)).all():
+        raise ValueError(
+            f"{tensors.who}: {owner}{PAIRS} and {owner}{ROWS} begin with numbers of other pairs than those of the {count} rows"
+            f" of {owner}{_BIGRAMS}, expected each row once, and numbers below {len(table)}²"
+        )
+    pairs = np.empty((count, 2), np.float32)
+    pairs[rows] = np.stack(np.divmod(numbers, len(table)), axis=1)
+    return pairs
 
 
 def _model_of(who: str, proto: Any, what: str) -> Sequential:

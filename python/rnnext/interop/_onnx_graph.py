@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext import layers, saving
-from rnnext.interop._onnx import CONFIG, PEEPHOLES, cell_options
+from rnnext.interop._onnx import CONFIG, NO_PAIR, PAIRS, PEEPHOLES, ROWS, cell_options
 from rnnext.interop._weights import CellName, cell_of, cell_weights, checked_cells, in_order, leaves, weighted_layers
 from rnnext.layers import Bidirectional, Layer
 from rnnext.models import Sequential
@@ -36,7 +36,7 @@ def to_onnx(model: Sequential, path: _Path | None = None, *, lengths: bool = Fal
     who = "to_onnx"
     weighted_layers(who, model)
     shape: Sequence[int | None] = model.input_shape or ()
-    ids = any(isinstance(layer, layers.Embedding) for layer in model.layers)
+    ids = _reads_ids(model.layers)
     graph = _Graph()
     steps = len(shape) == (2 if ids else 3)
     graph.input("input", "int32" if ids else "float32", ["B", "T", *shape[2:]] if steps else ["B", *shape[1:]])
@@ -47,7 +47,7 @@ def to_onnx(model: Sequential, path: _Path | None = None, *, lengths: bool = Fal
         graph.input("lengths", "int32", ["B"])
         flow = flow._replace(lengths="lengths", mask=graph.before("input", "lengths"))
     for layer in model.layers:
-        flow = _LAYERS.get(type(layer), _unknown)(graph, layer, flow)
+        flow = _layer(graph, layer, flow)
     graph.node("Identity", [flow.x], output="output")
     axes: list[Any] = ["B", *model.output_shape[1:]]
     if steps and flow.axes == 3 and model.output_shape[1] == shape[1]:
@@ -115,6 +115,13 @@ def weights_to_onnx(
         graph.node("Concat", list(parts), output=f"{name}_n", axis=0)
         found[f"{name}_n"] = (dtype, [len(cells), "B", units])
     return _finished(graph.model(cell, found), path)
+
+
+def _reads_ids(stack: Sequence[Layer]) -> bool:
+    first = next((layer for layer in stack if not isinstance(layer, layers.InputLayer)), None)
+    if isinstance(first, layers.Branches):
+        return any(_reads_ids(branch) for branch in first.branches)
+    return isinstance(first, layers.Embedding)
 
 
 def _finished(proto: Any, path: _Path | None) -> Any:
@@ -266,10 +273,13 @@ class _Flow(NamedTuple):
     lengths: str | None  # [B], where the mask is that of rows padded behind
 
 
-def _unknown(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
-    raise ValueError(
-        f"to_onnx: {layer.name} is a {type(layer).__name__}, expected one of {', '.join(k.__name__ for k in _LAYERS)}"
-    )
+def _layer(graph: _Graph, layer: Layer, flow: _Flow) -> _Flow:
+    if type(layer) not in _LAYERS:
+        raise ValueError(
+            f"to_onnx: {layer.name} is a {type(layer).__name__}, expected one of {', '.join(k.__name__ for k in _LAYERS)}"
+        )
+    found: _Flow = _LAYERS[type(layer)](graph, layer, flow)
+    return found
 
 
 def _nothing(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
@@ -283,6 +293,43 @@ def _embedding(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
         tokens = graph.node("Not", [graph.node("Equal", [flow.x, graph.constant(0, np.int32)])])
         mask, lengths = tokens if mask is None else graph.node("And", [mask, tokens]), None
     return _Flow(graph.node("Gather", [table, flow.x], axis=0), 3, mask, lengths)
+
+
+def _bigrams(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
+    """The pairs' numbers in order; that of each token is looked for by halving, as no operator of ONNX's looks one up."""
+    _, bigrams, pairs = layer.weights
+    found = _embedding(graph, layer, flow)
+    numbers = pairs.value.astype(np.int64) @ np.array([layer.input_dim, 1])
+    order = np.argsort(numbers, kind="stable")
+    halvings = len(order).bit_length()
+    padding = (0, (1 << halvings) - len(order))
+    known = graph.constant(np.pad(numbers[order], padding, constant_values=NO_PAIR), np.int64, name=f"{layer.name}{PAIRS}")
+    rows = graph.constant(np.pad(order, padding), np.int64, name=f"{layer.name}{ROWS}")
+    ids = graph.number(flow.x, "int64")
+    behind = graph.node("Pad", [ids, graph.constant([0, 1, 0, 0], np.int64), graph.constant(-1, np.int64)])
+    before = graph.node("Slice", [behind, *(graph.constant([n], np.int64) for n in (0, -1, 1))])
+    # A first token's is below 0, and none of the pairs'.
+    wanted = graph.node("Add", [graph.node("Mul", [before, graph.constant(layer.input_dim, np.int64)]), ids])
+    zero = graph.constant(0, np.int64)
+    place = graph.node("Mul", [ids, zero])  # so many numbers are known to be less
+    for size in (1 << bit for bit in reversed(range(halvings))):
+        at = graph.node("Add", [place, graph.constant(size - 1, np.int64)])
+        less = graph.node("Less", [graph.node("Gather", [known, at]), wanted])
+        place = graph.node("Add", [place, graph.node("Where", [less, graph.constant(size, np.int64), zero])])
+    there = graph.node("Equal", [graph.node("Gather", [known, place]), wanted])
+    vectors = graph.node("Gather", [graph.constant(bigrams.value, name=bigrams.name), graph.node("Gather", [rows, place])])
+    scale = graph.node("Mul", [graph.wide(there), graph.constant(layer.bigrams_scale)])
+    return found._replace(x=graph.node("Add", [found.x, graph.node("Mul", [vectors, scale])]))
+
+
+def _beside(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
+    ends = []
+    for branch in layer.branches:
+        end = flow
+        for part in branch:
+            end = _layer(graph, part, end)
+        ends.append(end)
+    return ends[0]._replace(x=graph.node("Concat", [end.x for end in ends], axis=-1))
 
 
 def _dense(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
@@ -421,6 +468,8 @@ def _each_step(graph: _Graph, layer: Any, flow: _Flow) -> _Flow:
 _LAYERS: dict[type[Layer], Any] = {
     layers.AttentionPooling1D: _attention,
     layers.Bidirectional: _recurrent_layer,
+    layers.BigramEmbedding: _bigrams,
+    layers.Branches: _beside,
     layers.ConcatPooling1D: _several,
     layers.Dense: _dense,
     layers.Dropout: _nothing,

@@ -215,8 +215,8 @@ def _expect_of_torch(who: str, layer: Layer) -> None:
             )
     elif type(layer) not in (Embedding, Dense):
         raise ValueError(
-            f"{who}: {layer.name} is a {type(layer).__name__}, which PyTorch does not have, expected Embedding, LSTM, GRU, Dense,"
-            " or layers without weights; to_onnx writes the others too"
+            f"{who}: {layer.name} is a {type(layer).__name__}, which PyTorch does not have, expected Embedding, LSTM, GRU,"
+            " Dense, or layers without weights; to_onnx writes the others too"
         )
 
 

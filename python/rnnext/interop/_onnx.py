@@ -59,8 +59,8 @@ def from_onnx(source: Any, model: Sequential | None = None) -> Sequential:
 
     Without `model` for a graph that `to_onnx` wrote, which says its layers. With a model its weights are set and it is
     returned: what has weights in the graph, in the graph's order, must be what has weights in the model: Gather for Embedding,
-    LSTM and GRU of one direction, in a Bidirectional of both, Gemm or MatMul with Add for Dense. What the graph computes
-    besides is not looked at.
+    LSTM and GRU of one direction, in a Bidirectional of both, Gemm or MatMul with Add for Dense; the layers in Branches stand
+    for themselves. What the graph computes besides is not looked at.
     ValueError says what does not fit, and then nothing has changed.
     """
     who = "from_onnx"
@@ -107,7 +107,7 @@ def weights_from_onnx(source: Any, node: str | None = None) -> OnnxNode:
     if len(chosen) != 1:
         wanted = "one LSTM or GRU node" if node is None else f"a node {node!r}"
         raise ValueError(f"{who}: {what} has {listed(one.name or one.op_type for one in there)}, expected {wanted}")
-    return _recurrent(Tensors(who, what, _constants(proto)), chosen[0])
+    return _recurrent(Tensors(who, what, _constants(who, proto)), chosen[0])
 
 
 def _read(who: str, source: Any) -> tuple[Any, str]:
@@ -132,14 +132,20 @@ def _checked(proto: Any, what: str) -> Any:
     return proto
 
 
-def _constants(proto: Any) -> dict[str, Any]:
+def _constants(who: str, proto: Any) -> dict[str, Any]:
     """The arrays that stand in a graph: initializers and the values of Constant nodes."""
     from onnx import numpy_helper
 
-    found = {one.name: numpy_helper.to_array(one) for one in proto.graph.initializer}
+    tensors = {one.name: one for one in proto.graph.initializer}
     for node in proto.graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+            tensors[node.output[0]] = node.attribute[0].t
+    found = {}
+    for name, tensor in tensors.items():
+        try:
+            found[name] = numpy_helper.to_array(tensor)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{who}: {name}, of shape {tuple(tensor.dims)}, is damaged ({error})") from error
     return found
 
 
@@ -230,7 +236,7 @@ def cell_options(who: str, layer: Layer) -> dict[str, Any]:
 
 def _weighted(who: str, proto: Any, what: str) -> list[tuple[str, str, Any]]:
     """What has weights in the graph, in its order: (our layer's class, the node's name, an OnnxNode or a list of arrays)."""
-    constants = _constants(proto)
+    constants = _constants(who, proto)
     tensors = Tensors(who, what, constants)
     reads: dict[str, list[Any]] = {}
     for node in proto.graph.node:
@@ -277,7 +283,8 @@ def _pairs(tensors: Tensors, owner: str, table: Array, bigrams: Array) -> Array:
     """The pairs [N, 2] of a BigramEmbedding, a row for each of their vectors."""
     count = len(bigrams)
     numbers, rows = (tensors.whole_numbers(owner + name)[:count] for name in (PAIRS, ROWS))
-    if sorted(rows) != list(range(count)) or not ((numbers >= 0) & (numbers < len(table) ** 2)).all():
+    good = (numbers >= 0) & (numbers < len(table) ** 2)
+    if sorted(rows) != list(range(count)) or good.sum() != count:
         raise ValueError(
             f"{tensors.who}: {owner}{PAIRS} and {owner}{ROWS} begin with numbers of other pairs than those of the {count} rows"
             f" of {owner}{_BIGRAMS}, expected each row once, and numbers below {len(table)}²"

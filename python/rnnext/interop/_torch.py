@@ -112,19 +112,20 @@ def weights_from_torch(source: StateDict | _Path, cell: CellName, *, prefix: str
     while not found or any(name.startswith(f"{prefix}weight_ih_l{_layer(found, bidirectional)}") for name in tensors.arrays):
         number = _layer(found, bidirectional)
         for suffix in (f"l{number}", f"l{number}_reverse")[: 2 if bidirectional else 1]:
-            recurrent = tensors.get(f"{prefix}weight_hh_{suffix}", None)
-            width = recurrent.shape[-1]
+            recurrent, kernel = (tensors.get(f"{prefix}weight_{of}_{suffix}", None) for of in ("hh", "ih"))
             projected = f"{prefix}weight_hr_{suffix}" in tensors.arrays and cell == "lstm"
-            units = recurrent.shape[0] // gates if projected else width
-            if recurrent.ndim != 2 or recurrent.shape[0] != gates * units:
-                raise ValueError(
-                    f"{who}: {prefix}weight_hh_{suffix} has shape {recurrent.shape},"
-                    f" expected [{gates}H, {'P' if projected else 'H'}] of nn.{cell.upper()}"
-                )
+            of_h = f"[{gates}H, {'P' if projected else 'H'}]"
+            for of, array, form in (("hh", recurrent, of_h), ("ih", kernel, f"[{gates}H, I]")):
+                fits = array.ndim == 2 and array.shape[0] % gates == 0
+                if not fits or (of == "hh" and not projected and array.shape[0] != gates * array.shape[1]):
+                    raise ValueError(
+                        f"{who}: {prefix}weight_{of}_{suffix} has shape {array.shape}, expected {form} of nn.{cell.upper()}"
+                    )
+            width = recurrent.shape[1]
+            units = recurrent.shape[0] // gates
             if found:  # a layer is as wide as the first
                 units, width = found[0].recurrent_kernel.shape[1] // gates, found[0].recurrent_kernel.shape[0]
                 projected = found[0].projection is not None
-            kernel = tensors.get(f"{prefix}weight_ih_{suffix}", None)
             inputs = (2 if bidirectional else 1) * width if number else kernel.shape[-1]
             sizes = _Sizes(inputs, units, width if projected else 0)
             found.append(_cell(tensors, cell, prefix, suffix, sizes, biased=biased))

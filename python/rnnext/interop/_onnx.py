@@ -12,6 +12,7 @@ import os
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from rnnext.interop._weights import (
     CellName,
@@ -134,19 +135,20 @@ def _checked(proto: Any, what: str) -> Any:
 
 def _constants(who: str, proto: Any) -> dict[str, Any]:
     """The arrays that stand in a graph: initializers and the values of Constant nodes."""
-    from onnx import numpy_helper
-
     tensors = {one.name: one for one in proto.graph.initializer}
     for node in proto.graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
             tensors[node.output[0]] = node.attribute[0].t
-    found = {}
-    for name, tensor in tensors.items():
-        try:
-            found[name] = numpy_helper.to_array(tensor)
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{who}: {name}, of shape {tuple(tensor.dims)}, is damaged ({error})") from error
-    return found
+    return {name: _array(who, name, tensor) for name, tensor in tensors.items()}
+
+
+def _array(who: str, name: str, tensor: Any) -> npt.NDArray[Any]:
+    from onnx import numpy_helper
+
+    try:
+        return np.asarray(numpy_helper.to_array(tensor))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{who}: {name}, of shape {tuple(tensor.dims)}, is damaged ({error})") from error
 
 
 def _attributes(node: Any) -> dict[str, Any]:

@@ -566,6 +566,7 @@ class LSTM(_Recurrent):
 
     For long sequences: with `segment` training keeps the states after every so many steps only, and computes the steps between
     them again on the way back, for about a third more time; `truncate` cuts the gradients there (truncated back-propagation).
+    `unroll` and `use_cudnn`, which tell Keras how to compute, are taken, and nothing depends on them.
     """
 
     gates, states = 4, 2
@@ -608,6 +609,8 @@ class LSTM(_Recurrent):
         zero_output_for_mask: bool = False,
         segment: int | None = None,
         truncate: bool = False,
+        unroll: bool = False,
+        use_cudnn: bool | Literal["auto"] = "auto",
         name: str | None = None,
         trainable: bool = True,
     ) -> None:
@@ -701,6 +704,8 @@ class GRU(_Recurrent):
         truncate: bool = False,
         reset_after: bool = True,
         update_gate: Literal["keep", "write"] = "keep",
+        unroll: bool = False,
+        use_cudnn: bool | Literal["auto"] = "auto",
         name: str | None = None,
         trainable: bool = True,
     ) -> None:

@@ -243,6 +243,11 @@ struct RecurrentKernels {
   void (*outer_product)(const OuterProduct<Real>&);
   void (*column_sums)(const ColumnSums<Real>&);
   void (*row_sums)(const RowSums<Real>&);
+  // Between two steps; rows of n elements.
+  void (*multiply)(const Real* a, const Real* b, index_t n, Real* to);
+  void (*add)(const Real* from, index_t n, Real* to);
+  void (*keep_share)(const Real* share, const Real* before, const Real* after, index_t n, Real* to);
+  void (*divide)(const Real* share, index_t n, Real* d, Real* kept);
   CellKernels<Real> cells[cell_count];
 };
 

@@ -55,6 +55,7 @@ bool openmp_available();
 // Member m's share [begin, end) of n things.
 struct Range {
   std::ptrdiff_t begin, end;
+  std::ptrdiff_t size() const { return end - begin; }
 };
 inline Range share(std::ptrdiff_t n, int member, int members) { return {n * member / members, n * (member + 1) / members}; }
 

@@ -355,39 +355,32 @@ void BackwardPass<Real>::step(index_t t, const Block& block, const Segment& segm
 // With zoneout a state's gradient, the output's with it, goes by two ways: past the step, and through it.
 template <class Real>
 void BackwardPass<Real>::divide(index_t t, const RowSet& rows, const Walker& walker, const Real* const* dy) {
-  const auto split = [](const Real* share, Range columns, Real* d, Real* kept) {
-    for (index_t u = columns.begin; u < columns.end; ++u) {
-      kept[u] = share[u] * d[u];
-      d[u] -= kept[u];
-    }
-  };
+  const Range outputs = walker.outputs, units = walker.units;
   for (index_t i = 0; i < rows.alive(s_.alive(t)); ++i) {
     const index_t row = rows.row(i);
     const index_t caller = s_.order[static_cast<std::size_t>(row)];
     const index_t position = s_.input_position(row, t);
-    const index_t at = row * tape_.state_stride;
-    Real* dh = dh_.data() + at;
-    if (dy != nullptr) {
-      for (index_t u = walker.outputs.begin; u < walker.outputs.end; ++u) dh[u] += dy[i][u];
-    }
+    const index_t of_h = row * tape_.state_stride + outputs.begin;
+    const index_t of_c = row * tape_.state_stride + units.begin;
+    if (dy != nullptr) k_.add(dy[i] + outputs.begin, outputs.size(), dh_.data() + of_h);
     if (tape_.between.zone_h) {
-      split(&tape_.between.zone_h(caller, position, index_t{0}), walker.outputs, dh, kept_h_.data() + at);
+      k_.divide(&tape_.between.zone_h(caller, position, outputs.begin), outputs.size(), dh_.data() + of_h,
+                kept_h_.data() + of_h);
     }
     if (tape_.between.zone_c) {
-      split(&tape_.between.zone_c(caller, position, index_t{0}), walker.units, dc_.data() + at, kept_c_.data() + at);
+      k_.divide(&tape_.between.zone_c(caller, position, units.begin), units.size(), dc_.data() + of_c, kept_c_.data() + of_c);
     }
   }
 }
 
 template <class Real>
 void BackwardPass<Real>::rejoin(index_t t, const RowSet& rows, const Walker& walker) {
-  const auto add = [](const Real* kept, Range columns, Real* d) {
-    for (index_t u = columns.begin; u < columns.end; ++u) d[u] += kept[u];
-  };
+  const Range outputs = walker.outputs, units = walker.units;
   for (index_t i = 0; i < rows.alive(s_.alive(t)); ++i) {
-    const index_t at = rows.row(i) * tape_.state_stride;
-    if (tape_.between.zone_h) add(kept_h_.data() + at, walker.outputs, dh_.data() + at);
-    if (tape_.between.zone_c) add(kept_c_.data() + at, walker.units, dc_.data() + at);
+    const index_t of_h = rows.row(i) * tape_.state_stride + outputs.begin;
+    const index_t of_c = rows.row(i) * tape_.state_stride + units.begin;
+    if (tape_.between.zone_h) k_.add(kept_h_.data() + of_h, outputs.size(), dh_.data() + of_h);
+    if (tape_.between.zone_c) k_.add(kept_c_.data() + of_c, units.size(), dc_.data() + of_c);
   }
 }
 

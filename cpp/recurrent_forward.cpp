@@ -217,12 +217,6 @@ void load_state(View<const Real, 2> from, index_t row, Real* to, index_t units) 
   }
 }
 
-// to = a ⊙ b, of the columns in the range
-template <class Real>
-void multiply(const Real* a, const Real* b, Range columns, Real* to) {
-  for (index_t u = columns.begin; u < columns.end; ++u) to[u] = a[u] * b[u];
-}
-
 template <class Real>
 void ForwardPass<Real>::load_states(const Member& member) {
   const Range rows = share(s_.rows, member.id, member.size);
@@ -233,7 +227,7 @@ void ForwardPass<Real>::load_states(const Member& member) {
     if (tape_.between.mask) {
       Real* mask = tape_.mask.data() + r * tape_.state_stride;
       load_state(tape_.between.mask, caller, mask, tape_.outputs);
-      multiply(mask, h, {0, tape_.outputs}, tape_.left.data() + r * tape_.state_stride);
+      k_.multiply(mask, h, tape_.outputs, tape_.left.data() + r * tape_.state_stride);
     }
     if (cell_.has_c) load_state(args_.c0, caller, tape_.c.data() + r * tape_.state_stride, tape_.units);
   }
@@ -363,12 +357,6 @@ void ForwardPass<Real>::join(index_t t, const RowSet& rows, Range units, const M
   group.wait();
 }
 
-// state = share ⊙ old + (1 - share) ⊙ new: a unit that keeps all of its state keeps its bits
-template <class Real>
-void keep_share(const Real* share, const Real* old_state, const Real* new_state, Range columns, Real* state) {
-  for (index_t u = columns.begin; u < columns.end; ++u) state[u] = share[u] * old_state[u] + (1 - share[u]) * new_state[u];
-}
-
 // After step t: zoneout, and what the products of the next step read.
 template <class Real>
 void ForwardPass<Real>::between(index_t t, const RowSet& rows, Range outputs, Range units, const Meeting& group) {
@@ -379,16 +367,18 @@ void ForwardPass<Real>::between(index_t t, const RowSet& rows, Range outputs, Ra
     const index_t caller = s_.order[static_cast<std::size_t>(row)];
     const index_t position = s_.input_position(row, t);
     if (b.zone_h) {
-      Real* h = at_state(tape_.h, t + 1, row);
-      keep_share(&b.zone_h(caller, position, index_t{0}), at_state(tape_.h, t, row), h, outputs, h);
+      Real* h = at_state(tape_.h, t + 1, row) + outputs.begin;
+      k_.keep_share(&b.zone_h(caller, position, outputs.begin), at_state(tape_.h, t, row) + outputs.begin, h, outputs.size(),
+                    h);
     }
     if (b.zone_c) {
-      keep_share(&b.zone_c(caller, position, index_t{0}), at_state(tape_.c, t, row),
-                 tape_.c_new.data() + token_row(t, row) * tape_.state_stride, units, at_state(tape_.c, t + 1, row));
+      k_.keep_share(&b.zone_c(caller, position, units.begin), at_state(tape_.c, t, row) + units.begin,
+                    tape_.c_new.data() + token_row(t, row) * tape_.state_stride + units.begin, units.size(),
+                    at_state(tape_.c, t + 1, row) + units.begin);
     }
     if (b.mask) {
-      multiply(tape_.mask.data() + row * tape_.state_stride, at_state(tape_.h, t + 1, row), outputs,
-               at_state(tape_.left, t + 1, row));
+      k_.multiply(tape_.mask.data() + row * tape_.state_stride + outputs.begin, at_state(tape_.h, t + 1, row) + outputs.begin,
+                  outputs.size(), at_state(tape_.left, t + 1, row) + outputs.begin);
     }
   }
   group.wait();

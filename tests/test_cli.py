@@ -395,6 +395,25 @@ def test_convert_to_onnx(run: Run, folder: Path, tmp_path: Path, name: str) -> N
     np.testing.assert_allclose(found, model.predict(rows, verbose=0), atol=1e-6)
 
 
+def test_convert_the_default_model(run: Run, folder: Path, tmp_path: Path) -> None:
+    """What `rnnext train` makes without `--plain`: pairs of words, two branches, ids by `lengths`."""
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    options = [*COLUMNS, "--epochs", 2, "--units", 8, "--embedding", 8, "--out", tmp_path / "model"]
+    assert run("train", folder / "two.csv", *options)[0] == 0
+    code, _, err = run("convert", tmp_path / "model", "--to", "onnx", tmp_path / "a.onnx")
+    assert (code, err) == (0, "")
+    rows, padded, model = ids_of(tmp_path / "model")
+    assert {"BigramEmbedding", "Branches"} <= {type(layer).__name__ for layer in model.layers}
+    session = runtime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"input": padded, "lengths": np.array([len(row) for row in rows], np.int32)})
+    np.testing.assert_allclose(found, model.predict(rows, verbose=0), atol=1e-6)
+    for to, name in (("torch", "a.safetensors"), ("keras", "a.keras")):
+        message = failed(run("convert", tmp_path / "model", "--to", to, tmp_path / name))
+        assert "bigram_embedding is a BigramEmbedding, which" in message
+        assert not (tmp_path / name).exists()
+
+
 @pytest.mark.parametrize("name", ["two", "three"])
 def test_convert_to_torch(run: Run, folder: Path, tmp_path: Path, name: str) -> None:
     assert run("convert", folder / name, "--to", "torch", tmp_path / "a.safetensors")[0] == 0

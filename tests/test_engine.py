@@ -639,6 +639,21 @@ def run_under(isa: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(3, 4, 5), (2, 0, 3), (9, 130, 67)])
+def test_steps_are_scaled_alike(dtype: Any, shape: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(0)
+    x, scale = rng.standard_normal(shape).astype(dtype), rng.standard_normal((shape[0], 1, shape[2])).astype(dtype)
+    y = _core.scale_steps(x, scale)
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, x * scale)
+    np.testing.assert_array_equal(_core.scale_steps(x[::2, :, ::2], scale[::2, :, ::2]), (x * scale)[::2, :, ::2])
+    with pytest.raises(ValueError, match=r"scale_steps: scale has shape .*, expected .* = \[B, 1, D\]"):
+        _core.scale_steps(x, scale[1:])
+    with pytest.raises(TypeError, match=r"scale_steps: scale has dtype int64, expected float"):
+        _core.scale_steps(x, scale.astype(np.int64))
+
+
 def test_the_isa_in_use() -> None:
     config = _core.config()
     assert config["isa"] == _core.isa()

@@ -194,6 +194,17 @@ def test_weights_by_name() -> None:
     assert layer.compute_output_shape((None, 7, 3)) == (None, 2)
 
 
+@pytest.mark.parametrize("kind", [LSTM, GRU])
+def test_what_tells_keras_how_to_compute_is_taken(kind: Any) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 4, 3)).astype(np.float32)
+    plain, told = kind(3, name="same"), kind(3, name="same", unroll=True, use_cudnn=False)
+    assert told.get_config() == plain.get_config()
+    told.build(x.shape)
+    plain.build(x.shape)
+    told.set_weights(plain.get_weights())
+    np.testing.assert_array_equal(told(x), plain(x))
+
+
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="lstm: clip is 0, expected a number above 0"):
         LSTM(3, clip=0)

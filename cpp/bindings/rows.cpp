@@ -1,6 +1,8 @@
-// sum_rows: the gradient of a table whose rows were copied together by ids.
+// sum_rows: the gradient of a table whose rows were copied together by ids. scale_steps: a dropout of all steps alike.
 #include <algorithm>
 
+#include "../dispatch.h"
+#include "../parallel.h"
 #include "arrays.h"
 #include "module.h"
 
@@ -46,6 +48,32 @@ py::tuple sum_rows(const py::object& ids_in, const py::object& d_in, index_t tab
   return py::make_tuple(rows, sums);
 }
 
+template <class Real>
+py::array scale_steps(const py::object& x_in, const py::object& scale_in) {
+  const Argument x_argument{"scale_steps", "x"};
+  const Argument scale_argument{"scale_steps", "scale"};
+  const py::array x = aligned_array<Real>::ensure(x_argument.require<Real>(x_in, 3, "[B, T, D]"));
+  py::array scale = scale_argument.require<Real>(scale_in, 3, "[B, 1, D]");
+  const index_t rows = x.shape(0), steps = x.shape(1), width = x.shape(2);
+  scale_argument.expect_shape(scale, {rows, 1, width}, "[B, 1, D]");
+  scale = aligned_array<Real>::ensure(scale);
+  auto [y, y_view] = new_array<Real, 3>({rows, steps, width});
+  const auto* from = static_cast<const Real*>(x.data());
+  const auto* by = static_cast<const Real*>(scale.data());
+  Real* to = y_view.data;
+  const auto& k = recurrent_kernels<Real>();
+  constexpr index_t worth_a_thread = 1 << 16;  // elements
+  {
+    const py::gil_scoped_release unlocked;
+    parallel(rows * steps * width < worth_a_thread ? 1 : num_threads(), [&](const Member& member) {
+      const Range mine = share(rows * steps, member.id, member.size);
+      for (index_t i = mine.begin; i < mine.end; ++i)
+        k.multiply(from + i * width, by + i / steps * width, width, to + i * width);
+    });
+  }
+  return y;
+}
+
 }  // namespace
 
 void bind_rows(py::module_& m) {
@@ -55,6 +83,12 @@ void bind_rows(py::module_& m) {
         return holds<double>(d) ? sum_rows<double>(ids, d, table_rows) : sum_rows<float>(ids, d, table_rows);
       },
       py::arg("ids"), py::arg("d"), py::arg("table_rows"));
+  m.def(
+      "scale_steps",
+      [](const py::object& x, const py::object& scale) {
+        return holds<double>(x) ? scale_steps<double>(x, scale) : scale_steps<float>(x, scale);
+      },
+      py::arg("x"), py::arg("scale"));
 }
 
 }  // namespace rnnext

@@ -11,6 +11,7 @@ using CellKernels = rnnext::CellKernels<Real>;
 
 #include "../math.inl"
 #include "../gemm.inl"
+#include "../between.inl"
 #include "../cells/cell.inl"
 #include "../cells/gru_reset_after.inl"
 #include "../cells/gru_reset_before.inl"
@@ -26,6 +27,10 @@ constexpr RecurrentKernels<Real> recurrent_kernels{
     outer_product,
     column_sums,
     row_sums,
+    multiply,
+    add,
+    keep_share,
+    divide,
     {Lstm::kernels, GruResetAfter::kernels, GruResetBefore::kernels, LstmTerms<false>::kernels,
      GruResetAfterTerms<false>::kernels, GruResetBeforeTerms<false>::kernels, LstmTerms<true>::kernels,
      GruResetAfterTerms<true>::kernels, GruResetBeforeTerms<true>::kernels}};

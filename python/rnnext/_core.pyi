@@ -111,6 +111,9 @@ def recurrent_backward(
 def sum_rows(ids: _I32, d: _F32, table_rows: int) -> tuple[_I64, _F32]:
     """The rows of a table that ids [B, T] name, ascending, and for each the sum of d [B, T, D] over its places."""
 
+def scale_steps(x: _F32, scale: _F32) -> _F32:
+    """x [B, T, D] times scale [B, 1, D]."""
+
 class OptimizerRule:
     """An optimizer's constants, and the lock of whoever changes its parameters. Those of other optimizers are ignored."""
 

@@ -81,7 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--to",
         choices=("onnx", "torch", "keras"),
         required=True,
-        help="a graph with the inputs `input` and `lengths`; a state_dict as safetensors; a model or its weights",
+        help="a graph with the inputs `input` (ids) and `lengths`; a state_dict as safetensors; a model or its weights",
     )
 
     info = command("info", _commands.info, "Print version, compiler, instruction sets and threads.")

@@ -38,6 +38,7 @@ from rnnext.parameters import Array
 
 _Path: TypeAlias = str | os.PathLike[str]
 
+_OURS_ALONE = {"AttentionPooling1D", "BigramEmbedding", "Branches", "ConcatPooling1D"}
 # Options of Keras's layers that need no counterpart here: whatever they are (None), or with the value that changes nothing.
 _ANYTHING = {"unroll", "use_cudnn", "seed", "sparse", "optional", "ragged", "batch_shape", "batch_input_shape"}
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -79,6 +80,8 @@ def from_keras(source: Any, model: Sequential | None = None) -> Sequential:
     found = _read(who, source)
     if model is not None:
         weighted_layers(who, model)
+        for layer in model.layers:
+            _expect_of_keras(who, layer)
         _expect_same_layers(who, found, model)
     else:
         model = _model_of(who, found)
@@ -111,6 +114,8 @@ def to_keras(model: Sequential, path: _Path | None = None, *, batch_size: int | 
     weighted_layers(who, model)
     if path is not None and not str(path).endswith((".keras", ".weights.h5")):
         raise ValueError(f"{who}: path is {str(path)!r}, expected FILE.keras or FILE.weights.h5")
+    for layer in model.layers:
+        _expect_of_keras(who, layer)
     _expect_same_masks(who, [_Described(type(layer).__name__, layer.get_config()) for layer in model.layers])
     import keras
 
@@ -142,9 +147,7 @@ def _keras_layer(who: str, layer: Layer, name: str | None = None) -> Any:
     """The same layer of Keras's, without weights. ValueError if there is none."""
     import keras
 
-    kind = getattr(keras.layers, type(layer).__name__, None)
-    if kind is None:
-        raise ValueError(f"{who}: {layer.name} is a {type(layer).__name__}, which has no counterpart in Keras")
+    kind = getattr(keras.layers, type(layer).__name__)
     if isinstance(layer, TimeDistributed):
         return kind(_keras_layer(who, layer.layer, own_name(layer.layer)), name=layer.name, trainable=layer.trainable)
     if isinstance(layer, Bidirectional):
@@ -306,9 +309,20 @@ def _value_of(who: str, what: str, option: str, value: Any) -> Any:
 
 
 def _kinds() -> list[str]:
-    """The layers that there are here."""
-    known = {name: getattr(layers, name) for name in layers.__all__}
+    """The layers that there are here and in Keras."""
+    known = {name: getattr(layers, name) for name in layers.__all__ if name not in _OURS_ALONE}
     return [name for name, kind in known.items() if isinstance(kind, type) and issubclass(kind, Layer) and kind is not Layer]
+
+
+def _expect_of_keras(who: str, layer: Layer) -> None:
+    """ValueError for a layer that Keras does not have."""
+    if type(layer).__name__ not in _kinds():
+        raise ValueError(
+            f"{who}: {layer.name} is a {type(layer).__name__}, which has no counterpart in Keras; {', '.join(_kinds())} have"
+            " one, and to_onnx writes the others too"
+        )
+    if isinstance(layer, TimeDistributed):
+        _expect_of_keras(who, layer.layer)
 
 
 def _changes_nothing(option: str, value: Any) -> bool:

@@ -12,18 +12,20 @@ import os
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from rnnext.interop._weights import (
     CellName,
     Tensors,
     expect_convertible,
+    in_branches,
     in_order,
     layer_values,
     leaves,
     listed,
     weighted_layers,
 )
-from rnnext.layers import AttentionPooling1D, Layer
+from rnnext.layers import AttentionPooling1D, BigramEmbedding, Layer
 from rnnext.models import Sequential
 from rnnext.ops import CellWeights
 from rnnext.parameters import Array
@@ -34,6 +36,9 @@ _FROM_ONNX = {"lstm": (0, 2, 3, 1), "gru": (0, 1, 2)}
 PEEPHOLES = [0, 2, 1]  # i f o from i o f, and back
 _ACTIVATIONS = {"lstm": ["Sigmoid", "Tanh", "Tanh"], "gru": ["Sigmoid", "Tanh"]}
 QUERY = "/query"  # ends the name of an attention's query
+_EMBEDDINGS, _BIGRAMS = "/embeddings", "/bigrams"
+PAIRS, ROWS = "/pairs", "/rows"  # pairs' numbers in order, before · V + after, and the rows of their vectors
+NO_PAIR = np.iinfo(np.int64).max  # stands behind the last of them
 _KNOWN = {"clip", "peepholes", "coupled", "zero_output_for_mask"}  # options of a layer that a graph can say
 CONFIG = "rnnext.config"  # in the metadata: the layers
 
@@ -55,15 +60,15 @@ def from_onnx(source: Any, model: Sequential | None = None) -> Sequential:
 
     Without `model` for a graph that `to_onnx` wrote, which says its layers. With a model its weights are set and it is
     returned: what has weights in the graph, in the graph's order, must be what has weights in the model: Gather for Embedding,
-    LSTM and GRU of one direction, in a Bidirectional of both, Gemm or MatMul with Add for Dense. What the graph computes
-    besides is not looked at.
+    LSTM and GRU of one direction, in a Bidirectional of both, Gemm or MatMul with Add for Dense; the layers in Branches stand
+    for themselves. What the graph computes besides is not looked at.
     ValueError says what does not fit, and then nothing has changed.
     """
     who = "from_onnx"
     proto, what = _read(who, source)
     if model is None:
         model = _model_of(who, proto, what)
-    stack = weighted_layers(who, model)
+    stack = [part for layer in weighted_layers(who, model) for part in in_branches(layer)]
     found = _weighted(who, proto, what)
     kinds = [kind for kind, _, _ in found]
     if len(found) != len(stack):
@@ -103,7 +108,7 @@ def weights_from_onnx(source: Any, node: str | None = None) -> OnnxNode:
     if len(chosen) != 1:
         wanted = "one LSTM or GRU node" if node is None else f"a node {node!r}"
         raise ValueError(f"{who}: {what} has {listed(one.name or one.op_type for one in there)}, expected {wanted}")
-    return _recurrent(Tensors(who, what, _constants(proto)), chosen[0])
+    return _recurrent(Tensors(who, what, _constants(who, proto)), chosen[0])
 
 
 def _read(who: str, source: Any) -> tuple[Any, str]:
@@ -128,15 +133,22 @@ def _checked(proto: Any, what: str) -> Any:
     return proto
 
 
-def _constants(proto: Any) -> dict[str, Any]:
+def _constants(who: str, proto: Any) -> dict[str, Any]:
     """The arrays that stand in a graph: initializers and the values of Constant nodes."""
-    from onnx import numpy_helper
-
-    found = {one.name: numpy_helper.to_array(one) for one in proto.graph.initializer}
+    tensors = {one.name: one for one in proto.graph.initializer}
     for node in proto.graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-    return found
+            tensors[node.output[0]] = node.attribute[0].t
+    return {name: _array(who, name, tensor) for name, tensor in tensors.items()}
+
+
+def _array(who: str, name: str, tensor: Any) -> npt.NDArray[Any]:
+    from onnx import numpy_helper
+
+    try:
+        return np.asarray(numpy_helper.to_array(tensor))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{who}: {name}, of shape {tuple(tensor.dims)}, is damaged ({error})") from error
 
 
 def _attributes(node: Any) -> dict[str, Any]:
@@ -226,7 +238,7 @@ def cell_options(who: str, layer: Layer) -> dict[str, Any]:
 
 def _weighted(who: str, proto: Any, what: str) -> list[tuple[str, str, Any]]:
     """What has weights in the graph, in its order: (our layer's class, the node's name, an OnnxNode or a list of arrays)."""
-    constants = _constants(proto)
+    constants = _constants(who, proto)
     tensors = Tensors(who, what, constants)
     reads: dict[str, list[Any]] = {}
     for node in proto.graph.node:
@@ -250,7 +262,13 @@ def _weighted(who: str, proto: Any, what: str) -> list[tuple[str, str, Any]]:
         elif node.op_type in ("LSTM", "GRU"):
             found.append((node.op_type, name, _recurrent(tensors, node)))
         elif node.op_type == "Gather" and floats(node.input[0], 2):
-            found.append(("Embedding", name, [tensors.get(node.input[0], None)]))
+            owner = node.input[0].removesuffix(_EMBEDDINGS)
+            if owner + _BIGRAMS in constants:
+                table = tensors.get(node.input[0], None)
+                bigrams = tensors.get(owner + _BIGRAMS, None)
+                found.append((BigramEmbedding.__name__, name, [table, bigrams, _pairs(tensors, owner, table, bigrams)]))
+            elif not (node.input[0].endswith(_BIGRAMS) and node.input[0].removesuffix(_BIGRAMS) + _EMBEDDINGS in constants):
+                found.append(("Embedding", name, [tensors.get(node.input[0], None)]))
         elif node.op_type == "Gemm" and floats(node.input[1], 2):
             if given.get("alpha", 1.0) != 1 or given.get("beta", 1.0) != 1 or given.get("transA", 0):
                 raise ValueError(f"{who}: node {name} has alpha, beta or transA, expected a plain product")
@@ -261,6 +279,21 @@ def _weighted(who: str, proto: Any, what: str) -> list[tuple[str, str, Any]]:
             added = [n for one in reads.get(node.output[0], []) if one.op_type == "Add" for n in one.input if floats(n, 1)]
             found.append(("Dense", name, [tensors.get(n, None) for n in (node.input[1], *added)]))
     return found
+
+
+def _pairs(tensors: Tensors, owner: str, table: Array, bigrams: Array) -> Array:
+    """The pairs [N, 2] of a BigramEmbedding, a row for each of their vectors."""
+    count = len(bigrams)
+    numbers, rows = (tensors.whole_numbers(owner + name)[:count] for name in (PAIRS, ROWS))
+    good = (numbers >= 0) & (numbers < len(table) ** 2)
+    if sorted(rows) != list(range(count)) or good.sum() != count:
+        raise ValueError(
+            f"{tensors.who}: {owner}{PAIRS} and {owner}{ROWS} begin with numbers of other pairs than those of the {count} rows"
+            f" of {owner}{_BIGRAMS}, expected each row once, and numbers below {len(table)}²"
+        )
+    pairs = np.empty((count, 2), np.float32)
+    pairs[rows] = np.stack(np.divmod(numbers, len(table)), axis=1)
+    return pairs
 
 
 def _model_of(who: str, proto: Any, what: str) -> Sequential:

@@ -22,6 +22,7 @@ from rnnext.interop._weights import (
     checked_cells,
     expect_convertible,
     gates_of,
+    in_branches,
     in_order,
     is_recurrent,
     layer_values,
@@ -47,10 +48,11 @@ def from_torch(source: StateDict | _Path, model: Sequential, *, names: Mapping[s
     A layer takes the tensors of the module that has its name, or the one that `names` gives for it, as
     {"lstm": "encoder.rnn"}; "" is the state_dict of the module itself. Recurrent layers with the same module are its layers l0,
     l1, ... in the model's order. Embedding stands for nn.Embedding, Dense (in a TimeDistributed or not) for nn.Linear, LSTM and
-    GRU for nn.LSTM (`projection`: its proj_size) and nn.GRU, in a Bidirectional for both directions of it; what a layer does
-    besides (activation, `go_backwards`, padding) is not in a state_dict. With `update_gate="write"` the update gate is negated,
-    exactly. ValueError for a GRU with `reset_after=False`, which PyTorch does
-    not have, and for tensors that are missing, of another shape, or left over; then nothing has changed.
+    GRU for nn.LSTM (`projection`: its proj_size) and nn.GRU, in a Bidirectional for both directions of it; a layer in Branches
+    has the name "branches/lstm", and branches.lstm is its module; what a layer does besides (activation, `go_backwards`,
+    padding) is not in a state_dict. With `update_gate="write"` the update gate is negated, exactly. ValueError for a GRU with
+    `reset_after=False` and other layers that PyTorch does not have, and for tensors that are missing, of another shape, or left
+    over; then nothing has changed.
     """
     who = "from_torch"
     tensors = _tensors(who, source)
@@ -75,8 +77,8 @@ def from_torch(source: StateDict | _Path, model: Sequential, *, names: Mapping[s
 def to_torch(model: Sequential, path: _Path | None = None, *, names: Mapping[str, str] | None = None) -> dict[str, Array]:
     """The model's weights as a state_dict of NumPy arrays, by names as for `from_torch`; written as safetensors to `path`.
 
-    ValueError for a GRU with `reset_after=False`, which PyTorch does not have. `update_gate="write"` becomes PyTorch's by
-    negating the update gate, exactly.
+    ValueError for a GRU with `reset_after=False` and other layers that PyTorch does not have. `update_gate="write"` becomes
+    PyTorch's by negating the update gate, exactly.
     """
     found: dict[str, Array] = {}
     for layer, module, suffix in _modules("to_torch", model, names):
@@ -110,19 +112,20 @@ def weights_from_torch(source: StateDict | _Path, cell: CellName, *, prefix: str
     while not found or any(name.startswith(f"{prefix}weight_ih_l{_layer(found, bidirectional)}") for name in tensors.arrays):
         number = _layer(found, bidirectional)
         for suffix in (f"l{number}", f"l{number}_reverse")[: 2 if bidirectional else 1]:
-            recurrent = tensors.get(f"{prefix}weight_hh_{suffix}", None)
-            width = recurrent.shape[-1]
+            recurrent, kernel = (tensors.get(f"{prefix}weight_{of}_{suffix}", None) for of in ("hh", "ih"))
             projected = f"{prefix}weight_hr_{suffix}" in tensors.arrays and cell == "lstm"
-            units = recurrent.shape[0] // gates if projected else width
-            if recurrent.ndim != 2 or recurrent.shape[0] != gates * units:
-                raise ValueError(
-                    f"{who}: {prefix}weight_hh_{suffix} has shape {recurrent.shape},"
-                    f" expected [{gates}H, {'P' if projected else 'H'}] of nn.{cell.upper()}"
-                )
+            of_h = f"[{gates}H, {'P' if projected else 'H'}]"
+            for of, array, form in (("hh", recurrent, of_h), ("ih", kernel, f"[{gates}H, I]")):
+                fits = array.ndim == 2 and array.shape[0] % gates == 0
+                if not fits or (of == "hh" and not projected and array.shape[0] != gates * array.shape[1]):
+                    raise ValueError(
+                        f"{who}: {prefix}weight_{of}_{suffix} has shape {array.shape}, expected {form} of nn.{cell.upper()}"
+                    )
+            width = recurrent.shape[1]
+            units = recurrent.shape[0] // gates
             if found:  # a layer is as wide as the first
                 units, width = found[0].recurrent_kernel.shape[1] // gates, found[0].recurrent_kernel.shape[0]
                 projected = found[0].projection is not None
-            kernel = tensors.get(f"{prefix}weight_ih_{suffix}", None)
             inputs = (2 if bidirectional else 1) * width if number else kernel.shape[-1]
             sizes = _Sizes(inputs, units, width if projected else 0)
             found.append(_cell(tensors, cell, prefix, suffix, sizes, biased=biased))
@@ -176,7 +179,7 @@ class _Sizes(NamedTuple):
 
 def _modules(who: str, model: Sequential, names: Mapping[str, str] | None) -> list[tuple[Layer, str, str]]:
     """Each layer that has weights, what stands before the names of its tensors, and, if it is recurrent, behind them."""
-    layers = weighted_layers(who, model)
+    layers = [part for layer in weighted_layers(who, model) for part in in_branches(layer)]
     unknown = [name for name in names or () if name not in [layer.name for layer in layers]]
     if unknown:
         raise ValueError(
@@ -184,7 +187,7 @@ def _modules(who: str, model: Sequential, names: Mapping[str, str] | None) -> li
         )
     found, stacks = list[tuple[Layer, str, str]](), dict[str, list[Layer]]()
     for layer in layers:
-        module = (names or {}).get(layer.name, layer.name)
+        module = (names or {}).get(layer.name, layer.name.replace("/", "."))
         suffixes = [""]
         parts = leaves(layer)
         if is_recurrent(parts[0]):
@@ -211,8 +214,11 @@ def _expect_of_torch(who: str, layer: Layer) -> None:
                 f"{who}: {layer.name} has reset_after=False, which cannot be converted exactly: PyTorch's GRU resets"
                 " after the recurrent product"
             )
-    elif not isinstance(layer, Embedding | Dense):
-        raise ValueError(f"{who}: {layer.name} is a {type(layer).__name__}, expected Embedding, LSTM, GRU or Dense")
+    elif type(layer) not in (Embedding, Dense):
+        raise ValueError(
+            f"{who}: {layer.name} is a {type(layer).__name__}, which PyTorch does not have, expected Embedding, LSTM, GRU,"
+            " Dense, or layers without weights; to_onnx writes the others too"
+        )
 
 
 def _cell(tensors: Tensors, cell: CellName, prefix: str, suffix: str, sizes: _Sizes, *, biased: bool) -> CellWeights:

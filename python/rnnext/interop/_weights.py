@@ -10,8 +10,9 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from rnnext.layers import GRU, LSTM, Bidirectional, Layer, TimeDistributed
+from rnnext.layers import GRU, LSTM, Bidirectional, Branches, Layer, TimeDistributed
 from rnnext.models import Sequential
 from rnnext.ops import CellWeights, GivenWeights, check_weights
 from rnnext.parameters import Array
@@ -76,6 +77,13 @@ def checked_cells(
 
 def is_recurrent(layer: Layer) -> bool:
     return isinstance(layer, LSTM | GRU)
+
+
+def in_branches(layer: Layer) -> list[Layer]:
+    """The layers with weights that stand in Branches, else the layer itself."""
+    if not isinstance(layer, Branches):
+        return [layer] if layer.weights else []
+    return [found for part in layer.parts for found in in_branches(part)]
 
 
 def leaves(layer: Layer) -> list[Layer]:
@@ -144,15 +152,26 @@ class Tensors:
         self.arrays = arrays
         self.asked: set[str] = set()
 
-    def get(self, name: str, shape: tuple[int, ...] | None, means: str = "") -> Array:
-        """The array of that name, float64 or float32; KeyError is never raised: a ValueError says what is there."""
+    def _array(self, name: str) -> npt.NDArray[Any]:
+        """The array of that name; KeyError is never raised: a ValueError says what is there."""
         if name not in self.arrays:
             raise ValueError(f"{self.who}: {self.source} has no {name}, found {listed(self.arrays)}")
         self.asked.add(name)
         try:
-            array = np.asarray(self.arrays[name])
+            return np.asarray(self.arrays[name])
         except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(f"{self.who}: {name} cannot be read as an array ({error})") from error
+
+    def whole_numbers(self, name: str) -> npt.NDArray[np.int64]:
+        """The array of that name, one row of whole numbers."""
+        array = self._array(name)
+        if array.dtype.kind not in "iu" or array.ndim != 1:
+            raise ValueError(f"{self.who}: {name} has shape {array.shape} and dtype {array.dtype}, expected [N] whole numbers")
+        return array.astype(np.int64)
+
+    def get(self, name: str, shape: tuple[int, ...] | None, means: str = "") -> Array:
+        """The array of that name, float64 or float32."""
+        array = self._array(name)
         if array.dtype.kind != "f":
             raise TypeError(f"{self.who}: {name} has dtype {array.dtype}, expected floats")
         if shape is not None and array.shape != shape:

@@ -98,7 +98,7 @@ class Bidirectional(Wrapper):
             found_f = undo_f((dy_f, *dlast[:each]) if self.return_state else dy_f, need_dx=need_dx)
             found_b = undo_b((dy_b, *dlast[each:]) if self.return_state else dy_b, need_dx=need_dx)
             weights = [*found_f.weights, *found_b.weights] if self.trainable else []
-            return Gradients(sum_of(found_f.inputs, found_b.inputs), weights, (*found_f.initial_state, *found_b.initial_state))
+            return Gradients(_sum(found_f.inputs, found_b.inputs), weights, (*found_f.initial_state, *found_b.initial_state))
 
         return self._merged(y_f, y_b, states), backprop
 
@@ -138,11 +138,11 @@ class Bidirectional(Wrapper):
 
     def _turned(self, y: Any) -> Any:
         """The backward layer's outputs in the order of the steps, or a gradient for them in the order computed."""
-        return y if y is None or not self.return_sequences else np.ascontiguousarray(np.asarray(y)[:, ::-1])
+        return y if y is None or not self.return_sequences else np.asarray(y)[:, ::-1]
 
     def _merged(self, y_f: Array, y_b: Array, states: tuple[Array, ...]) -> Any:
         if self.merge_mode is None:
-            return (y_f, y_b, *states)
+            return (y_f, np.ascontiguousarray(y_b), *states)
         y: Array
         if self.merge_mode == "concat":
             y = np.concatenate([y_f, y_b], axis=-1)
@@ -163,7 +163,8 @@ class Bidirectional(Wrapper):
             return (None, None), tuple(dlast)
         if self.merge_mode == "concat":
             units = self.forward_layer.outputs
-            return (np.ascontiguousarray(d[..., :units]), np.ascontiguousarray(d[..., units:])), tuple(dlast)
+            d = np.asarray(d)
+            return (d[..., :units], d[..., units:]), tuple(dlast)
         if self.merge_mode == "mul":
             return (d * y_b, d * y_f), tuple(dlast)
         if self.merge_mode == "ave":
@@ -206,6 +207,11 @@ def _direction(layer: Any, direction: str, *, go_backwards: bool) -> Any:
     """A new layer with the arguments of `layer`, its outputs 0 where there is no token."""
     options = {"go_backwards": go_backwards, "zero_output_for_mask": layer.return_sequences}
     return type(layer).from_config({**layer.get_config(), **options, "name": _name_of(layer, direction)})
+
+
+def _sum(a: Any, b: Any) -> Any:
+    """Of both directions' gradients, which are nobody else's."""
+    return np.add(a, b, out=a) if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) else sum_of(a, b)
 
 
 def _name_of(layer: Layer, direction: str) -> str:

@@ -206,9 +206,10 @@ class _Recurrent(Layer):
         """`forward` with what is drawn: for all steps but zoneout, which is drawn for each."""
         values: Any = x if isinstance(x, Gather) else float_input(self, x, "[B, T, I]", self.dtype)
         self.build(x.shape)
-        scale = drawn_scale(generator, self.dropout, (x.shape[0], 1, x.shape[2])) if self.dropout else None
-        if scale is not None:  # a row of the table is another one in each row of the batch
-            values = (x.table.current_rows(x.ids)[x.ids] if isinstance(x, Gather) else values) * scale
+        scale: Any = None
+        if self.dropout:  # a row of the table is another one in each row of the batch
+            scale = drawn_scale(generator, self.dropout, (x.shape[0], 1, x.shape[2])).astype(self.dtype, copy=False)
+            values = _core.scale_steps(x.table.current_rows(x.ids)[x.ids] if isinstance(x, Gather) else values, scale)
         recurrent_kernel = weight_scale = recurrent_mask = None
         rows, steps = x.shape[:2]
         if self.recurrent_weight_dropout:
@@ -230,7 +231,7 @@ class _Recurrent(Layer):
             dx: Any = found.inputs
             dweights: list[Any] = found.weights
             if scale is not None and dx is not None:
-                dx = np.multiply(dx, scale, out=dx)  # it is nobody else's
+                dx = _core.scale_steps(dx, scale)
                 if isinstance(x, Gather):
                     dx = RowGradient(*_core.sum_rows(x.ids, dx, x.table.shape[0]), x.table.shape)
             if weight_scale is not None:
@@ -566,6 +567,7 @@ class LSTM(_Recurrent):
 
     For long sequences: with `segment` training keeps the states after every so many steps only, and computes the steps between
     them again on the way back, for about a third more time; `truncate` cuts the gradients there (truncated back-propagation).
+    `unroll` and `use_cudnn`, which tell Keras how to compute, are taken, and nothing depends on them.
     """
 
     gates, states = 4, 2
@@ -608,6 +610,8 @@ class LSTM(_Recurrent):
         zero_output_for_mask: bool = False,
         segment: int | None = None,
         truncate: bool = False,
+        unroll: bool = False,
+        use_cudnn: bool | Literal["auto"] = "auto",
         name: str | None = None,
         trainable: bool = True,
     ) -> None:
@@ -701,6 +705,8 @@ class GRU(_Recurrent):
         truncate: bool = False,
         reset_after: bool = True,
         update_gate: Literal["keep", "write"] = "keep",
+        unroll: bool = False,
+        use_cudnn: bool | Literal["auto"] = "auto",
         name: str | None = None,
         trainable: bool = True,
     ) -> None:

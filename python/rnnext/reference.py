@@ -167,12 +167,12 @@ def _hold(w: Weights, a: Array) -> Array:
 
 def _sigmoid_backward(w: Weights, ds: Array, s: Array, a: Array) -> Array:
     """da of s = σ(a held within ±clip)."""
-    return ds * s * (1 - s) * (np.abs(a) <= w.clip)
+    return ds * s * (1 - s) * (np.abs(a) < w.clip)
 
 
 def _tanh_backward(w: Weights, dt: Array, t: Array, a: Array) -> Array:
     """da of t = tanh(a held within ±clip)."""
-    return dt * (1 - t**2) * (np.abs(a) <= w.clip)
+    return dt * (1 - t**2) * (np.abs(a) < w.clip)
 
 
 def lstm_step(w: Weights, x: Array, state: State, mask: Array) -> tuple[State, Record]:

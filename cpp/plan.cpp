@@ -11,6 +11,8 @@ constexpr double flops_per_lane = 12.5e9;        // a second, of one core in the
 constexpr double near_bytes = 700e3;             // what L2 keeps of the recurrent weights
 constexpr double near_bytes_per_second = 150e9;  // from L2
 constexpr double far_bytes_per_second = 15e9;    // from behind it
+constexpr double near_rows_bytes = 50e3;         // of the records that a set of rows reads in a step
+constexpr index_t least_rows = 16;
 constexpr double barrier_seconds = 0.1e-6;
 constexpr double worth_a_thread = 1e6;  // operations
 
@@ -25,6 +27,16 @@ double step_seconds(const Work& work, int row_groups, int unit_groups) {
   const double streaming = bytes / (bytes <= near_bytes ? near_bytes_per_second : far_bytes_per_second);
   const double waiting = unit_groups > 1 ? work.barriers * barrier_seconds * std::log2(2.0 * unit_groups) : 0.0;
   return std::max(arithmetic, streaming) + waiting;
+}
+
+// How many sets of rows a group makes of its rows. A single one where threads meet in every step, and where the weights come
+// from far away in each.
+int turns_of(const Work& work, const Plan& plan) {
+  const double weights = 4.0 * static_cast<double>(work.units * work.units * work.gates);
+  if (plan.unit_groups > 1 || weights > near_bytes) return 1;
+  const auto wanted = static_cast<index_t>(near_rows_bytes / (4.0 * static_cast<double>(work.units * work.gates)));
+  const index_t turns = work.rows / plan.row_groups / std::max<index_t>(wanted, least_rows);
+  return static_cast<int>(std::clamp<index_t>(turns, 1, std::max<index_t>(work.row_groups / plan.row_groups, 1)));
 }
 
 }  // namespace
@@ -51,6 +63,7 @@ Plan make_plan(const Work& work, int threads) {
       best_seconds = seconds;
     }
   }
+  best.turns = turns_of(work, best);
   return best;
 }
 

@@ -24,10 +24,12 @@ struct Work {
 index_t row_blocks(index_t rows, index_t units);
 
 // `row_groups` groups of `unit_groups` threads. A group owns rows and walks all their steps without waiting for the others; the
-// threads of a group share the hidden units and meet in every step.
+// threads of a group share the hidden units and meet in every step. Forward a group walks its rows in `turns` sets, one after
+// the other, so that what a step reads and writes of them stays near.
 struct Plan {
   int row_groups;
   int unit_groups;
+  int turns = 1;
   int threads() const { return row_groups * unit_groups; }
 };
 

@@ -18,9 +18,17 @@ class ForwardPass {
   void run();
 
  private:
+  // A thread's part in the group that it walks with: these panels, which are those units of c and those of h.
+  struct Part {
+    int part, parts;
+    Range panels, units, outputs;
+    std::size_t id;
+  };
+
   void pack(const Member& member);
   void load_states(const Member& member);
   void walk(const Member& member, const Plan& plan);
+  void walk_rows(const RowSet& rows, const Part& mine, const Meeting& barrier);
   void collect_rows();
   void collect_ids();
   void collect_table_rows();
@@ -96,7 +104,8 @@ ForwardPass<Real>::ForwardPass(const Forward<Real>& args, Tape<Real>& tape, bool
       threads_(threads_for(work_, num_threads())),
       own_(args.packed == nullptr ? std::make_unique<PackedCell<Real>>(args.weights) : nullptr),
       packed_(own_ ? *own_ : *args.packed) {
-  const index_t group_rows = std::max<index_t>(s_.rows / make_plan(work_, threads_).row_groups, 1);
+  const Plan plan = make_plan(work_, threads_);
+  const index_t group_rows = std::max<index_t>(s_.rows / (plan.row_groups * plan.turns), 1);
   block_ = args.input.x ? block_steps(group_rows, tape.record_stride * sizeof(Real), tape.inputs * cell_.gates * tape.units * 4)
                         : 64;
   held_ = args.input.x ? block_ : 1;
@@ -237,26 +246,33 @@ template <class Real>
 void ForwardPass<Real>::walk(const Member& member, const Plan& plan) {
   const int group = member.id / plan.unit_groups;
   const int part = member.id % plan.unit_groups;
-  const RowSet rows = row_set(s_, group, plan.row_groups);
   const Range panels = share(layout_.panels(), part, plan.unit_groups);
   const Range units{panels.begin * k_.lanes, std::min<index_t>(panels.end * k_.lanes, tape_.units)};
   const Range outputs = cell_.has_terms ? Range{0, tape_.outputs} : units;
   const Meeting barrier{groups_[static_cast<std::size_t>(group)], part};
-  auto& from = from_[static_cast<std::size_t>(member.id)];
-  auto& to = to_[static_cast<std::size_t>(member.id)];
+  const Part mine{part, plan.unit_groups, panels, units, outputs, static_cast<std::size_t>(member.id)};
+  for (int turn = 0; turn < plan.turns; ++turn) {
+    walk_rows(row_set(s_, group + turn * plan.row_groups, plan.row_groups * plan.turns), mine, barrier);
+  }
+}
+
+template <class Real>
+void ForwardPass<Real>::walk_rows(const RowSet& rows, const Part& mine, const Meeting& barrier) {
+  auto& from = from_[mine.id];
+  auto& to = to_[mine.id];
   const Real* const* input = nullptr;
   for (index_t t = 0; t < s_.steps; ++t) {
-    join(t, rows, units, barrier);
+    join(t, rows, mine.units, barrier);
     if (t % block_ == 0) {
-      project(t, std::min(t + block_, s_.steps), rows, panels, from, to);
+      project(t, std::min(t + block_, s_.steps), rows, mine.panels, from, to);
       input = tape_.from_table() ? from.data() : to.data();
     }
-    step(t, rows, panels, input, barrier);
+    step(t, rows, mine.panels, input, barrier);
     input += rows.alive(s_.alive(t));
-    between(t, rows, outputs, units, barrier);
-    if (args_.y) copy_outputs(t, rows, outputs);
+    between(t, rows, mine.outputs, mine.units, barrier);
+    if (args_.y) copy_outputs(t, rows, mine.outputs);
   }
-  finish_rows(rows, part, plan.unit_groups);
+  finish_rows(rows, mine.part, mine.parts);
 }
 
 // The input's part of the gates for every different row of the table.

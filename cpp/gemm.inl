@@ -300,8 +300,13 @@ inline void column_sums(const ColumnSums& p) {
 }
 
 inline void row_sums(const RowSums& p) {
+  constexpr index_t ahead = 6;  // rows of sums lie where they happen to be, and take long to arrive
   for (index_t k = 0; k < p.k; ++k) {
     const Real* from = p.d + k * p.stride;
+    if (k + ahead < p.k) {
+      const index_t next = p.index[k + ahead];
+      for (index_t j = 0; j < p.width; j += cache_line) RNNEXT_PREFETCH(p.sums + (next < 0 ? ~next : next) * p.stride + j);
+    }
     if (const index_t row = p.index[k]; row < 0) {
       Real* to = p.sums + ~row * p.stride;
       for (index_t j = 0; j < p.width; j += V::lanes) V::load(from + j).store(to + j);

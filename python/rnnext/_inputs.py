@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
@@ -168,7 +169,7 @@ def _of_numbers(rows: Rows, who: str, name: str) -> Rows:
     x = rows.flat
     if x.dtype.kind not in "biuf":
         raise TypeError(f"{who}: {name} has dtype {x.dtype}, expected numbers")
-    step = max(1, _CHECKED_AT_ONCE // max(1, int(np.prod(x.shape[1:]))))
+    step = max(1, _CHECKED_AT_ONCE // max(1, math.prod(x.shape[1:])))
     for begin in range(0, len(x), step) if x.dtype.kind == "f" else ():
         finite = np.isfinite(x[begin : begin + step])
         if not finite.all():

@@ -30,6 +30,7 @@ from rnnext.losses import BinaryCrossentropy, CategoricalCrossentropy
 from rnnext.models import Sequential
 from rnnext.optimizers import AdamW
 from rnnext.optimizers.schedules import OneCycle
+from rnnext.text import language_of
 
 Ids = npt.NDArray[np.int32]
 
@@ -77,7 +78,7 @@ _POOLINGS: Mapping[str, Callable[[], Layer]] = {
     "attention": AttentionPooling1D,
 }
 _CHOICES: Mapping[str, tuple[str, ...]] = {
-    "lang": ("en", "zh"),
+    "lang": ("auto", "en", "zh"),
     "unit": ("word", "char"),
     "cell": ("lstm", "gru"),
     "pooling": ("last", *_POOLINGS),
@@ -93,6 +94,7 @@ def settings_for(lang: str, texts: Sequence[str], given: Mapping[str, Any]) -> S
     said = {name: value for name, value in given.items() if value is not None}
     for name, value in said.items():
         _check(name, value)
+    lang = language_of(texts) if lang == "auto" else lang
     rows, much = len(texts), sum(map(len, texts)) >= _MUCH
     preset: dict[str, Any] = {
         "unit": "char" if lang == "zh" and "tokenizer" not in said else "word",

@@ -117,7 +117,7 @@ def _train(train: argparse.ArgumentParser) -> None:
     train.add_argument("--seed", metavar="N", type=_number(int, 0, 2**32), default=0, help="same seed, same model (default: 0)")
     train.add_argument("--json", action="store_true", help="one JSON object with the result on standard output")
     model = train.add_argument_group("the model", "what is not given is chosen by language and amount of data")
-    model.add_argument("--lang", choices=("en", "zh"), help="language")
+    model.add_argument("--lang", choices=("auto", "en", "zh"), help="language (default: as most letters say)")
     model.add_argument("--unit", choices=("word", "char"), help="read words or single characters")
     model.add_argument("--cell", choices=("lstm", "gru"), help="recurrent layer")
     model.add_argument("--units", metavar="N", type=count, help="size of the recurrent layer's state")

@@ -1,0 +1,17 @@
+"""Which of six kinds of answer a question asks for (TREC; Li & Roth 2002).
+
+    python examples/questions.py TRAIN TEST [--seed 0] [--models 1]
+
+Files with the columns text and label: CSV, TSV or JSON lines, compressed or not.
+"""
+
+import recipe
+
+from rnnext.datasets import read_file
+
+parser = recipe.parser(__doc__)
+parser.add_argument("train", metavar="TRAIN", help="questions to learn from")
+parser.add_argument("test", metavar="TEST", help="questions to test on")
+options = parser.parse_args()
+
+recipe.compare(read_file(options.train), read_file(options.test), options)

@@ -397,7 +397,9 @@ def test_convert_to_onnx(run: Run, folder: Path, tmp_path: Path, name: str) -> N
 
 @pytest.mark.parametrize("name", ["two", "three"])
 def test_convert_to_torch(run: Run, folder: Path, tmp_path: Path, name: str) -> None:
-    assert run("convert", folder / name, "--to", "torch", tmp_path / "a.safetensors")[0] == 0
+    code, out, _ = run("convert", folder / name, "--to", "torch", tmp_path / "a.safetensors", "--json")
+    assert code == 0
+    assert json.loads(out) == {"model": str(folder / name), "file": str(tmp_path / "a.safetensors"), "format": "torch"}
     _, padded, model = ids_of(folder / name)
     before = model.predict(padded, verbose=0)
     model.set_weights([np.zeros(weight.shape) for weight in model.weights])

@@ -17,17 +17,6 @@ parser.add_argument("test", metavar="TEST", help="sentences to test on")
 parser.add_argument("--vectors", metavar="FILE", help="word vectors: .npz or GloVe's text")
 options = parser.parse_args()
 
-recipe.compare(
-    read_file(options.phrases),
-    read_file(options.test),
-    options,
-    merged={"0": "0", "1": "0", "2": None, "3": "1", "4": "1"},
-    vectors=options.vectors,
-    embedding_dim=128,
-    units=96,
-    wide=False,
-    epochs=3,
-    batch_size=64,
-    learning_rate=0.003,
-    label_smoothing=0.0,
-)
+merged = {"0": "0", "1": "0", "2": None, "3": "1", "4": "1"}
+train, test = read_file(options.phrases), read_file(options.test)
+recipe.compare(train, test, options, merged=merged, vectors=options.vectors, validation_fraction=0)

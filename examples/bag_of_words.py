@@ -1,0 +1,17 @@
+"""What the recipes are measured against: TF-IDF of words and pairs (Chinese: characters) with logistic regression."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+
+def bag_of_words(unit: Literal["word", "char"], *, letters: bool = False) -> Any:
+    """A pipeline of scikit-learn's; with `letters` it knows runs of three to six letters, too."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline, make_union
+
+    parts = [TfidfVectorizer(analyzer=unit, ngram_range=(1, 2), min_df=2, sublinear_tf=True)]
+    if letters:
+        parts.append(TfidfVectorizer(analyzer="char", ngram_range=(3, 6), min_df=2, sublinear_tf=True))
+    return make_pipeline(make_union(*parts), LogisticRegression(C=10, max_iter=1000))

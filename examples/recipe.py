@@ -48,10 +48,7 @@ def compare(train: Any, test: Any, run: Any, *, merged: Any = None, letters: boo
     if find_spec("sklearn") is not None:
         known = [(text, merged[label]) for text, label in zip(texts, labels, strict=True) if merged[label] is not None]
         for with_letters in (False, True) if letters else (False,):
-            bag = (
-                bag_of_words(classifier.vectorizer_.unit, letters=with_letters)
-                .fit(*zip(*known, strict=True))
-                .predict_proba(test[0])
-            )
+            pipeline = bag_of_words(classifier.vectorizer_.unit, letters=with_letters)
+            bag = pipeline.fit(*zip(*known, strict=True)).predict_proba(test[0])
             title = "bag of words and letters" if with_letters else "bag of words"
             print(f"{title}: {accuracy(bag)}; all together: {accuracy((ours + bag) / 2)}")

@@ -85,7 +85,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 _MUCH_TEXT = 10_000_000  # characters
 _MANY_ROWS = 50_000
-# What differs by the amount of texts, as chosen on parts set aside: of thousands of sentences, of many more (or of their phrases),
+# What differs by the amount of texts, chosen on parts set aside: of thousands of sentences, of many more (or of their phrases),
 # of as much text as the IMDB reviews have.
 _LITTLE: Mapping[str, Any] = {"bigrams_scale": 0.3, "units": 32, "wide": True, "label_smoothing": 0.1}
 _MANY: Mapping[str, Any] = {"embedding_dim": 128, "epochs": 3, "batch_size": 64, "learning_rate": 0.003}

@@ -2,8 +2,8 @@
 
     python examples/questions.py TRAIN TEST [--vectors FILE] [--seed 0] [--models 1]
 
-Files with the columns text and fine, the kind and after a colon a finer one ("LOC:city"): CSV, TSV or JSON lines, compressed or
-not. The fifty finer ones are learned, and added up to six after the prediction.
+Files with the columns text and label: CSV, TSV or JSON lines, compressed or not. Most names of the test questions are in no
+training question: runs of letters say something of them, and vectors of other texts' words more.
 """
 
 import recipe
@@ -16,8 +16,4 @@ parser.add_argument("test", metavar="TEST", help="questions to test on")
 parser.add_argument("--vectors", metavar="FILE", help="word vectors: .npz or GloVe's text")
 options = parser.parse_args()
 
-texts, kinds = read_file(options.train, label="fine")
-test_texts, test_kinds = read_file(options.test, label="fine")
-coarse = {kind: kind.split(":")[0] for kind in {*kinds, *test_kinds}}
-test = test_texts, [coarse[kind] for kind in test_kinds]
-recipe.compare((texts, kinds), test, options, merged=coarse, letters=True, vectors=options.vectors)
+recipe.compare(read_file(options.train), read_file(options.test), options, letters=True, vectors=options.vectors)

@@ -129,6 +129,15 @@ def test_the_language_is_that_of_most_letters(texts: list[str], lang: str) -> No
     assert settings_for("auto", texts, {}).unit == {"zh": "char", "en": "word"}[lang]
 
 
+def test_the_amount_of_text_decides() -> None:
+    little, many, much = (settings_for("en", texts, {}) for texts in (["a b"] * 9000, ["a b"] * 60_000, ["a b " * 300] * 9000))
+    assert (little.bidirectional, many.bidirectional, much.bidirectional) == (True, True, False)
+    assert little.units < many.units
+    assert little.batch_size < many.batch_size
+    assert (little.pretrain, many.pretrain, much.pretrain) == (False, False, True)
+    assert settings_for("en", ["a b"] * 60_000, {"units": 7, "lang": None}).units == 7  # what is given comes first
+
+
 # ---------------------------------------------------------------- what has an effect
 
 

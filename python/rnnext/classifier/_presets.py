@@ -140,7 +140,7 @@ def settings_for(lang: str, texts: Sequence[str], given: Mapping[str, Any]) -> S
         "validation_fraction": 0.1,
         "patience": 3,
     }
-    return Settings(**preset | amount | said)
+    return Settings(**{**preset, **amount, **said})
 
 
 def _check(name: str, value: Any) -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from rnnext import TextClassifier, _random
 from rnnext.callbacks import Callback
+from rnnext.classifier._presets import settings_for
+from rnnext.text import language_of
 
 GOOD, BAD = ["good", "fine", "lovely", "great"], ["bad", "poor", "awful", "dull"]
 
@@ -112,6 +114,28 @@ def test_labels_of_any_type(names: Any, dtype: str, tmp_path: Path) -> None:
 )
 def test_options_learn_too(options: dict[str, Any]) -> None:
     assert small(epochs=8, **options).fit(TEXTS, LABELS).score(TEXTS, LABELS) > 0.85
+
+
+CHINESE = ["房间很大，服务也好", "早餐 buffet 一般，WiFi 慢", "不会再来"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "lang"),
+    [(CHINESE, "zh"), (TEXTS, "en"), (["12 !?", ""], "en"), (CHINESE + TEXTS, "en"), ([*CHINESE, "a TV"] * 1000, "zh")],
+)
+def test_the_language_is_that_of_most_letters(texts: list[str], lang: str) -> None:
+    assert language_of(texts) == lang
+    assert settings_for("auto", texts, {}) == settings_for(lang, texts, {})
+    assert settings_for("auto", texts, {}).unit == {"zh": "char", "en": "word"}[lang]
+
+
+def test_the_amount_of_text_decides() -> None:
+    little, many, much = (settings_for("en", texts, {}) for texts in (["a b"] * 9000, ["a b"] * 60_000, ["a b " * 300] * 9000))
+    assert (little.bidirectional, many.bidirectional, much.bidirectional) == (True, True, False)
+    assert little.units < many.units
+    assert little.batch_size < many.batch_size
+    assert (little.pretrain, many.pretrain, much.pretrain) == (False, False, True)
+    assert settings_for("en", ["a b"] * 60_000, {"units": 7, "lang": None}).units == 7  # what is given comes first
 
 
 # ---------------------------------------------------------------- what has an effect
@@ -366,7 +390,7 @@ def test_texts_and_labels_that_do_not_fit(texts: Any, labels: Any, error: type[E
         ({"class_weight": "even"}, {}, TypeError, "class_weight is 'even'"),
         ({"class_weight": {5: 1.0}}, {}, ValueError, "class_weight has the label 5, expected one of 0, 1"),
         ({"class_weight": {1: -1.0}}, {}, ValueError, "class_weight has -1.0 for 1"),
-        ({"lang": "xx"}, {}, ValueError, "lang is 'xx', expected 'en' or 'zh'"),
+        ({"lang": "xx"}, {}, ValueError, "lang is 'xx', expected 'auto', 'en' or 'zh'"),
         ({"random_state": -1}, {}, ValueError, "random_state is -1"),
         ({"random_state": "1"}, {}, TypeError, "random_state is '1'"),
         ({"units": 0}, {}, ValueError, "units is 0"),

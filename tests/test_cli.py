@@ -158,6 +158,14 @@ def test_options_of_the_model(run: Run, tmp_path: Path) -> None:
     assert all(len(word) == 1 for word in found.vectorizer_.vocabulary[2:])
 
 
+def test_chinese_is_read_by_characters_unasked(run: Run, tmp_path: Path) -> None:
+    lines = ["text,label", *(f"房间{n}{'很好' if n % 2 else '太差'}，WiFi一般,{n % 2}" for n in range(80))]
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for given, unit in (([], "char"), (["--lang", "en"], "word")):
+        assert run("train", tmp_path / "a.csv", *given, "--epochs", 1, *SMALL, "--out", tmp_path / unit)[0] == 0
+        assert TextClassifier.load(tmp_path / unit).vectorizer_.unit == unit
+
+
 def test_what_cannot_be_trained_is_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     file = reviews(tmp_path / "a.csv", ["good", "bad"], 60)
@@ -416,7 +424,9 @@ def test_convert_the_default_model(run: Run, folder: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["two", "three"])
 def test_convert_to_torch(run: Run, folder: Path, tmp_path: Path, name: str) -> None:
-    assert run("convert", folder / name, "--to", "torch", tmp_path / "a.safetensors")[0] == 0
+    code, out, _ = run("convert", folder / name, "--to", "torch", tmp_path / "a.safetensors", "--json")
+    assert code == 0
+    assert json.loads(out) == {"model": str(folder / name), "file": str(tmp_path / "a.safetensors"), "format": "torch"}
     _, padded, model = ids_of(folder / name)
     before = model.predict(padded, verbose=0)
     model.set_weights([np.zeros(weight.shape) for weight in model.weights])

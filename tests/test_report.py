@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -177,6 +178,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "Learning curves" in checked.text
     assert html.count(b"<span>predicted ") == 2  # of three mistakes the worst two
     assert html.count(b'class="example"') == 2 + 2
+    assert cli.main([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["page"], found["rows"]) == (str(tmp_path / "r.html"), 83)
     command[-1] = str(tmp_path / "none" / "r.html")
     assert cli.main(command) == 2
     assert "there is no such folder" in capsys.readouterr().err

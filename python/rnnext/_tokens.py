@@ -11,6 +11,7 @@ from typing import Literal
 _TAG = re.compile(r"<[a-zA-Z/!][^<>]*>")
 # Scripts written without blanks: Han with its extensions and iteration mark, kana.
 _CJK = "\u3005\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_CJK_LETTER = re.compile(f"[{_CJK}]")
 _EMOJI = "\u2600-\u27bf\U0001f300-\U0001faff"
 # Vowel signs and accents of their own belong to the letter before them (Devanagari, Arabic, what NFKC cannot compose); \w does
 # not take them.
@@ -74,6 +75,11 @@ words_and_signs = _Words(rf"[^\w\s{_MARKS}]|_|[{_CJK}{_EMOJI}]", quotes=True)
 def characters(text: str) -> list[str]:
     """Each character, runs of blanks as one."""
     return list(" ".join(text.split()))
+
+
+def count_cjk(text: str) -> int:
+    """How many characters are of scripts that are written without blanks."""
+    return len(_CJK_LETTER.findall(text))
 
 
 class Tokenizer:

@@ -109,7 +109,7 @@ class _Read:
     def __init__(self, vectorizer: TextVectorizer, text: str) -> None:
         tokens = vectorizer.tokenize(text)
         spans = spans_of(text, tokens)
-        kept = vectorizer._cut(np.arange(len(tokens), dtype=np.int32)).tolist()
+        kept = vectorizer.cut(np.arange(len(tokens), dtype=np.int32)).tolist()
         self.tokens, self.spans = tuple(tokens[n] for n in kept), tuple(spans[n] for n in kept)
         self.row: Ids = vectorizer.transform([text])[0]
         self.padded = vectorizer.output == "padded"

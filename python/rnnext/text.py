@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from rnnext._tokens import Tokenizer
+from rnnext._tokens import Tokenizer, count_cjk
 from rnnext.preprocessing.sequence import pad_sequences
 
 _Ids = npt.NDArray[np.int32]
@@ -21,6 +21,7 @@ _Split: TypeAlias = Callable[[str], Iterable[str]] | Literal["jieba"]
 _FORMAT = 1
 _RESERVED = ("", "[UNK]")  # the words of ids 0 (padding) and 1 (unknown), as in Keras
 _TEXTS_AT_ONCE = 1024  # that are counted together
+_SAMPLE = 500  # texts by which a language is told
 _CUSTOM = "callable"  # in a file: a tokenizer that the file does not hold
 
 
@@ -58,6 +59,12 @@ def _jieba_words(text: str) -> list[str]:
     import jieba
 
     return [word for word in jieba.cut(text) if not word.isspace()]
+
+
+def language_of(texts: Sequence[str]) -> Literal["en", "zh"]:
+    """What most letters are: "zh" of scripts that are written without blanks, else "en". Looks at some hundred texts."""
+    sample = "".join(texts[:: 1 + len(texts) // _SAMPLE])
+    return "zh" if 2 * count_cjk(sample) > sum(map(str.isalpha, sample)) else "en"
 
 
 class TextVectorizer:
@@ -135,7 +142,7 @@ class TextVectorizer:
         """`fit` and `transform` of the same texts, each of which is cut into tokens once."""
         rows: list[_Ids] = []
         ids = self._learn(texts, rows)
-        return self._finished([ids[self._cut(row)] for row in rows])
+        return self._finished([ids[self.cut(row)] for row in rows])
 
     def transform(self, texts: Iterable[str]) -> list[_Ids] | _Ids:
         """Ids of each text's tokens. TypeError names the index of what is not a str; ValueError before `fit`."""
@@ -145,7 +152,16 @@ class TextVectorizer:
         """The rows of `transform` with `output="ragged"` one by one, as texts come: for more of them than the memory holds."""
         self._require_vocabulary()
         lookup, tokenize = self._ids.get, self.tokenize
-        return (self._cut(np.array([*map(lookup, tokenize(text), repeat(1))], np.int32)) for text in _checked(texts))
+        return (self.cut(np.array([*map(lookup, tokenize(text), repeat(1))], np.int32)) for text in _checked(texts))
+
+    def cut(self, row: _Ids) -> _Ids:
+        """What `maxlen` leaves of a row [T], of a text's ids or of anything else that has one for each of its tokens."""
+        if self.maxlen is None or len(row) <= self.maxlen:
+            return row
+        if self.truncating == "post":
+            return row[: self.maxlen]
+        first = self.maxlen // 4 if self.truncating == "middle" else 0
+        return np.concatenate([row[:first], row[first - self.maxlen :]])
 
     def __call__(self, texts: Iterable[str]) -> list[_Ids] | _Ids:
         """The same as `transform`."""
@@ -263,14 +279,6 @@ class TextVectorizer:
             return rows
         padded: _Ids = pad_sequences(rows, maxlen=self.maxlen, padding=self.padding)
         return padded
-
-    def _cut(self, row: _Ids) -> _Ids:
-        if self.maxlen is None or len(row) <= self.maxlen:
-            return row
-        if self.truncating == "post":
-            return row[: self.maxlen]
-        first = self.maxlen // 4 if self.truncating == "middle" else 0
-        return np.concatenate([row[:first], row[first - self.maxlen :]])
 
     def _set_vocabulary(self, words: list[str]) -> None:
         self._words = words

@@ -48,7 +48,7 @@ class TextClassifier:
     def __init__(
         self,
         *,
-        lang: Literal["en", "zh"] = "en",
+        lang: Literal["auto", "en", "zh"] = "auto",
         unit: Literal["word", "char"] | None = None,
         tokenizer: Callable[[str], Iterable[str]] | Literal["jieba"] | None = None,
         punctuation: bool | None = None,

@@ -30,6 +30,7 @@ from rnnext.losses import BinaryCrossentropy, CategoricalCrossentropy
 from rnnext.models import Sequential
 from rnnext.optimizers import AdamW
 from rnnext.optimizers.schedules import OneCycle
+from rnnext.text import language_of
 
 Ids = npt.NDArray[np.int32]
 
@@ -77,12 +78,27 @@ _POOLINGS: Mapping[str, Callable[[], Layer]] = {
     "attention": AttentionPooling1D,
 }
 _CHOICES: Mapping[str, tuple[str, ...]] = {
-    "lang": ("en", "zh"),
+    "lang": ("auto", "en", "zh"),
     "unit": ("word", "char"),
     "cell": ("lstm", "gru"),
     "pooling": ("last", *_POOLINGS),
 }
-_MUCH = 10_000_000  # characters: of so many long texts more can be learned than of sentences
+_MUCH_TEXT = 10_000_000  # characters
+_MANY_ROWS = 50_000
+# What differs by the amount of texts, chosen on parts set aside: of thousands of sentences, of many more (or of their phrases),
+# of as much text as the IMDB reviews have.
+_LITTLE: Mapping[str, Any] = {"bigrams_scale": 0.3, "units": 32, "wide": True, "label_smoothing": 0.1}
+_MANY: Mapping[str, Any] = {"embedding_dim": 128, "epochs": 3, "batch_size": 64, "learning_rate": 0.003}
+_MUCH: Mapping[str, Any] = {
+    "punctuation": False,
+    "min_count": 2,
+    "pretrain": True,
+    "word_dropout": 0.5,
+    "input_dropout": 0.0,
+    "bidirectional": False,
+    "epochs": 2,
+    "weight_decay": 0.0,
+}
 _SHARES = ("word_dropout", "input_dropout", "dropout", "label_smoothing", "average", "validation_fraction")
 _COUNTS = {"units": 1, "embedding_dim": 1, "bigrams": 0, "epochs": 1, "batch_size": 1, "patience": 1}
 
@@ -93,36 +109,38 @@ def settings_for(lang: str, texts: Sequence[str], given: Mapping[str, Any]) -> S
     said = {name: value for name, value in given.items() if value is not None}
     for name, value in said.items():
         _check(name, value)
-    rows, much = len(texts), sum(map(len, texts)) >= _MUCH
+    lang = language_of(texts) if lang == "auto" else lang
+    rows = len(texts)
+    amount = _MUCH if sum(map(len, texts)) >= _MUCH_TEXT else _MANY if rows >= _MANY_ROWS else _LITTLE
     preset: dict[str, Any] = {
         "unit": "char" if lang == "zh" and "tokenizer" not in said else "word",
         "tokenizer": None,
-        "punctuation": not much,
+        "punctuation": True,
         "max_tokens": 30000,
-        "min_count": 2 if much else 1,
+        "min_count": 1,
         "maxlen": 400,
         "embedding_dim": 64,
-        "pretrain": much,
+        "pretrain": False,
         "bigrams": 200_000,
-        "bigrams_scale": 1.0 if much else 0.3,
-        "word_dropout": 0.5 if much else 0.2,
-        "input_dropout": 0.0 if much else 0.5,
+        "bigrams_scale": 1.0,
+        "word_dropout": 0.2,
+        "input_dropout": 0.5,
         "cell": "lstm",
-        "units": 96 if much else 32,
-        "bidirectional": not much,
+        "units": 96,
+        "bidirectional": True,
         "pooling": "concat",
-        "wide": not much,
+        "wide": False,
         "dropout": 0.5,
-        "label_smoothing": 0.0 if much else 0.1,
-        "epochs": 2 if much else 5 if rows >= 5000 else 8,
+        "label_smoothing": 0.0,
+        "epochs": 5 if rows >= 5000 else 8,
         "batch_size": 32 if rows >= 5000 else 16,
         "learning_rate": 0.004,
-        "weight_decay": 0.0 if much else 0.01,
+        "weight_decay": 0.01,
         "average": 0.99,
         "validation_fraction": 0.1,
         "patience": 3,
     }
-    return Settings(**preset | said)
+    return Settings(**{**preset, **amount, **said})
 
 
 def _check(name: str, value: Any) -> None:

@@ -30,6 +30,7 @@ def report(options: Namespace) -> None:
 
 
 def convert(options: Namespace) -> None:
+    import json
     import os
 
     from rnnext import interop
@@ -45,6 +46,9 @@ def convert(options: Namespace) -> None:
             interop.to_keras(model, options.file)
     except ImportError as error:
         raise ValueError(f"--to {options.to} needs the package {error.name}: pip install 'rnnext[interop]'") from error
+    if options.json:
+        print(json.dumps({"model": os.fspath(options.model), "file": os.fspath(options.file), "format": options.to}))
+        return
     print(f"saved in {os.fspath(options.file)}; the vocabulary and the labels stay in {options.model}")
 
 

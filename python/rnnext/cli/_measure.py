@@ -73,6 +73,9 @@ def report(options: Namespace) -> None:
         right=[example(each) for each in right],
     )
     write_file(options.out, page.to_html())
+    if options.json:
+        print(json.dumps({"page": str(options.out), **found.to_dict()}, ensure_ascii=False))
+        return
     low, high = found.interval
     print(f"{found.rows:,} rows: accuracy {found.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}); page in {options.out}")
 

@@ -64,7 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
     evaluate = command("evaluate", _commands.evaluate, "Measure a saved model on labelled texts.")
     _model(evaluate)
     _labelled(evaluate)
-    evaluate.add_argument("--json", action="store_true", help="one JSON object")
+    _json(evaluate)
 
     report = command("report", _commands.report, "Write one HTML page: how good a saved model is on labelled texts, and why.")
     _model(report)
@@ -73,6 +73,7 @@ def make_parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--examples", metavar="N", type=_number(int, 0), default=20, help="most wrong texts to show (default: 20)"
     )
+    _json(report)
 
     convert = command("convert", _commands.convert, "Write a saved model for another framework.")
     _model(convert)
@@ -83,15 +84,20 @@ def make_parser() -> argparse.ArgumentParser:
         required=True,
         help="a graph with the inputs `input` (ids) and `lengths`; a state_dict as safetensors; a model or its weights",
     )
+    _json(convert)
 
     info = command("info", _commands.info, "Print version, compiler, instruction sets and threads.")
     info.add_argument("--datasets", action="store_true", help="the data sets that have a name, with their licences, instead")
-    info.add_argument("--json", action="store_true", help="one JSON object")
+    _json(info)
 
     from rnnext import bench
 
     bench.add_arguments(command("bench", bench.run, "Measure this machine, rnnext on it, and its peers beside it."))
     return parser
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output, and nothing else")
 
 
 def _model(parser: argparse.ArgumentParser) -> None:
@@ -115,9 +121,9 @@ def _train(train: argparse.ArgumentParser) -> None:
     train.add_argument("--out", metavar="DIR", help="folder of the saved model (default: named after the data)")
     train.add_argument("--resume", action="store_true", help="go on where the same command was stopped, if it was")
     train.add_argument("--seed", metavar="N", type=_number(int, 0, 2**32), default=0, help="same seed, same model (default: 0)")
-    train.add_argument("--json", action="store_true", help="one JSON object with the result on standard output")
+    _json(train)
     model = train.add_argument_group("the model", "what is not given is chosen by language and amount of data")
-    model.add_argument("--lang", choices=("en", "zh"), help="language")
+    model.add_argument("--lang", choices=("auto", "en", "zh"), help="language (default: as most letters say)")
     model.add_argument("--unit", choices=("word", "char"), help="read words or single characters")
     model.add_argument("--cell", choices=("lstm", "gru"), help="recurrent layer")
     model.add_argument("--units", metavar="N", type=count, help="size of the recurrent layer's state")

@@ -13,8 +13,8 @@ constexpr double near_bytes_per_second = 150e9;  // from L2
 constexpr double far_bytes_per_second = 15e9;    // from behind it
 constexpr double near_rows_bytes = 50e3;         // of the records that a set of rows reads in a step
 constexpr index_t least_rows = 16;
-constexpr double barrier_seconds = 0.1e-6;
-constexpr double worth_a_thread = 1e6;  // operations
+constexpr double barrier_seconds = 0.3e-6;  // with what the others have written, to be fetched then
+constexpr double worth_a_thread = 1e6;      // operations
 
 double step_seconds(const Work& work, int row_groups, int unit_groups) {
   const double rows_alive = static_cast<double>(work.tokens) / static_cast<double>(std::max<index_t>(work.steps, 1));

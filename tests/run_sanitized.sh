@@ -37,6 +37,8 @@ if [[ $where != "$folder/site/rnnext" ]]; then
   echo "rnnext comes from $where, expected $folder/site/rnnext" >&2
   exit 1
 fi
-# Left out, for their length under sanitizers: the comparisons of bits between numbers of threads, and the largest shapes.
-LD_PRELOAD=$preload python -m pytest -q --capture=sys -p no:cacheprovider -k "not number_of_threads and not large_shapes and not begin_alike" \
+# Left out, for their length under sanitizers: the comparisons of bits between numbers of threads, the largest shapes (of the options
+# H = 37 as well, whose last, narrow panel kernels of one lane do not have), what only repeats others, what only keeps a thread busy.
+LD_PRELOAD=$preload python -m pytest -q --capture=sys -p no:cacheprovider \
+  -k "not number_of_threads and not large_shapes and not begin_alike and not H37 and not every_isa and not gil_is_released" \
   tests/test_engine*.py tests/test_optimizers.py

@@ -205,7 +205,7 @@ def test_large_shapes(cell: str, writes: bool, option: str) -> None:
     """Past the engine's blocks of tokens, inputs, units."""
     # Of so many pre-activations some lie so near ±clip that float32 puts them on the other side of it.
     dtypes = (np.float64,) if "clip" in OPTIONS[option] else (np.float32, np.float64)
-    for shape, window in (((40, 33, 70, 130), "whole"), ((5, 40, 300, 67), "anywhere"), ((30, 1, 20, 200), "whole")):
+    for shape, window in (((8, 33, 70, 130), "whole"), ((5, 40, 300, 67), "anywhere"), ((6, 1, 20, 200), "whole")):
         lengths = random_window(window, shape[1], shape[0]) if shape[1] > 1 else {}
         arguments = random_arguments(cell, option, shape)
         assert_agree(cell, arguments, shape, dtypes, update_gate_writes=writes, return_sequences=True, **lengths)
@@ -276,7 +276,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(
 @cases
 @pytest.mark.parametrize("window", ["whole", "anywhere"])
 def test_values_without_a_tape(cell: str, writes: bool, option: str, window: str) -> None:
-    for shape in ((9, 5, 8, 33), (40, 20, 30, 90), (30, 2, 3, 9)):
+    for shape in ((9, 5, 8, 33), (20, 20, 12, 66), (30, 2, 3, 9)):  # the second past a block of tokens
         arguments = random_arguments(cell, option, shape)
         for return_sequences in (False, True):
             options: dict[str, Any] = {

@@ -40,7 +40,12 @@ SMALL_SHAPES = [
     for h, H in enumerate((1, 7, 8, 9, 16, 17, 33, 100))
     for t, T in enumerate((1, 2, 9))
 ]
-LARGE_SHAPES = [(40, 33, 70, 130), (7, 3, 300, 20), (3, 70, 5, 260)]  # past the engine's blocks of tokens, inputs, units
+LARGE_SHAPES = [
+    (40, 33, 70, 130),
+    (7, 3, 300, 20),
+    (3, 70, 5, 260),
+    (5, 95, 6, 100),
+]  # past the blocks of tokens, inputs, units, rows
 
 
 @dataclass(frozen=True)
@@ -268,7 +273,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(
     case = Case(cell, writes, *shape, window=window)
     _core.set_num_threads(1)
     expected = run(case)
-    for count in (2, 3, 8):
+    for count in (1, 2, 3, 5, 8):
         _core.set_num_threads(count)
         assert_same_bits(run(case), expected)
 
@@ -307,7 +312,8 @@ def test_a_tape_plays_twice(cell: str) -> None:
 @forms
 @pytest.mark.parametrize("window", ["whole", "anywhere"])
 def test_values_without_a_tape(cell: str, writes: bool, window: str) -> None:
-    for shape in ((9, 5, 8, 33), (12, 33, 20, 67), (70, 2, 3, 9)):  # the second past a block of tokens
+    # The second past a block of tokens, the last with rows enough to take turns.
+    for shape in ((9, 5, 8, 33), (12, 33, 20, 67), (70, 2, 3, 9), (3, 95, 4, 100)):
         case = Case(cell, writes, *shape, window=window)
         *values, tape = _core.recurrent_forward(cell, **random_arguments(case), **case.options, keep_tape=False)  # type: ignore[arg-type]
         assert tape is None

@@ -307,7 +307,7 @@ def test_a_tape_plays_twice(cell: str) -> None:
 @forms
 @pytest.mark.parametrize("window", ["whole", "anywhere"])
 def test_values_without_a_tape(cell: str, writes: bool, window: str) -> None:
-    for shape in ((9, 5, 8, 33), (12, 33, 20, 67), (70, 2, 3, 9)):  # the second past a block of tokens
+    for shape in ((9, 5, 8, 33), (12, 33, 20, 67), (70, 2, 3, 9)):  # the last two past a block of tokens
         case = Case(cell, writes, *shape, window=window)
         *values, tape = _core.recurrent_forward(cell, **random_arguments(case), **case.options, keep_tape=False)  # type: ignore[arg-type]
         assert tape is None

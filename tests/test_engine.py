@@ -312,7 +312,7 @@ def test_a_tape_plays_twice(cell: str) -> None:
 @forms
 @pytest.mark.parametrize("window", ["whole", "anywhere"])
 def test_values_without_a_tape(cell: str, writes: bool, window: str) -> None:
-    # The second past a block of tokens, the last with rows enough to take turns.
+    # The second and third past a block of tokens, the last with rows enough to take turns.
     for shape in ((9, 5, 8, 33), (12, 33, 20, 67), (70, 2, 3, 9), (3, 95, 4, 100)):
         case = Case(cell, writes, *shape, window=window)
         *values, tape = _core.recurrent_forward(cell, **random_arguments(case), **case.options, keep_tape=False)  # type: ignore[arg-type]

@@ -660,6 +660,31 @@ def test_steps_are_scaled_alike(dtype: Any, shape: tuple[int, int, int]) -> None
         _core.scale_steps(x, scale.astype(np.int64))
 
 
+@pytest.mark.parametrize("count", [0, 1, 7, 200_001])
+def test_drawn_places(count: int) -> None:
+    places = _core.draw_places(2**64 - 1, 0.3, count)
+    assert places.dtype == np.float32
+    assert set(places.tolist()) <= {0.0, 1.0}
+    _core.set_num_threads(1)
+    np.testing.assert_array_equal(_core.draw_places(2**64 - 1, 0.3, count, float64=True), places)
+    assert not _core.draw_places(5, 0.0, count).any()
+    assert _core.draw_places(5, 1.0, count).all()
+
+
+def test_drawn_places_are_independent() -> None:
+    rate, count = 0.3, 400_000
+    one, other = _core.draw_places(0, rate, count), _core.draw_places(1, rate, count)
+    tolerance = 5 * np.sqrt(rate * (1 - rate) / count)  # five standard errors of a mean
+    assert abs(one.mean() - rate) < tolerance
+    for pair in (one * other, *(one[lag:] * one[:-lag] for lag in (1, 2, 3, 4, 100))):
+        assert abs(pair.mean() - rate**2) < tolerance
+    for wrong, message in ((1.5, "rate is 1.5"), (float("nan"), "rate is nan")):
+        with pytest.raises(ValueError, match=f"draw_places: {message}.*, expected 0 to 1"):
+            _core.draw_places(0, wrong, 4)
+    with pytest.raises(ValueError, match="draw_places: count is -1, expected at least 0"):
+        _core.draw_places(0, 0.5, -1)
+
+
 def test_the_isa_in_use() -> None:
     config = _core.config()
     assert config["isa"] == _core.isa()

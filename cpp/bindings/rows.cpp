@@ -1,5 +1,10 @@
 // sum_rows: the gradient of a table whose rows were copied together by ids. scale_steps: a dropout of all steps alike.
+// draw_places: one of each step, unit by unit.
 #include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
 
 #include "../dispatch.h"
 #include "../parallel.h"
@@ -74,6 +79,38 @@ py::array scale_steps(const py::object& x_in, const py::object& scale_in) {
   return y;
 }
 
+// 64 bits for a number, those of SplitMix64 (Steele, Lea, Flood 2014): a step of its state and the mixing of it. Any of a
+// sequence's numbers can be had without those before it, so that threads may share the work.
+std::uint64_t bits_of(std::uint64_t seed, index_t number) {
+  std::uint64_t z = seed + (static_cast<std::uint64_t>(number) + 1) * 0x9E3779B97F4A7C15u;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return z ^ (z >> 31);
+}
+
+// 16 bits decide each place: 1 where they are less than `below`, else 0.
+template <class Real>
+py::array draw_places(std::uint64_t seed, std::uint32_t below, index_t count) {
+  constexpr index_t numbers = 128;
+  constexpr index_t chunk = numbers * 4;  // places
+  constexpr index_t worth_a_thread = 1 << 16;
+  auto [places, view] = new_array<Real, 1>({count});
+  Real* to = view.data;
+  const py::gil_scoped_release unlocked;
+  parallel(count < worth_a_thread ? 1 : num_threads(), [&](const Member& member) {
+    std::array<std::uint64_t, numbers> bits;
+    std::array<std::uint16_t, chunk> drawn;
+    const Range mine = share((count + chunk - 1) / chunk, member.id, member.size);
+    for (index_t c = mine.begin; c < mine.end; ++c) {
+      for (index_t n = 0; n < numbers; ++n) bits[static_cast<std::size_t>(n)] = bits_of(seed, c * numbers + n);
+      std::memcpy(drawn.data(), bits.data(), sizeof bits);
+      const index_t end = std::min(chunk, count - c * chunk);
+      for (index_t i = 0; i < end; ++i) to[c * chunk + i] = drawn[static_cast<std::size_t>(i)] < below ? Real{1} : Real{0};
+    }
+  });
+  return places;
+}
+
 }  // namespace
 
 void bind_rows(py::module_& m) {
@@ -89,6 +126,16 @@ void bind_rows(py::module_& m) {
         return holds<double>(x) ? scale_steps<double>(x, scale) : scale_steps<float>(x, scale);
       },
       py::arg("x"), py::arg("scale"));
+  m.def(
+      "draw_places",
+      [](std::uint64_t seed, double rate, index_t count, bool float64) {
+        if (!(rate >= 0.0 && rate <= 1.0))
+          throw py::value_error("draw_places: rate is " + std::to_string(rate) + ", expected 0 to 1");
+        if (count < 0) throw py::value_error("draw_places: count is " + std::to_string(count) + ", expected at least 0");
+        const auto below = static_cast<std::uint32_t>(std::lround(rate * 65536.0));
+        return float64 ? draw_places<double>(seed, below, count) : draw_places<float>(seed, below, count);
+      },
+      py::arg("seed"), py::arg("rate"), py::arg("count"), py::arg("float64") = false);
 }
 
 }  // namespace rnnext

@@ -114,6 +114,9 @@ def sum_rows(ids: _I32, d: _F32, table_rows: int) -> tuple[_I64, _F32]:
 def scale_steps(x: _F32, scale: _F32) -> _F32:
     """x [B, T, D] times scale [B, 1, D]."""
 
+def draw_places(seed: int, rate: float, count: int, float64: bool = False) -> npt.NDArray[Any]:
+    """1 with probability rate, else 0, `count` times: for each seed always the same, whatever the number of threads."""
+
 class OptimizerRule:
     """An optimizer's constants, and the lock of whoever changes its parameters. Those of other optimizers are ignored."""
 

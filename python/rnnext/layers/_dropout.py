@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnext import _random
+from rnnext import _core, _random
 from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_rank, check_rate, check_seed, float_input
 from rnnext.parameters import Array, Gradients
 
@@ -23,14 +23,12 @@ def drawn_scale(generator: np.random.Generator, rate: float, shape: tuple[int, .
 def drawn_places(generator: np.random.Generator, rate: float, shape: tuple[int, int, int], dtype: npt.DTypeLike) -> Array:
     """For each row, step and unit 1 with probability `rate`, else 0: [B, T, H], in memory step by step, as it is read.
 
-    There are as many of them as a layer has outputs: 16 bits decide each.
+    There are as many of them as a layer has outputs: the engine's threads make them from one number of the generator's.
     """
     rows, steps, units = shape
-    count = rows * steps * units
-    bits: Any = generator.bit_generator.random_raw(-(-count // 4))  # 64 each
-    bits = bits.view(np.uint16)[:count]
-    places: Array = (bits < round(rate * (1 << 16))).astype(dtype).reshape(steps, rows, units)
-    by_row: Array = places.swapaxes(0, 1)
+    seed = int(generator.integers(1 << 64, dtype=np.uint64))
+    places = _core.draw_places(seed, rate, rows * steps * units, float64=np.dtype(dtype) == np.float64)
+    by_row: Array = places.reshape(steps, rows, units).swapaxes(0, 1)
     return by_row
 
 

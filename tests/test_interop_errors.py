@@ -1,6 +1,6 @@
 """What each function of `interop` says of what does not fit: which tensor, what shape, what was expected; nothing half-loaded.
 
-`test_interop.py` has more of these, beside what fits.
+The tests of each framework have more of these, beside what fits.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from interop_cases import assert_refused
 
 from rnnext import Sequential, interop, saving
 from rnnext.layers import GRU, LSTM, Dense, Embedding, Input
@@ -27,15 +28,6 @@ def model_of(kind: Any = LSTM) -> Sequential:
     rng = np.random.default_rng(0)
     model.set_weights([rng.standard_normal(w.shape) for w in model.weights])
     return model
-
-
-def assert_refused(call: Callable[[], object], message: str, model: Sequential, error: type[Exception] = ValueError) -> None:
-    """An error that says so, and the model is as it was."""
-    before = model.get_weights()
-    with pytest.raises(error, match=message):
-        call()
-    for a, b in zip(before, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def cells(kind: str) -> list[Any]:

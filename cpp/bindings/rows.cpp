@@ -14,6 +14,8 @@
 namespace rnnext {
 namespace {
 
+constexpr index_t worth_a_thread = 1 << 16;  // elements
+
 template <class Real>
 py::tuple sum_rows(const py::object& ids_in, const py::object& d_in, index_t table_rows) {
   const std::string who = "sum_rows";
@@ -67,7 +69,6 @@ py::array scale_steps(const py::object& x_in, const py::object& scale_in) {
   const auto* by = static_cast<const Real*>(scale.data());
   Real* to = y_view.data;
   const auto& k = recurrent_kernels<Real>();
-  constexpr index_t worth_a_thread = 1 << 16;  // elements
   {
     const py::gil_scoped_release unlocked;
     parallel(rows * steps * width < worth_a_thread ? 1 : num_threads(), [&](const Member& member) {
@@ -93,7 +94,6 @@ template <class Real>
 py::array draw_places(std::uint64_t seed, std::uint32_t below, index_t count) {
   constexpr index_t numbers = 128;
   constexpr index_t chunk = numbers * 4;  // places
-  constexpr index_t worth_a_thread = 1 << 16;
   auto [places, view] = new_array<Real, 1>({count});
   Real* to = view.data;
   const py::gil_scoped_release unlocked;

@@ -97,7 +97,8 @@ class Compiled:
 
     def results(self) -> dict[str, float]:
         """The loss and the metrics since the last `reset`."""
-        return {"loss": self.mean_loss.result(), **{name: m.result() for name, m in (self.metrics or {}).items()}}
+        named = {"loss": self.mean_loss, **(self.metrics or {})}
+        return {name: float(metric.result()) for name, metric in named.items()}  # Python's: a log read from a file is the same
 
 
 def _given_metrics(argument: str, given: Sequence[Any] | None) -> list[str | Metric]:

@@ -439,8 +439,8 @@ class _PositiveRatio(Metric):
             label, positive = label[..., [self.class_id]], positive[..., [self.class_id]]
         true, other = label & positive, self._other(label, positive)
         if sample_weight is None:
-            self._true_positives += np.count_nonzero(true)
-            self._others += np.count_nonzero(other)
+            self._true_positives += int(np.count_nonzero(true))
+            self._others += int(np.count_nonzero(other))
         else:
             weights = weights_of_losses(owner, sample_weight, label.shape)
             self._true_positives += float(np.sum(weights, where=true, dtype=np.float64))

@@ -56,15 +56,26 @@ struct StridedRows {
   T* operator[](index_t i) const { return base + i * stride; }
 };
 
-// acc += A[:, 0:count] · B, both read from where they point; b moves on.
+// What is read after this product: each step along k moves `step` elements on in it, and fetches a line towards L2. A lookup
+// beyond the end of an array is only a wasted one.
+struct Ahead {
+  const Real* p;
+  index_t step;
+};
+
+// acc += A[:, 0:count] · B, both read from where they point; b and what is ahead move on.
 template <int MR, int NV>
-RNNEXT_INLINE void multiply(V (&acc)[MR][NV], const Real* const (&a)[MR], index_t offset, index_t count, const Real*& b) {
+RNNEXT_INLINE void multiply(V (&acc)[MR][NV], const Real* const (&a)[MR], index_t offset, index_t count, const Real*& b,
+                            Ahead& ahead) {
   V sum[MR][NV];  // locals: the compiler need not prove that nobody else sees them
   unroll<MR>([&](auto r) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { sum[r][j] = acc[r][j]; }); });
   const Real* row[MR];
   unroll<MR>([&](auto r) RNNEXT_LAMBDA { row[r] = a[r] + offset; });
   const Real* panel = b;
-  for (index_t k = 0; k < count; ++k, panel += NV * V::lanes) {
+  const Real* next = ahead.p;
+  const index_t step = ahead.step;
+  for (index_t k = 0; k < count; ++k, panel += NV * V::lanes, next += step) {
+    RNNEXT_PREFETCH_L2(next);
     if constexpr (MR <= NV) {
       V left[MR];
       unroll<MR>([&](auto r) RNNEXT_LAMBDA { left[r] = V::set1(row[r][k]); });
@@ -82,6 +93,7 @@ RNNEXT_INLINE void multiply(V (&acc)[MR][NV], const Real* const (&a)[MR], index_
     }
   }
   b = panel;
+  ahead.p = next;
   unroll<MR>([&](auto r) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[r][j] = sum[r][j]; }); });
 }
 
@@ -106,13 +118,19 @@ struct KRange {
   index_t run_begin, run_end;
 };
 
+// How many columns these are.
+inline index_t columns_in(const KRange& k) {
+  const index_t full_end = k.run_end < k.columns.runs ? k.run_end : k.columns.runs;
+  return (full_end - k.run_begin) * k.columns.width + (k.run_end > k.columns.runs ? k.columns.tail_width : 0);
+}
+
 template <int MR, int NV>
-RNNEXT_INLINE void multiply(V (&acc)[MR][NV], const Real* const (&a)[MR], const KRange& k, const Real* b) {
+RNNEXT_INLINE void multiply(V (&acc)[MR][NV], const Real* const (&a)[MR], const KRange& k, const Real* b, Ahead& ahead) {
   const index_t full_end = k.run_end < k.columns.runs ? k.run_end : k.columns.runs;
   for (index_t run = k.run_begin; run < full_end; ++run) {
-    multiply(acc, a, k.columns.first + run * k.columns.stride, k.columns.width, b);
+    multiply(acc, a, k.columns.first + run * k.columns.stride, k.columns.width, b, ahead);
   }
-  if (k.run_end > k.columns.runs) multiply(acc, a, k.columns.tail_first, k.columns.tail_width, b);
+  if (k.run_end > k.columns.runs) multiply(acc, a, k.columns.tail_first, k.columns.tail_width, b, ahead);
 }
 
 // Tiles of at most max_rows(NV) rows, as equal as possible; tile(Index<MR>, first row).
@@ -135,9 +153,14 @@ RNNEXT_INLINE void for_each_tile(index_t rows, F&& tile) {
   }
 }
 
-// For each row: start(acc, row), acc += A[row] · B; then for the rows of a tile together finish(tile, first row).
+// For each row: start(acc, row), acc += A[row] · B; then for the rows of a tile together finish(tile, first row). `next` is the
+// panel that is read after this one: large weights come from behind L2 in every step.
 template <int NV, class RowsA, class Start, class Finish>
-void panel_product(index_t rows, const RowsA& a, const KRange& k, const Real* b, Start start, Finish finish) {
+void panel_product(index_t rows, const RowsA& a, const KRange& k, const Real* b, const Real* next, Start start, Finish finish) {
+  if (rows == 0) return;
+  const index_t tiles = ceil_div(rows, V::max_rows(NV));
+  const index_t wanted = ceil_div(NV * V::lanes, tiles);  // as much as the panel that the tiles read
+  Ahead ahead{next, wanted < cache_line ? wanted : cache_line};
   for_each_tile<NV>(rows, [&](auto mr, index_t row) {
     constexpr int MR = mr;
     V acc[MR][NV];
@@ -146,7 +169,7 @@ void panel_product(index_t rows, const RowsA& a, const KRange& k, const Real* b,
       left[r] = a[row + r];
       start(acc[r], row + r);
     });
-    multiply(acc, left, k, b);
+    multiply(acc, left, k, b, ahead);
     finish(acc, row);
   });
 }
@@ -209,7 +232,7 @@ RNNEXT_INLINE void for_each_slice(const Columns& k, index_t panel_width, F&& sli
 
 // A row of H floats as runs of k: short enough to slice.
 inline Columns contiguous(index_t width) {
-  constexpr index_t run = 64;
+  constexpr index_t run = 128;
   return {0, width / run, run, run, width / run * run, width % run};
 }
 
@@ -238,7 +261,8 @@ inline void product(const Product& p) {
         };
         const RowByRow finish{[&](const V(&acc)[NV], index_t row)
                                   RNNEXT_LAMBDA { store_vectors<NV>(acc, c[row] + column, width); }};
-        panel_product<NV>(p.rows, RowTable<const Real>{p.a}, k, panel + offset, start, finish);
+        panel_product<NV>(p.rows, RowTable<const Real>{p.a}, k, panel + offset, panel + offset + columns_in(k) * NV * V::lanes,
+                          start, finish);
       });
     });
   }
@@ -251,10 +275,12 @@ RNNEXT_INLINE void outer_tile(const OuterProduct& p, index_t m, index_t k_begin,
   unroll<MR>([&](auto r) RNNEXT_LAMBDA {
     unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[r][j] = V::load(p.c + (m + r) * c_width + j * V::lanes); });
   });
-  // The next tile's sums come from far away, and a tile takes long enough for them to arrive.
-  for (index_t i = 0; i < MR * c_width; i += cache_line) RNNEXT_PREFETCH(p.c + (m + MR) * c_width + i);
+  // The next tile's sums come from far away, and a tile takes long enough for them to arrive one by one.
+  const Real* next = p.c + (m + MR) * c_width;
+  const index_t step = ceil_div(MR * c_width, k_end - k_begin);
   const Real* d = p.d + k_begin * p.d_stride;
-  for (index_t k = k_begin; k < k_end; ++k, d += p.d_stride) {
+  for (index_t k = k_begin; k < k_end; ++k, d += p.d_stride, next += step) {
+    RNNEXT_PREFETCH(next);
     const Real* a = p.a[k] + m;
     if constexpr (MR <= NV) {
       V left[MR];

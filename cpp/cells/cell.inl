@@ -29,6 +29,17 @@ RNNEXT_INLINE void for_each_panel(const CellStep& s, F&& panel) {
   });
 }
 
+// unit(access, row, first unit) for all panels of one row, then the next: a row's record is read from one end to the other.
+template <class F>
+RNNEXT_INLINE void for_each_row(const CellStep& s, F&& unit) {
+  const index_t full = s.units / V::lanes;
+  const index_t whole = s.panel_end < full ? s.panel_end : full;
+  for (index_t r = 0; r < s.rows; ++r) {
+    for (index_t p = s.panel_begin; p < whole; ++p) unit(FullPanel{}, r, p * V::lanes);
+    if (s.panel_begin <= full && full < s.panel_end) unit(TailPanel{s.units % V::lanes}, r, full * V::lanes);
+  }
+}
+
 // The input's part of a gate. Records of a table lie where the tokens happen to be: while this step multiplies, the next one's
 // arrive.
 template <class Access>
@@ -51,7 +62,7 @@ inline void narrow_product(index_t rows, StridedRows<const Real> a, const Column
   dispatch_vectors<max_vectors>(vectors, [&](auto nv) {
     constexpr int NV = nv;
     panel_product<NV>(
-        rows, a, KRange{k, 0, k.runs + (k.tail_width > 0 ? 1 : 0)}, panel,
+        rows, a, KRange{k, 0, k.runs + (k.tail_width > 0 ? 1 : 0)}, panel, panel,
         [&](V(&acc)[NV], index_t) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j] = V::set1(0); }); },
         RowByRow{[&](const V(&acc)[NV], index_t row)
                      RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j].store(c[row] + j * V::lanes); }); }});
@@ -81,6 +92,10 @@ RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t uni
   } else if constexpr (Access::whole) {
     const auto store_gates = [&](auto&& tile, index_t row) RNNEXT_LAMBDA { finish(tile, row, unit); };
     for_each_slice(k, SLOTS * V::lanes, [&](const KRange& range, index_t offset, bool first, bool last) {
+      const index_t size = SLOTS * V::lanes * s.outputs;
+      const Real* next = !last          ? panel + offset + columns_in(range) * SLOTS * V::lanes
+                         : s.descending ? panel - size
+                                        : panel + size;
       const auto begin = [&](V(&acc)[SLOTS], index_t row) RNNEXT_LAMBDA {
         if (first) {
           unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { acc[j] = start(j, at, row, unit); });
@@ -89,12 +104,12 @@ RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t uni
         }
       };
       if (last) {
-        panel_product<SLOTS>(s.rows, left, range, panel + offset, begin, store_gates);
+        panel_product<SLOTS>(s.rows, left, range, panel + offset, next, begin, store_gates);
       } else {
         const RowByRow keep{[&](const V(&acc)[SLOTS], index_t row) RNNEXT_LAMBDA {
           unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { acc[j].store(partial[row] + j * V::lanes); });
         }};
-        panel_product<SLOTS>(s.rows, left, range, panel + offset, begin, keep);
+        panel_product<SLOTS>(s.rows, left, range, panel + offset, next, begin, keep);
       }
     });
   } else {
@@ -138,10 +153,13 @@ inline void hidden_product(const CellStep& s, index_t first_slot, index_t slots,
     const index_t width = s.outputs - r * run < run ? s.outputs - r * run : run;
     dispatch_vectors<V::flat_vectors>(ceil_div(width, V::lanes), [&](auto nv) {
       constexpr int NV = nv;
-      for_each_slice(k, NV * V::lanes, [&](const KRange& range, index_t offset, bool first, bool) {
+      for_each_slice(k, NV * V::lanes, [&](const KRange& range, index_t offset, bool first, bool last) {
         const bool added = accumulate || !first;
+        const Real* b = weights_t + r * run * k_count + offset;
+        const Real* next =
+            !last ? b + columns_in(range) * NV * V::lanes : weights_t + (s.descending ? r - 1 : r + 1) * run * k_count;
         panel_product<NV>(
-            s.rows, StridedRows<const Real>{s.d, s.d_stride}, range, weights_t + r * run * k_count + offset,
+            s.rows, StridedRows<const Real>{s.d, s.d_stride}, range, b, next,
             [&](V(&acc)[NV], index_t row) RNNEXT_LAMBDA {
               if (added && mask == nullptr) {
                 load_vectors<NV>(acc, c[row] + r * run, width);

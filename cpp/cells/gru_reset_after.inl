@@ -69,13 +69,10 @@ struct GruResetAfter {
   }
 
   static void backward_gates(const CellStep& s) {
-    for_each_panel(s, [&](const auto& at, index_t unit) {
-      Real* d = s.d + unit / V::lanes * s.d_panel;
-      for (index_t r = 0; r < s.rows; ++r) {
-        const V dh = upstream(s, at, r, unit);
-        unit_backward(at, dh, s.gates + r * s.gates_stride + unit * slots, s.h_prev + r * s.h_prev_stride + unit,
-                      s.dh + r * s.dh_stride + unit, d + r * s.d_stride);
-      }
+    for_each_row(s, [&](const auto& at, index_t r, index_t unit) RNNEXT_LAMBDA {
+      unit_backward(at, upstream(s, at, r, unit), s.gates + r * s.gates_stride + unit * slots,
+                    s.h_prev + r * s.h_prev_stride + unit, s.dh + r * s.dh_stride + unit,
+                    s.d + unit / V::lanes * s.d_panel + r * s.d_stride);
     });
   }
 

@@ -75,25 +75,19 @@ struct GruResetBefore {
   }
 
   static void backward_state(const CellStep& s) {
-    for_each_panel(s, [&](const auto& at, index_t unit) {
-      Real* d = s.d + unit / V::lanes * s.d_panel;
-      for (index_t r = 0; r < s.rows; ++r) {
-        const V dh = upstream(s, at, r, unit);
-        unit_backward_state(at, dh, s.gates + r * s.gates_stride + unit * slots, s.h_prev + r * s.h_prev_stride + unit,
-                            s.dh + r * s.dh_stride + unit, d + r * s.d_stride);
-      }
+    for_each_row(s, [&](const auto& at, index_t r, index_t unit) RNNEXT_LAMBDA {
+      unit_backward_state(at, upstream(s, at, r, unit), s.gates + r * s.gates_stride + unit * slots,
+                          s.h_prev + r * s.h_prev_stride + unit, s.dh + r * s.dh_stride + unit,
+                          s.d + unit / V::lanes * s.d_panel + r * s.d_stride);
     });
   }
 
   static void backward_reset(const CellStep& s) {
     hidden_product(s, 0, 1, s.weights_t[1], {s.drh, s.drh_stride}, false, nullptr);
-    for_each_panel(s, [&](const auto& at, index_t unit) {
-      Real* d = s.d + unit / V::lanes * s.d_panel;
-      for (index_t r = 0; r < s.rows; ++r) {
-        unit_backward_reset(at, s.gates + r * s.gates_stride + unit * slots, s.left + r * s.left_stride + unit,
-                            s.mask != nullptr ? s.mask + r * s.mask_stride + unit : nullptr, s.drh + r * s.drh_stride + unit,
-                            s.dh + r * s.dh_stride + unit, d + r * s.d_stride);
-      }
+    for_each_row(s, [&](const auto& at, index_t r, index_t unit) RNNEXT_LAMBDA {
+      unit_backward_reset(at, s.gates + r * s.gates_stride + unit * slots, s.left + r * s.left_stride + unit,
+                          s.mask != nullptr ? s.mask + r * s.mask_stride + unit : nullptr, s.drh + r * s.drh_stride + unit,
+                          s.dh + r * s.dh_stride + unit, s.d + unit / V::lanes * s.d_panel + r * s.d_stride);
     });
   }
 

@@ -62,13 +62,11 @@ struct Lstm {
   }
 
   static void backward_gates(const CellStep& s) {
-    for_each_panel(s, [&](const auto& at, index_t unit) {
-      Real* d = s.d + unit / V::lanes * s.d_panel;
-      for (index_t r = 0; r < s.rows; ++r) {
-        const V dh = upstream(s, at, r, unit);
-        unit_backward(at, dh, s.gates + r * s.gates_stride + unit * slots, s.c_prev + r * s.c_prev_stride + unit,
-                      s.c + r * s.c_stride + unit, s.dc + r * s.dc_stride + unit, d + r * s.d_stride);
-      }
+    for_each_row(s, [&](const auto& at, index_t r, index_t unit) RNNEXT_LAMBDA {
+      RNNEXT_PREFETCH_L2(s.left + r * s.left_stride + unit);  // soon to be multiplied with d
+      unit_backward(at, upstream(s, at, r, unit), s.gates + r * s.gates_stride + unit * slots,
+                    s.c_prev + r * s.c_prev_stride + unit, s.c + r * s.c_stride + unit, s.dc + r * s.dc_stride + unit,
+                    s.d + unit / V::lanes * s.d_panel + r * s.d_stride);
     });
   }
 

@@ -26,6 +26,7 @@ constexpr index_t ceil_div(index_t a, index_t b) { return (a + b - 1) / b; }
 template <int N>
 struct FullPanels {
   static constexpr bool whole = true;
+  static constexpr bool tailed = false;
   static constexpr int panels = N;
   static constexpr index_t slot = V::lanes;  // from gate to gate in a record
   static V load(const Real* p) { return V::load(p); }
@@ -36,11 +37,19 @@ using FullPanel = FullPanels<1>;
 
 // The last panel, when the units are no multiple of the lanes.
 struct TailPanel {
+  static constexpr bool tailed = false;
   static constexpr bool whole = false;
   static constexpr int panels = 1;
   index_t slot;  // its units
   V load(const Real* p) const { return V::load_n(p, slot); }
   void store(Real* p, V v) const { v.store_n(p, slot); }
+};
+
+// Whole panels, and behind them the last one.
+template <int N>
+struct FullPanelsAndTail : FullPanels<N> {
+  static constexpr bool tailed = true;
+  TailPanel tail;
 };
 
 // Rows by address, and rows at a fixed stride.
@@ -98,8 +107,9 @@ RNNEXT_INLINE void multiply(V (&acc)[MR][NV], const Real* const (&a)[MR], index_
 }
 
 // acc[p] += A[0:count] · B[p], of one row and several panels: a single panel's chains would leave the multipliers half idle.
-template <int NP, int NV>
-RNNEXT_INLINE void multiply_row(V (&acc)[NP][NV], const Real* a, index_t count, const Real* b) {
+// beside(k, A[k]) goes along.
+template <int NP, int NV, class Beside>
+RNNEXT_INLINE void multiply_row(V (&acc)[NP][NV], const Real* a, index_t count, const Real* b, Beside beside) {
   V sum[NP][NV];
   unroll<NP>([&](auto p) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { sum[p][j] = acc[p][j]; }); });
   const index_t panel = count * NV * V::lanes;
@@ -108,6 +118,7 @@ RNNEXT_INLINE void multiply_row(V (&acc)[NP][NV], const Real* a, index_t count, 
     unroll<NP>([&](auto p) RNNEXT_LAMBDA {
       unroll<NV>([&](auto j) RNNEXT_LAMBDA { sum[p][j] = fma(left, V::load(b + p * panel + j * V::lanes), sum[p][j]); });
     });
+    beside(k, left);
   }
   unroll<NP>([&](auto p) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[p][j] = sum[p][j]; }); });
 }

@@ -2,7 +2,7 @@
 
     python examples/chinese.py FILE [--seed 0] [--models 1]
 
-A file with the columns text, label and split (train, dev or test; dev is not used): CSV, TSV or JSON lines, compressed or not.
+A file with the columns text, label and split (train, dev or test; dev chooses the epoch): CSV, TSV or JSON lines, compressed or not.
 """
 
 import recipe
@@ -16,7 +16,8 @@ options = parser.parse_args()
 texts, labels = read_file(options.file)
 _, parts = read_file(options.file, label="split")
 rows = list(zip(texts, labels, parts, strict=True))
-train, test = (
-    tuple(zip(*[(text, label) for text, label, part in rows if part == wanted], strict=True)) for wanted in ("train", "test")
+train, dev, test = (
+    tuple(zip(*[(text, label) for text, label, part in rows if part == wanted], strict=True))
+    for wanted in ("train", "dev", "test")
 )
-recipe.compare(train, test, options)
+recipe.compare(train, test, options, dev=dev)

@@ -21,11 +21,14 @@ def parser(about: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def compare(train: Any, test: Any, run: Any, *, merged: Any = None, letters: bool = False, **options: Any) -> None:
+def compare(
+    train: Any, test: Any, run: Any, *, dev: Any = None, merged: Any = None, letters: bool = False, **options: Any
+) -> None:
     """Print the test accuracy of TextClassifiers, of their mean, of a bag of words, and of all together.
 
-    `train` and `test` are (texts, labels). Together: the mean of the probabilities. `merged` says which label of the test each
-    label of the training belongs to, where those are finer; None: to none. `letters` gives the bag runs of letters, too.
+    `train`, `test` and `dev` are (texts, labels); dev chooses the epoch, and the bag, which has none, learns from it. Together:
+    the mean of the probabilities. `merged` says which label of the test each label of the training belongs to, where those are
+    finer; None: to none. `letters` gives the bag runs of letters, too.
     """
     texts, labels = train
     merged = {label: label for label in np.unique(labels).tolist()} if merged is None else merged
@@ -40,13 +43,14 @@ def compare(train: Any, test: Any, run: Any, *, merged: Any = None, letters: boo
     found = []
     for seed in range(run.seed, run.seed + run.models):
         begin = time.perf_counter()
-        classifier = TextClassifier(random_state=seed, **options).fit(texts, labels)
+        classifier = TextClassifier(random_state=seed, **options).fit(texts, labels, validation_data=dev)
         found.append(of_names(classifier.predict_proba(test[0]), classifier.classes_))
         print(f"rnnext, seed {seed}: {accuracy(found[-1])} in {time.perf_counter() - begin:.0f} s, from texts to predictions")
     ours = np.mean(found, axis=0)
     print(f"mean of {len(found)}: {accuracy(ours)}")
     if find_spec("sklearn") is not None:
-        known = [(text, merged[label]) for text, label in zip(texts, labels, strict=True) if merged[label] is not None]
+        seen = [pair for part in (train, dev) if part is not None for pair in zip(*part, strict=True)]
+        known = [(text, merged[label]) for text, label in seen if merged[label] is not None]
         for with_letters in (False, True) if letters else (False,):
             pipeline = bag_of_words(classifier.vectorizer_.unit, letters=with_letters)
             bag = pipeline.fit(*zip(*known, strict=True)).predict_proba(test[0])

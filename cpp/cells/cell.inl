@@ -9,22 +9,30 @@ RNNEXT_INLINE void in_turn(const CellStep& s, index_t begin, index_t end, F&& f)
   for (index_t i = begin; i < end; ++i) f(s.descending ? begin + end - 1 - i : i);
 }
 
-// panel(access, first unit) for each of the step's panels; if there is but one row, for up to MOST whole ones side by side.
+// panel(access, first unit) for each of the step's panels; if there is but one row, for up to MOST whole ones side by side, the
+// last of these with the narrower panel behind them: by itself its chains would be waited for.
 template <int MOST = 1, class F>
 RNNEXT_INLINE void for_each_panel(const CellStep& s, F&& panel) {
   const index_t full = s.units / V::lanes;
   const index_t whole = (s.panel_end < full ? s.panel_end : full) - s.panel_begin;
   const index_t groups = MOST > 1 && s.rows == 1 && whole > 0 ? whole / MOST : 0;
-  const index_t grouped = groups * MOST;
-  in_turn(s, 0, groups + s.panel_end - s.panel_begin - grouped, [&](index_t i) {
+  const index_t single = s.panel_begin + (groups > 0 ? whole - groups * MOST : 0);  // before the groups
+  const bool tailed = groups > 0 && s.panel_end > full;
+  const index_t singles = groups > 0 ? single - s.panel_begin : s.panel_end - s.panel_begin;
+  const TailPanel tail{s.units % V::lanes};
+  in_turn(s, 0, singles + groups, [&](index_t i) {
     if constexpr (MOST > 1) {
-      if (i < groups) return panel(FullPanels<MOST>{}, (s.panel_begin + i * MOST) * V::lanes);
+      if (i >= singles) {
+        const index_t unit = (single + (i - singles) * MOST) * V::lanes;
+        if (tailed && i + 1 == singles + groups) return panel(FullPanelsAndTail<MOST>{{}, tail}, unit);
+        return panel(FullPanels<MOST>{}, unit);
+      }
     }
-    const index_t p = s.panel_begin + grouped + i - groups;
+    const index_t p = s.panel_begin + i;
     if (p < full) {
       panel(FullPanel{}, p * V::lanes);
     } else {
-      panel(TailPanel{s.units % V::lanes}, full * V::lanes);
+      panel(tail, full * V::lanes);
     }
   });
 }
@@ -69,8 +77,8 @@ inline void narrow_product(index_t rows, StridedRows<const Real> a, const Column
   });
 }
 
-// The recurrent product of SLOTS gates for a panel, or for some side by side, then finish(tile of gates, first row, unit) with
-// the gates' pre-activations still in registers. `start(slot, access, row, unit)` gives each gate's initial value.
+// The recurrent product of SLOTS gates for a panel, or for some side by side, then finish(tile of gates, first row, access,
+// unit) with the gates' pre-activations still in registers. `start(slot, access, row, unit)` gives each gate's initial value.
 template <int SLOTS, class Access, class Start, class Finish>
 RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t unit, const StridedRows<const Real>& left,
                                 const Real* weights, index_t slot_in_record, index_t record_slots, Start start, Finish finish) {
@@ -83,14 +91,37 @@ RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t uni
     unroll<Access::panels>([&](auto p) RNNEXT_LAMBDA {
       unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { acc[p][j] = start(j, at, 0, unit + p * V::lanes); });
     });
-    multiply_row(acc, left[0], s.outputs, panel);
-    unroll<Access::panels>([&](auto p) RNNEXT_LAMBDA {
-      V gates[1][SLOTS];
-      unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { gates[0][j] = acc[p][j]; });
-      finish(gates, 0, unit + p * V::lanes);
-    });
+    const auto finish_whole = [&]() RNNEXT_LAMBDA {
+      unroll<Access::panels>([&](auto p) RNNEXT_LAMBDA {
+        V gates[1][SLOTS];
+        unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { gates[0][j] = acc[p][j]; });
+        finish(gates, 0, FullPanel{}, unit + p * V::lanes);
+      });
+    };
+    if constexpr (Access::tailed) {
+      const index_t last = unit + Access::panels * V::lanes;
+      const Real* narrow = weights + last * SLOTS * s.outputs;
+      dispatch_vectors<SLOTS>(ceil_div(SLOTS * at.tail.slot, V::lanes), [&](auto nv) RNNEXT_LAMBDA {
+        constexpr int NV = nv;
+        V rest[NV];
+        unroll<NV>([&](auto j) RNNEXT_LAMBDA { rest[j] = V::set1(0); });
+        multiply_row(acc, left[0], s.outputs, panel, [&](index_t k, V a) RNNEXT_LAMBDA {
+          unroll<NV>([&](auto j) RNNEXT_LAMBDA { rest[j] = fma(a, V::load(narrow + (k * NV + j) * V::lanes), rest[j]); });
+        });
+        Real packed[NV * V::lanes];
+        unroll<NV>([&](auto j) RNNEXT_LAMBDA { rest[j].store(packed + j * V::lanes); });
+        finish_whole();
+        V gates[1][SLOTS];
+        unroll<SLOTS>(
+            [&](auto j) RNNEXT_LAMBDA { gates[0][j] = start(j, at.tail, 0, last) + at.tail.load(packed + j * at.tail.slot); });
+        finish(gates, 0, at.tail, last);
+      });
+    } else {
+      multiply_row(acc, left[0], s.outputs, panel, [](index_t, V) RNNEXT_LAMBDA {});
+      finish_whole();
+    }
   } else if constexpr (Access::whole) {
-    const auto store_gates = [&](auto&& tile, index_t row) RNNEXT_LAMBDA { finish(tile, row, unit); };
+    const auto store_gates = [&](auto&& tile, index_t row) RNNEXT_LAMBDA { finish(tile, row, at, unit); };
     for_each_slice(k, SLOTS * V::lanes, [&](const KRange& range, index_t offset, bool first, bool last) {
       const index_t size = SLOTS * V::lanes * s.outputs;
       const Real* next = !last          ? panel + offset + columns_in(range) * SLOTS * V::lanes
@@ -125,7 +156,7 @@ RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t uni
         unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA {
           gates[0][j] = start(j, at, first + row, unit) + at.load(packed + row * stride + j * at.slot);
         });
-        finish(gates, first + row, unit);
+        finish(gates, first + row, at, unit);
       }
     }
   }

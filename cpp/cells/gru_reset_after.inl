@@ -44,16 +44,16 @@ struct GruResetAfter {
   }
 
   static void forward(const CellStep& s) {
-    for_each_panel<panels_of_a_row>(s, [&](const auto& at, index_t first) {
+    for_each_panel<panels_of_a_row>(s, [&](const auto& panels, index_t first) {
       const StridedRows<const Real> left{s.left, s.left_stride};
       gate_product<3>(
-          s, at, first, left, s.weights[0], 1, slots,
+          s, panels, first, left, s.weights[0], 1, slots,
           [&](int slot, const auto& access, index_t r, index_t unit) RNNEXT_LAMBDA {
             if (slot == 2) return access.load(s.bias + unit);
             return input_part(s, access, r, unit * slots + (slot + 1) * access.slot);
           },
           // Every row's r before any row's n, so that rows do not wait behind a chain of two activations.
-          [&]<int MR>(V(&pre)[MR][3], index_t row, index_t unit) RNNEXT_LAMBDA {
+          [&]<int MR>(V(&pre)[MR][3], index_t row, const auto& at, index_t unit) RNNEXT_LAMBDA {
             unroll<MR>([&](auto i) RNNEXT_LAMBDA {
               const index_t r = row + i;
               expect_gates<slots>(s, at, s.gates + r * s.gates_stride + unit * slots);

@@ -46,13 +46,13 @@ struct GruResetBefore {
   }
 
   static void forward_gates(const CellStep& s) {
-    for_each_panel<panels_of_a_row>(s, [&](const auto& at, index_t first) {
+    for_each_panel<panels_of_a_row>(s, [&](const auto& panels, index_t first) {
       const StridedRows<const Real> left{s.left, s.left_stride};
       gate_product<2>(
-          s, at, first, left, s.weights[0], 1, slots,
+          s, panels, first, left, s.weights[0], 1, slots,
           [&](int slot, const auto& access, index_t r, index_t unit)
               RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots + (slot + 1) * access.slot); },
-          RowByRow{[&](const V(&pre)[2], index_t r, index_t unit) RNNEXT_LAMBDA {
+          RowByRow{[&](const V(&pre)[2], index_t r, const auto& at, index_t unit) RNNEXT_LAMBDA {
             expect_gates<slots>(s, at, s.gates + r * s.gates_stride + unit * slots);
             unit_forward_gates(at, pre, left[r] + unit, s.gates + r * s.gates_stride + unit * slots,
                                s.rh + r * s.rh_stride + unit);
@@ -61,13 +61,13 @@ struct GruResetBefore {
   }
 
   static void forward_state(const CellStep& s) {
-    for_each_panel<panels_of_a_row>(s, [&](const auto& at, index_t first) {
+    for_each_panel<panels_of_a_row>(s, [&](const auto& panels, index_t first) {
       const StridedRows<const Real> rh{s.rh, s.rh_stride};
       gate_product<1>(
-          s, at, first, rh, s.weights[1], 0, slots,
+          s, panels, first, rh, s.weights[1], 0, slots,
           [&](int, const auto& access, index_t r, index_t unit)
               RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots); },
-          RowByRow{[&](const V(&pre)[1], index_t r, index_t unit) RNNEXT_LAMBDA {
+          RowByRow{[&](const V(&pre)[1], index_t r, const auto& at, index_t unit) RNNEXT_LAMBDA {
             unit_forward_state(at, pre, s.h_prev + r * s.h_prev_stride + unit, s.gates + r * s.gates_stride + unit * slots,
                                s.h + r * s.h_stride + unit);
           }});

@@ -40,14 +40,14 @@ struct Lstm {
   }
 
   static void forward(const CellStep& s) {
-    for_each_panel<panels_of_a_row>(s, [&](const auto& at, index_t first) {
+    for_each_panel<panels_of_a_row>(s, [&](const auto& panels, index_t first) {
       const StridedRows<const Real> left{s.left, s.left_stride};
       gate_product<4>(
-          s, at, first, left, s.weights[0], 0, slots,
+          s, panels, first, left, s.weights[0], 0, slots,
           [&](int slot, const auto& access, index_t r, index_t unit)
               RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots + slot * access.slot); },
           // Every row's c before any row's tanh(c): the next row's gates need not wait behind a chain of two activations.
-          [&]<int MR>(V(&pre)[MR][4], index_t row, index_t unit) RNNEXT_LAMBDA {
+          [&]<int MR>(V(&pre)[MR][4], index_t row, const auto& at, index_t unit) RNNEXT_LAMBDA {
             V c[MR], o[MR];
             unroll<MR>([&](auto i) RNNEXT_LAMBDA {
               const index_t r = row + i;

@@ -13,7 +13,7 @@ inline void raw_product(const CellStep& s, StridedRows<const Real> left, const R
         s, at, unit, left, weights, first_slot, record_slots,
         [&](int slot, const auto& access, index_t row, index_t)
             RNNEXT_LAMBDA { return access.load(slot_of(slot, row, access.slot)); },
-        RowByRow{[&](const V(&acc)[SLOTS], index_t row, index_t) RNNEXT_LAMBDA {
+        RowByRow{[&](const V(&acc)[SLOTS], index_t row, const auto&, index_t) RNNEXT_LAMBDA {
           unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { at.store(slot_of(j, row, at.slot), acc[j]); });
         }});
   });

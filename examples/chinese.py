@@ -2,7 +2,8 @@
 
     python examples/chinese.py FILE [--seed 0] [--models 1]
 
-A file with the columns text, label and split (train, dev or test; dev chooses the epoch): CSV, TSV or JSON lines, compressed or not.
+A file with the columns text, label and split (train, dev or test; dev chooses the epoch): CSV, TSV or JSON lines, compressed
+or not.
 """
 
 import recipe

@@ -88,7 +88,13 @@ _MANY_ROWS = 50_000
 # What differs by the amount of texts, chosen on parts set aside: of thousands of sentences, of many more (or of their phrases),
 # of as much text as the IMDB reviews have.
 _LITTLE: Mapping[str, Any] = {"bigrams_scale": 0.3, "units": 32, "wide": True, "label_smoothing": 0.1}
-_MANY: Mapping[str, Any] = {"embedding_dim": 128, "epochs": 3, "batch_size": 64, "learning_rate": 0.003}
+_MANY: Mapping[str, Any] = {
+    "embedding_dim": 128,
+    "epochs": 3,
+    "batch_size": 64,
+    "learning_rate": 0.003,
+    "validation_fraction": 0.05,  # thousands of rows all the same
+}
 _MUCH: Mapping[str, Any] = {
     "punctuation": False,
     "min_count": 2,
@@ -98,6 +104,7 @@ _MUCH: Mapping[str, Any] = {
     "bidirectional": False,
     "epochs": 2,
     "weight_decay": 0.0,
+    "validation_fraction": 0.05,
 }
 _SHARES = ("word_dropout", "input_dropout", "dropout", "label_smoothing", "average", "validation_fraction")
 _COUNTS = {"units": 1, "embedding_dim": 1, "bigrams": 0, "epochs": 1, "batch_size": 1, "patience": 1}

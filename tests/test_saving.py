@@ -383,6 +383,39 @@ def test_a_save_that_was_cut_off_between_its_moves_is_finished(tmp_path: Path, m
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+@pytest.mark.parametrize("deletions", range(4))
+def test_a_save_that_was_cut_off_while_it_deleted_the_old_model(
+    deletions: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two files of weights, config.json, the folder: after any of them the new model is there, and the next is saved."""
+
+    class Killed(BaseException):
+        pass
+
+    model, folder, done = trained(), tmp_path / "model", []
+    model.save(folder)
+
+    def counted(delete: Callable[..., None]) -> Callable[..., None]:
+        def deleting(*arguments: Any, **options: Any) -> None:
+            if len(done) == deletions:
+                raise Killed
+            done.append(delete(*arguments, **options))
+
+        return deleting
+
+    model.fit(*data(), verbose=0)
+    with monkeypatch.context() as patched:
+        for name in ("unlink", "rmdir"):
+            patched.setattr(os, name, counted(getattr(os, name)))
+        with pytest.raises(Killed):
+            model.save(folder)
+    assert saving._aside(folder).exists()
+    assert bits(load_model(folder)) == bits(model)
+    model.save(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert bits(load_model(folder)) == bits(model)
+
+
 def test_what_is_no_model_is_never_deleted(tmp_path: Path) -> None:
     model = trained()
     folder = tmp_path / "documents"

@@ -148,17 +148,29 @@ def _put_in_place(scratch: Path, folder: Path) -> None:
         os.rename(scratch, folder)
         return
     aside = _aside(folder)
-    if aside.exists():  # of a write that was cut off before its last line
-        if not (aside / CONFIG).is_file():
+    if aside.exists():  # of a write that was cut off before or in its last line
+        if not (aside / CONFIG).is_file() and not (aside.is_dir() and not any(aside.iterdir())):
             raise FileExistsError(f"{aside}: exists and is not a model folder (no {CONFIG}); it is in the way of {folder}")
-        shutil.rmtree(aside)
+        _remove(aside)
     os.rename(folder, aside)
     try:
         os.rename(scratch, folder)
     except BaseException:
         os.rename(aside, folder)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        _remove(aside)
+
+
+def _remove(folder: Path) -> None:
+    """Delete a model folder so that it is one, or empty, at every moment: whoever is cut off can go on."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != CONFIG:
+            entry.unlink()
+    (folder / CONFIG).unlink(missing_ok=True)
+    folder.rmdir()
 
 
 def _aside(folder: Path) -> Path:

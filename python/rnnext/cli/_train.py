@@ -61,7 +61,7 @@ def train(options: Namespace) -> None:
         f" (always the most frequent label: {found.majority:.1%})"
     )
     classifier.save(folder)
-    shutil.rmtree(backup.backup_dir, ignore_errors=True)
+    _discard(backup)
     say(f"saved in {folder}; use it: rnnext predict {folder} TEXT")
     if options.json:
         result = {"model": str(folder), "data": data.name, "train_rows": len(data.train_texts), "kept": kept}
@@ -102,6 +102,12 @@ def _kept_epoch(history: dict[str, list[float]]) -> dict[str, Any] | None:
 # ---------------------------------------------------------------- going on
 
 
+def _discard(backup: BackupAndRestore) -> None:
+    """Delete a checkpoint, first what a run would go on from: whoever is cut off here starts anew."""
+    backup.filepath.unlink(missing_ok=True)
+    shutil.rmtree(backup.backup_dir, ignore_errors=True)
+
+
 def _backup(folder: Path, given: dict[str, Any], options: Namespace, data: datasets.TextDataset) -> BackupAndRestore:
     """The checkpoint of this run beside the model's folder: that of an earlier run of the same with --resume, else none yet.
 
@@ -109,9 +115,9 @@ def _backup(folder: Path, given: dict[str, Any], options: Namespace, data: datas
     """
     checkpoint = folder.absolute().with_name(f".{folder.name}.training")
     this = {**given, "seed": options.seed, "train": _digest(data.train_texts, data.train_labels.tolist())}
-    if not options.resume:
-        shutil.rmtree(checkpoint, ignore_errors=True)
     backup = BackupAndRestore(checkpoint, delete_checkpoint=False)
+    if not options.resume:
+        _discard(backup)
     if backup.filepath.exists():
         found = json.loads((checkpoint / _RUN).read_bytes()) if (checkpoint / _RUN).is_file() else {}
         if found != this:

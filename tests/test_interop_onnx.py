@@ -62,19 +62,23 @@ def test_to_onnx_and_back(run: Any, cell: str, stack: str) -> None:
         np.testing.assert_array_equal(a.value, b.value)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before"])
-@stacks
-def test_ragged_rows_in_onnx(run: Any, cell: str, stack: str) -> None:
-    model = STACKS[stack](cell)
+def assert_ragged(run: Any, model: Sequential, *, tags: bool) -> None:
+    """The graph gives what the model gives for rows of different lengths; `tags`: an output for each token."""
     x = ids()
     rows = [row[:count] for row, count in zip(x, LENGTHS, strict=True)]
     (found,) = run(interop.to_onnx(model, lengths=True), input=x, lengths=LENGTHS.astype(np.int32))
     expected = model.predict(rows, verbose=0)
-    if stack.startswith("tags"):
+    if tags:
         for row, count, wanted in zip(found, LENGTHS, expected, strict=True):
             assert_close(row[:count], wanted)
     else:
         assert_close(found, expected)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before"])
+@stacks
+def test_ragged_rows_in_onnx(run: Any, cell: str, stack: str) -> None:
+    assert_ragged(run, STACKS[stack](cell), tags=stack.startswith("tags"))
 
 
 ONNX_STACKS: dict[str, Callable[[], Sequential]] = {
@@ -105,15 +109,7 @@ def test_options_and_pooling_in_onnx(run: Any, stack: str) -> None:
     copy = interop.from_onnx(graph)
     for a, b in zip(copy.weights, model.weights, strict=True):
         np.testing.assert_array_equal(a.value, b.value)
-    x = ids()
-    rows = [row[:count] for row, count in zip(x, LENGTHS, strict=True)]
-    (found,) = run(interop.to_onnx(model, lengths=True), input=x, lengths=LENGTHS.astype(np.int32))
-    expected = model.predict(rows, verbose=0)
-    if stack.startswith("tags"):
-        for row, count, wanted in zip(found, LENGTHS, expected, strict=True):
-            assert_close(row[:count], wanted)
-    else:
-        assert_close(found, expected)
+    assert_ragged(run, model, tags=stack.startswith("tags"))
 
 
 def test_what_onnx_does_not_have(onnx: Any, tmp_path: Path) -> None:

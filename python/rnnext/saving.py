@@ -128,7 +128,7 @@ def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> 
     for name in files:
         if Path(name).name != name or name.startswith("."):
             raise ValueError(f"save: {name!r} is not a plain file name")
-    if folder.exists() and not (folder / CONFIG).is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+    if not replaceable(folder):
         raise FileExistsError(f"{folder}: exists and is not a model folder (no {CONFIG}); choose another place")
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -142,6 +142,13 @@ def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> 
         raise
 
 
+def replaceable(folder: Path) -> bool:
+    """Whether a model may take this place: nothing is there, a model folder, or an empty one."""
+    if not folder.exists() or (folder / CONFIG).is_file():
+        return True
+    return folder.is_dir() and not any(folder.iterdir())
+
+
 def _put_in_place(scratch: Path, folder: Path) -> None:
     """Move a finished folder to its place; what stands there is deleted afterwards."""
     if not folder.exists():
@@ -149,7 +156,7 @@ def _put_in_place(scratch: Path, folder: Path) -> None:
         return
     aside = _aside(folder)
     if aside.exists():  # of a write that was cut off before or in its last line
-        if not (aside / CONFIG).is_file() and not (aside.is_dir() and not any(aside.iterdir())):
+        if not replaceable(aside):
             raise FileExistsError(f"{aside}: exists and is not a model folder (no {CONFIG}); it is in the way of {folder}")
         _remove(aside)
     os.rename(folder, aside)

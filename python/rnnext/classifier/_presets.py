@@ -93,7 +93,7 @@ _MANY: Mapping[str, Any] = {
     "epochs": 3,
     "batch_size": 64,
     "learning_rate": 0.003,
-    "validation_fraction": 0.05,  # thousands of rows all the same
+    "validation_fraction": 0.05,  # of so many still thousands
 }
 _MUCH: Mapping[str, Any] = {
     "punctuation": False,

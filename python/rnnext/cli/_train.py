@@ -75,7 +75,7 @@ def _say_to_stderr(line: str) -> None:
 def _output_folder(options: Namespace) -> Path:
     """Where to save; ValueError, before any time is spent, if something else is there."""
     folder = Path(options.out or f"{Path(options.data).name.split('.')[0] or 'texts'}-model")
-    if folder.exists() and not (folder / saving.CONFIG).is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+    if not saving.replaceable(folder):
         raise ValueError(f"{folder}: exists and is not a saved model; name another folder with --out")
     return folder
 

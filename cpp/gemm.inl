@@ -165,13 +165,14 @@ RNNEXT_INLINE void for_each_tile(index_t rows, F&& tile) {
 }
 
 // For each row: start(acc, row), acc += A[row] · B; then for the rows of a tile together finish(tile, first row). `next` is the
-// panel that is read after this one: large weights come from behind L2 in every step.
+// panel that is read after this one, null: what lies behind it. Large weights come from behind L2 in every step.
 template <int NV, class RowsA, class Start, class Finish>
-void panel_product(index_t rows, const RowsA& a, const KRange& k, const Real* b, const Real* next, Start start, Finish finish) {
+void panel_product(index_t rows, const RowsA& a, const KRange& k, const Real* b, Start start, Finish finish,
+                   const Real* next = nullptr) {
   if (rows == 0) return;
   const index_t tiles = ceil_div(rows, V::max_rows(NV));
   const index_t wanted = ceil_div(NV * V::lanes, tiles);  // as much as the panel that the tiles read
-  Ahead ahead{next, wanted < cache_line ? wanted : cache_line};
+  Ahead ahead{next != nullptr ? next : b + columns_in(k) * NV * V::lanes, wanted < cache_line ? wanted : cache_line};
   for_each_tile<NV>(rows, [&](auto mr, index_t row) {
     constexpr int MR = mr;
     V acc[MR][NV];
@@ -272,8 +273,7 @@ inline void product(const Product& p) {
         };
         const RowByRow finish{[&](const V(&acc)[NV], index_t row)
                                   RNNEXT_LAMBDA { store_vectors<NV>(acc, c[row] + column, width); }};
-        panel_product<NV>(p.rows, RowTable<const Real>{p.a}, k, panel + offset, panel + offset + columns_in(k) * NV * V::lanes,
-                          start, finish);
+        panel_product<NV>(p.rows, RowTable<const Real>{p.a}, k, panel + offset, start, finish);
       });
     });
   }

@@ -16,14 +16,13 @@ RNNEXT_INLINE void for_each_panel(const CellStep& s, F&& panel) {
   const index_t full = s.units / V::lanes;
   const index_t whole = (s.panel_end < full ? s.panel_end : full) - s.panel_begin;
   const index_t groups = MOST > 1 && s.rows == 1 && whole > 0 ? whole / MOST : 0;
-  const index_t single = s.panel_begin + (groups > 0 ? whole - groups * MOST : 0);  // before the groups
+  const index_t singles = groups > 0 ? whole - groups * MOST : s.panel_end - s.panel_begin;  // before the groups
   const bool tailed = groups > 0 && s.panel_end > full;
-  const index_t singles = groups > 0 ? single - s.panel_begin : s.panel_end - s.panel_begin;
   const TailPanel tail{s.units % V::lanes};
   in_turn(s, 0, singles + groups, [&](index_t i) {
     if constexpr (MOST > 1) {
       if (i >= singles) {
-        const index_t unit = (single + (i - singles) * MOST) * V::lanes;
+        const index_t unit = (s.panel_begin + singles + (i - singles) * MOST) * V::lanes;
         if (tailed && i + 1 == singles + groups) return panel(FullPanelsAndTail<MOST>{{}, tail}, unit);
         return panel(FullPanels<MOST>{}, unit);
       }
@@ -70,10 +69,11 @@ inline void narrow_product(index_t rows, StridedRows<const Real> a, const Column
   dispatch_vectors<max_vectors>(vectors, [&](auto nv) {
     constexpr int NV = nv;
     panel_product<NV>(
-        rows, a, KRange{k, 0, k.runs + (k.tail_width > 0 ? 1 : 0)}, panel, panel,
+        rows, a, KRange{k, 0, k.runs + (k.tail_width > 0 ? 1 : 0)}, panel,
         [&](V(&acc)[NV], index_t) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j] = V::set1(0); }); },
         RowByRow{[&](const V(&acc)[NV], index_t row)
-                     RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j].store(c[row] + j * V::lanes); }); }});
+                     RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j].store(c[row] + j * V::lanes); }); }},
+        panel);  // often the last one, with nothing behind it
   });
 }
 
@@ -123,10 +123,7 @@ RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t uni
   } else if constexpr (Access::whole) {
     const auto store_gates = [&](auto&& tile, index_t row) RNNEXT_LAMBDA { finish(tile, row, at, unit); };
     for_each_slice(k, SLOTS * V::lanes, [&](const KRange& range, index_t offset, bool first, bool last) {
-      const index_t size = SLOTS * V::lanes * s.outputs;
-      const Real* next = !last          ? panel + offset + columns_in(range) * SLOTS * V::lanes
-                         : s.descending ? panel - size
-                                        : panel + size;
+      const Real* next = last && s.descending ? panel - SLOTS * V::lanes * s.outputs : nullptr;
       const auto begin = [&](V(&acc)[SLOTS], index_t row) RNNEXT_LAMBDA {
         if (first) {
           unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { acc[j] = start(j, at, row, unit); });
@@ -135,12 +132,12 @@ RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t uni
         }
       };
       if (last) {
-        panel_product<SLOTS>(s.rows, left, range, panel + offset, next, begin, store_gates);
+        panel_product<SLOTS>(s.rows, left, range, panel + offset, begin, store_gates, next);
       } else {
         const RowByRow keep{[&](const V(&acc)[SLOTS], index_t row) RNNEXT_LAMBDA {
           unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { acc[j].store(partial[row] + j * V::lanes); });
         }};
-        panel_product<SLOTS>(s.rows, left, range, panel + offset, next, begin, keep);
+        panel_product<SLOTS>(s.rows, left, range, panel + offset, begin, keep);
       }
     });
   } else {
@@ -186,11 +183,9 @@ inline void hidden_product(const CellStep& s, index_t first_slot, index_t slots,
       constexpr int NV = nv;
       for_each_slice(k, NV * V::lanes, [&](const KRange& range, index_t offset, bool first, bool last) {
         const bool added = accumulate || !first;
-        const Real* b = weights_t + r * run * k_count + offset;
-        const Real* next =
-            !last ? b + columns_in(range) * NV * V::lanes : weights_t + (s.descending ? r - 1 : r + 1) * run * k_count;
+        const Real* b = weights_t + r * run * k_count;
         panel_product<NV>(
-            s.rows, StridedRows<const Real>{s.d, s.d_stride}, range, b, next,
+            s.rows, StridedRows<const Real>{s.d, s.d_stride}, range, b + offset,
             [&](V(&acc)[NV], index_t row) RNNEXT_LAMBDA {
               if (added && mask == nullptr) {
                 load_vectors<NV>(acc, c[row] + r * run, width);
@@ -202,7 +197,8 @@ inline void hidden_product(const CellStep& s, index_t first_slot, index_t slots,
               if (mask != nullptr)
                 apply_mask<NV>(acc, mask + row * s.mask_stride + r * run, added ? c[row] + r * run : nullptr, width);
               store_vectors<NV>(acc, c[row] + r * run, width);
-            }});
+            }},
+            last && s.descending ? b - run * k_count : nullptr);
       });
     });
   });

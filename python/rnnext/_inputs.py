@@ -64,7 +64,9 @@ class Rows:
     @property
     def range(self) -> tuple[Any, Any]:
         """The lowest and the highest number; there must be one."""
-        return (self.flat.min(), self.flat.max()) if self.source is None else self.source.ids_range
+        if self.source is not None:
+            return self.source.ids_range
+        return np.minimum.reduce(self.flat, axis=None), np.maximum.reduce(self.flat, axis=None)
 
     def converted(self, dtype: np.dtype[Any]) -> Rows:
         """The same with batches of another type; what lies in a file stays there and is converted batch by batch."""

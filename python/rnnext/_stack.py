@@ -171,14 +171,20 @@ class Stack:
 
     # ------------------------------------------------------------ data
 
-    def check_rows(self, rows: Rows, *, name: str) -> None:
-        """ValueError or TypeError if the model does not take them: their shape, or ids that are not in the vocabulary."""
-        self.compute_output_shape((None, *rows.row_shape))
+    def check_rows(self, rows: Rows, *, name: str) -> Shape:
+        """The shape of the outputs for such rows.
+
+        ValueError or TypeError if the model does not take them: their shape, or ids that are not in the vocabulary.
+        """
+        shape = (None, *rows.row_shape)
+        output = self.output_shape if shape == self.input_shape else self.compute_output_shape(shape)
         first, ids = self._first(), rows.flat
-        if first is None or first.vocabulary is None or not ids.size:
-            return
+        if first is None or first.vocabulary is None:
+            return output
         if ids.dtype.kind not in "iu":
             raise TypeError(f"{first.name}: {name} has dtype {ids.dtype}, expected integers, the ids of a vocabulary")
+        if not ids.size:
+            return output
         low, high = rows.range
         if low < 0 or high >= first.vocabulary:
             at = int(np.argmax((ids < 0) | (ids >= first.vocabulary)))
@@ -187,6 +193,7 @@ class Stack:
                 f"{first.name}: {name} has id {ids.flat[at]} at row {row}, position {position},"
                 f" expected 0 to {first.vocabulary - 1} (input_dim={first.vocabulary})"
             )
+        return output
 
     def as_input(self, rows: Rows) -> Rows:
         """The rows in the type that the first layer takes: whole numbers become floats where there is no vocabulary."""
@@ -198,7 +205,7 @@ class Stack:
     def _first(self) -> Layer | None:
         return next((layer for layer in self.layers if not isinstance(layer, layers.InputLayer)), None)
 
-    # ------------------------------------------------------------ one batch
+    # ------------------------------------------------------------ one batch of rows that were checked
 
     def forward(self, batch: Batch, *, training: bool) -> tuple[Array, Mask | None, Backward]:
         """(y, mask, backward): backward turns the gradient for y into those of the trainable weights, in their order.
@@ -210,18 +217,18 @@ class Stack:
         y: Any
         for layer, gathers in _steps(self.layers):
             if gathers:
-                y = layer.gather(x, training=training)
+                y = layer.gather(x, training=training, checked=True)
                 undo.append(y.backprop)
             else:
                 y, backprop = layer.forward(x, training=training, mask=mask)
                 undo.append(backprop)
             mask = layer.compute_mask(x, mask)
             x = y
-        learners = [n for n, layer in enumerate(self.layers) if layer.trainable_weights]
 
         def backward(dy: Any) -> list[Gradient]:
             found: list[list[Gradient]] = []
-            first = learners[0] if learners else len(undo)  # nobody needs the gradients before it
+            # Nobody needs the gradients before the first layer that learns.
+            first = next((n for n, layer in enumerate(self.layers) if layer.trainable_weights), len(undo))
             for n in range(len(undo) - 1, first - 1, -1):
                 gradients = undo[n](dy, need_dx=n > first)
                 found.append(gradients.weights)
@@ -229,26 +236,6 @@ class Stack:
             return [gradient for weights in reversed(found) for gradient in weights]
 
         return x, mask if x.ndim > 2 else None, backward
-
-    def penalty(self) -> float:
-        """What the regularizers add to the loss."""
-        return sum(weight.regularizer(weight.value) for weight in self.trainable_weights if weight.regularizer is not None)
-
-    def with_penalty(self, gradients: list[Gradient]) -> list[Gradient]:
-        """The gradients of the trainable weights, with those of the penalty added."""
-        found: list[Gradient] = []
-        for gradient, weight in zip(gradients, self.trainable_weights, strict=True):
-            if weight.regularizer is not None:
-                whole = gradient.dense() if isinstance(gradient, RowGradient) else gradient
-                gradient = whole + weight.regularizer.gradient(weight.value)
-            found.append(gradient)
-        return found
-
-    def constrain(self) -> None:
-        """Put what the constraints make of the trainable weights in their place."""
-        for weight in self.trainable_weights:
-            if weight.constraint is not None:
-                weight.assign(weight.constraint(weight.value))
 
     def infer(self, batch: Batch) -> tuple[Array, Mask | None]:
         """(y, mask) with nothing kept for a backward pass. Each row's bits are its own, whatever rows come along.
@@ -258,10 +245,38 @@ class Stack:
         x, mask = batch
         y: Any
         for layer, gathers in _steps([layer for layer in self.layers if not isinstance(layer, layers.Dropout)]):
-            y = layer.gather(x) if gathers else layer(x, mask=mask)
+            y = layer.gather(x, checked=True) if gathers else layer(x, mask=mask)
             mask = layer.compute_mask(x, mask)
             x = y
         return x, mask if x.ndim > 2 else None
+
+
+# ---------------------------------------------------------------- what weights say of themselves
+
+
+def penalty(learned: Sequence[Parameter]) -> float:
+    """What the regularizers add to the loss."""
+    return sum(weight.regularizer(weight.value) for weight in learned if weight.regularizer is not None)
+
+
+def with_penalty(gradients: list[Gradient], learned: Sequence[Parameter]) -> list[Gradient]:
+    """The gradients of the weights, with those of the penalty added."""
+    for n, weight in enumerate(learned):
+        if weight.regularizer is not None:
+            gradient = gradients[n]
+            whole = gradient.dense() if isinstance(gradient, RowGradient) else gradient
+            gradients[n] = whole + weight.regularizer.gradient(weight.value)
+    return gradients
+
+
+def constrain(learned: Sequence[Parameter]) -> None:
+    """Put what the constraints make of the weights in their place."""
+    for weight in learned:
+        if weight.constraint is not None:
+            weight.assign(weight.constraint(weight.value))
+
+
+# ---------------------------------------------------------------- layers in turn
 
 
 def _steps(stack: Sequence[Layer]) -> Iterator[tuple[Any, bool]]:

@@ -5,6 +5,7 @@ Knows losses, metrics and optimizers; of the model, that it has a forward pass.
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import warnings
@@ -19,7 +20,7 @@ from rnnext import losses, metrics
 from rnnext._feeds import Feed, Index
 from rnnext._inputs import Examples, Values, Weights
 from rnnext._progress import Progress, Verbose
-from rnnext._stack import Stack
+from rnnext._stack import Stack, constrain, penalty, with_penalty
 from rnnext.callbacks import CallbackList
 from rnnext.layers._layer import Mask, Shape
 from rnnext.losses import Loss
@@ -153,8 +154,7 @@ def check_examples(
 ) -> Examples:
     """The examples as the model takes them. ValueError or TypeError if rows, labels or weights do not fit the model or loss."""
     rows = stack.as_input(examples.x)
-    stack.check_rows(rows, name=names[0])
-    output = stack.compute_output_shape((None, *rows.row_shape))
+    output = stack.check_rows(rows, name=names[0])
     of_steps = rows.offsets is not None and len(output) > 2
     if of_steps:
         _check_steps(examples, names, who=who)
@@ -165,11 +165,12 @@ def check_examples(
     labels, weights = examples.y.flat, None if of_steps else examples.weights
     outputs = output[2:] if of_steps else tuple(size or 1 for size in output[1:])
     made_up = np.float32(1 / max(outputs[-1] or 1, 2))
-    at_once = max(1, _CHECKED_AT_ONCE // int(np.prod([size or 1 for size in outputs])))
+    one = [size or 1 for size in outputs]
+    at_once = max(1, _CHECKED_AT_ONCE // math.prod(one))
     for begin in range(0, len(labels), at_once):
         part = slice(begin, begin + at_once)
         some = labels[part]
-        predictions = np.broadcast_to(made_up, (len(some), *(size or 1 for size in outputs)))
+        predictions = np.full((len(some), *one), made_up)
         try:
             loss(some, predictions, None if weights is None else weights[part])
         except (TypeError, ValueError) as error:
@@ -204,9 +205,10 @@ def train_step(
     y_pred, mask, backward = stack.forward(examples.x.batch(chosen), training=True)
     loss = compiled.loss_for(y.shape, y_pred.shape)
     value, dloss = loss.forward(y, y_pred, _of_loss(loss, mask, weights))
-    value += stack.penalty()
-    compiled.optimizer.apply(stack.with_penalty(backward(dloss())), stack.trainable_weights)
-    stack.constrain()
+    learned = stack.trainable_weights
+    value += penalty(learned)
+    compiled.optimizer.apply(with_penalty(backward(dloss()), learned), learned)
+    constrain(learned)
     return value, y, y_pred, mask, weights
 
 
@@ -351,7 +353,7 @@ def measure(
         weights = None if examples.weights is None else examples.weights[chosen]
         y_pred, mask = stack.infer(examples.x.batch(chosen))
         loss = compiled.loss_for(y.shape, y_pred.shape)
-        value = loss(y, y_pred, _of_loss(loss, mask, weights)) + stack.penalty()
+        value = loss(y, y_pred, _of_loss(loss, mask, weights)) + penalty(stack.trainable_weights)
         compiled.update(value, y, y_pred, mask, weights)
         if progress is not None:
             progress.step()

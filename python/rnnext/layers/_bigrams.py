@@ -76,9 +76,9 @@ class BigramEmbedding(Embedding):
             Parameter(f"{self.name}/pairs", pairs, trainable=False),
         ]
 
-    def gather(self, x: Any, *, training: bool = False) -> Gather:
+    def gather(self, x: Any, *, training: bool = False, checked: bool = False) -> Gather:
         """The same as `forward`: the vectors of the batch's different tokens-with-neighbour, not yet copied together."""
-        ids = self.check_ids(x)
+        ids = np.ascontiguousarray(x, np.int32) if checked else self.check_ids(x)
         self.build(ids.shape)
         embeddings, bigrams, _ = self.weights
         # A token and its pair, counted from 1 (0: none), as one number.

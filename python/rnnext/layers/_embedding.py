@@ -77,9 +77,9 @@ class Embedding(Layer):
             )
         return np.ascontiguousarray(x, dtype=np.int32)
 
-    def gather(self, x: Any, *, training: bool = False) -> Gather:
-        """The same as `forward`, with the vectors not yet copied together."""
-        ids = self.check_ids(x)
+    def gather(self, x: Any, *, training: bool = False, checked: bool = False) -> Gather:
+        """The same as `forward`, with the vectors not yet copied together; `checked`: all ids are of the vocabulary."""
+        ids = np.ascontiguousarray(x, np.int32) if checked else self.check_ids(x)
         self.build(ids.shape)
         if training and self.generator is not None:
             return self._gather_dropped(ids, self.generator)

@@ -270,7 +270,7 @@ class _Recurrent(Layer):
         if x.shape[1] != self.weights[0].shape[0]:
             raise ValueError(f"{self.name}: x has shape {x.shape}, expected [B, I] with I={self.weights[0].shape[0]}")
         given = self._initial_state(state, len(x), "state")
-        options: dict[str, Any] = {"table": None, "weights": self._values(), "packed": self._packed(None, 0), "reverse": False}
+        options: dict[str, Any] = {"table": None, "weights": {}, "packed": self._packed(None, 0), "reverse": False}
         return self._walk(x[:, None], Window(), given, between=self._expected_zones(len(x), 1), **options)[1]
 
     def _run(
@@ -298,7 +298,7 @@ class _Recurrent(Layer):
             state = self._state_before(shape[0])
         tokens = self._tokens(mask, lengths, shape[1]) if self.zero_output_for_mask and self.return_sequences else None
         table = None if gather is None else gather.table
-        weights = self._values()
+        weights = self._values() if keep else {}  # else they are packed already
         between: dict[str, Any] = self._expected_zones(*values.shape[:2]) if drawn is None else dict(drawn.zones)
         if drawn is not None and drawn.recurrent_kernel is not None:
             weights["recurrent_kernel"] = drawn.recurrent_kernel
@@ -379,6 +379,8 @@ class _Recurrent(Layer):
 
     def _expected_zones(self, rows: int, steps: int) -> dict[str, Array]:
         """Zoneout when nothing is drawn: each unit keeps its share."""
+        if not any(self.zoneout.values()):
+            return {}
         return {
             name: np.broadcast_to(np.full(width, rate, self.dtype), (rows, steps, width))
             for (name, rate), width in zip(self.zoneout.items(), (self.outputs, self.units), strict=False)

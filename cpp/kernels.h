@@ -192,6 +192,7 @@ struct CellStep {
   index_t ahead_rows;        // how many of these there are
   Real* gates;               // [rows, record], activated
   index_t gates_stride;
+  bool gates_wanted;    // by a backward pass
   index_t gates_ahead;  // from there to the next step's, to be fetched meanwhile; 0 if there is nothing to fetch
   Real* h;              // [rows, H]
   index_t h_stride;

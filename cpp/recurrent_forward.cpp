@@ -345,6 +345,7 @@ void ForwardPass<Real>::step(index_t t, const RowSet& rows, Range panels, const 
   }
   args.gates = tape_.gates.data() + gates_row(t, first) * tape_.record_stride;
   args.gates_stride = tape_.record_stride * rows.step;
+  args.gates_wanted = keep_tape_;
   args.weights[0] = packed_.recurrent[0].data();
   args.weights[1] = packed_.recurrent[1].data();
   args.bias = packed_.recurrent_bias.data();

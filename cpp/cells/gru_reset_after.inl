@@ -6,22 +6,25 @@ struct GruResetAfter {
 
   // r = σ(·)  z = σ(·); leaves the pre-activation of n, x_n + r ⊙ q, in pre[0] and z in pre[1].
   template <class Access>
-  static RNNEXT_INLINE void unit_forward_gates(const Access& at, V (&pre)[3], V x_n, Real* gates) {
+  static RNNEXT_INLINE void unit_forward_gates(const Access& at, V (&pre)[3], V x_n, Real* gates, bool gates_wanted) {
     const V r = sigmoid(pre[0]);
     const V z = sigmoid(pre[1]);
     const V q = pre[2];
-    at.store(gates + at.slot, r);
-    at.store(gates + 2 * at.slot, z);
-    at.store(gates + 3 * at.slot, q);
+    if (gates_wanted) {
+      at.store(gates + at.slot, r);
+      at.store(gates + 2 * at.slot, z);
+      at.store(gates + 3 * at.slot, q);
+    }
     pre[0] = fma(r, q, x_n);
     pre[1] = z;
   }
 
   // n = tanh(x_n + r ⊙ q)   h = z ⊙ h_prev + (1 - z) ⊙ n
   template <class Access>
-  static RNNEXT_INLINE void unit_forward_state(const Access& at, const V (&pre)[3], const Real* h_prev, Real* gates, Real* h) {
+  static RNNEXT_INLINE void unit_forward_state(const Access& at, const V (&pre)[3], const Real* h_prev, Real* gates,
+                                               bool gates_wanted, Real* h) {
     const V n = tanh(pre[0]);
-    at.store(gates, n);
+    if (gates_wanted) at.store(gates, n);
     at.store(h, fma(pre[1], at.load(h_prev) - n, n));
   }
 
@@ -57,12 +60,13 @@ struct GruResetAfter {
             unroll<MR>([&](auto i) RNNEXT_LAMBDA {
               const index_t r = row + i;
               expect_gates<slots>(s, at, s.gates + r * s.gates_stride + unit * slots);
-              unit_forward_gates(at, pre[i], input_part(s, at, r, unit * slots), s.gates + r * s.gates_stride + unit * slots);
+              unit_forward_gates(at, pre[i], input_part(s, at, r, unit * slots), s.gates + r * s.gates_stride + unit * slots,
+                                 s.gates_wanted);
             });
             unroll<MR>([&](auto i) RNNEXT_LAMBDA {
               const index_t r = row + i;
               unit_forward_state(at, pre[i], s.h_prev + r * s.h_prev_stride + unit, s.gates + r * s.gates_stride + unit * slots,
-                                 s.h + r * s.h_stride + unit);
+                                 s.gates_wanted, s.h + r * s.h_stride + unit);
             });
           });
     });

@@ -5,18 +5,19 @@ struct Lstm {
 
   // i = σ(·)  f = σ(·)  g = tanh(·)  o = σ(·)   c = f ⊙ c_prev + i ⊙ g; the output's way goes on from c and o.
   template <class Access>
-  static RNNEXT_INLINE void unit_forward_state(const Access& at, const V (&pre)[4], const Real* c_prev, Real* gates, Real* c,
-                                               V& cell, V& o) {
+  static RNNEXT_INLINE void unit_forward_state(const Access& at, const V (&pre)[4], const Real* c_prev, Real* gates,
+                                               bool gates_wanted, Real* c, V& cell, V& o) {
     const V i = sigmoid(pre[0]);
     const V f = sigmoid(pre[1]);
     const V g = tanh(pre[2]);
     o = sigmoid(pre[3]);
     cell = fma(f, at.load(c_prev), i * g);
+    at.store(c, cell);
+    if (!gates_wanted) return;
     at.store(gates, i);
     at.store(gates + at.slot, f);
     at.store(gates + 2 * at.slot, g);
     at.store(gates + 3 * at.slot, o);
-    at.store(c, cell);
   }
 
   // do = dh ⊙ tanh(c)               dc += dh ⊙ o ⊙ (1 - tanh²(c))
@@ -53,7 +54,7 @@ struct Lstm {
               const index_t r = row + i;
               expect_gates<slots>(s, at, s.gates + r * s.gates_stride + unit * slots);
               unit_forward_state(at, pre[i], s.c_prev + r * s.c_prev_stride + unit, s.gates + r * s.gates_stride + unit * slots,
-                                 s.c + r * s.c_stride + unit, c[i], o[i]);
+                                 s.gates_wanted, s.c + r * s.c_stride + unit, c[i], o[i]);
             });
             // h = o ⊙ tanh(c)
             unroll<MR>([&](auto i) RNNEXT_LAMBDA { at.store(s.h + (row + i) * s.h_stride + unit, o[i] * tanh(c[i])); });

@@ -105,6 +105,7 @@ ForwardPass<Real>::ForwardPass(const Forward<Real>& args, Tape<Real>& tape, bool
       own_(args.packed == nullptr ? std::make_unique<PackedCell<Real>>(args.weights) : nullptr),
       packed_(own_ ? *own_ : *args.packed) {
   const Plan plan = make_plan(work_, threads_);
+  if (!own_ && !args.input.table) threads_ = plan.threads();  // nobody packs or projects: no work for others
   const index_t group_rows = std::max<index_t>(s_.rows / (plan.row_groups * plan.turns), 1);
   block_ = args.input.x ? block_steps(group_rows, tape.record_stride * sizeof(Real), tape.inputs * cell_.gates * tape.units * 4)
                         : 64;

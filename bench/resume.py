@@ -28,16 +28,16 @@ def finish(process: subprocess.Popen[str]) -> str:
     return out
 
 
-def kill_in_epoch(process: subprocess.Popen[str], number: int, rng: random.Random) -> bool:
-    """Kill the run at some moment after the line of that epoch; False if it has ended before."""
+def kill_after_an_epoch(process: subprocess.Popen[str], rng: random.Random) -> bool:
+    """Kill the run at some moment after the next epoch's line, in either of its trainings; False if it has ended before."""
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith(f"Epoch {number}/"):
+        if line.startswith("Epoch "):
             wait = rng.uniform(0, float(line.split()[3].rstrip("s")))
             time.sleep(wait)
             process.kill()
             process.communicate()
-            print(f"killed {wait:.2f} s after epoch {number}")
+            print(f"killed {wait:.2f} s after {' '.join(line.split()[:2])}")
             return process.returncode < 0
     process.communicate()
     return False
@@ -50,15 +50,15 @@ def digests(folder: Path) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", default="movies")
-    parser.add_argument("--kills", type=int, default=3)
+    parser.add_argument("--kills", type=int, default=8)  # a few more than the first training has epochs
     arguments, rest = parser.parse_known_args()
     options = [arguments.data, *rest]
     rng = random.Random(0)
     with tempfile.TemporaryDirectory() as scratch:
         whole, parts = Path(scratch, "whole"), Path(scratch, "parts")
         print(finish(start(whole, options)), end="")
-        for number in range(1, arguments.kills + 1):
-            if not kill_in_epoch(start(parts, options), number, rng):
+        for _ in range(arguments.kills):
+            if not kill_after_an_epoch(start(parts, options), rng):
                 break
             print(f"  a model is there: {parts.exists()}")
         finish(start(parts, options))

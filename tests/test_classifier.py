@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 
 from rnnext import TextClassifier, _random
-from rnnext.callbacks import Callback
+from rnnext.callbacks import BackupAndRestore, Callback
 from rnnext.classifier._presets import settings_for
+from rnnext.datasets import held_out
 from rnnext.text import language_of
 
 GOOD, BAD = ["good", "fine", "lovely", "great"], ["bad", "poor", "awful", "dull"]
@@ -135,6 +137,7 @@ def test_the_amount_of_text_decides() -> None:
     assert little.units < many.units
     assert little.batch_size < many.batch_size
     assert (little.pretrain, many.pretrain, much.pretrain) == (False, False, True)
+    assert (little.refit, many.refit, much.refit) == (True, False, False)
     assert settings_for("en", ["a b"] * 60_000, {"units": 7, "lang": None}).units == 7  # what is given comes first
 
 
@@ -248,11 +251,110 @@ def test_without_validation() -> None:
     assert set(classifier.history_) == {"loss", "accuracy"}
 
 
+# ---------------------------------------------------------------- once more, on all texts
+
+
+class Epochs(Callback):
+    """Which trainings it was told of, and how many epochs of each."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.seen.append(0)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.seen[-1] += 1
+
+
+def set_aside(texts: list[str]) -> list[str]:
+    return [text for text, out in zip(texts, held_out(texts, one_in=10, purpose="validation"), strict=True) if out]
+
+
+def test_in_the_end_it_learns_from_all_texts() -> None:
+    texts = [f"{text} only{n}" for n, text in enumerate(TEXTS)]
+    first, second = Epochs(), Epochs()
+    classifier = small(refit=True, patience=1).fit(texts, LABELS, callbacks=[first], refit_callbacks=[second])
+    losses = classifier.history_["val_loss"]
+    assert first.seen == [len(losses)]
+    assert second.seen == [int(np.argmin(losses)) + 1]
+    aside = {text.split()[-1] for text in set_aside(texts)}
+    assert 0 < len(aside) < len(texts)
+    assert aside < set(classifier.vectorizer_.vocabulary)
+    once = small(refit=False, patience=1).fit(texts, LABELS, callbacks=[first], refit_callbacks=[second])
+    assert (len(first.seen), len(second.seen)) == (2, 1)
+    assert not aside & set(once.vectorizer_.vocabulary)
+    assert once.history_.keys() == classifier.history_.keys()
+
+
+def test_the_second_training_begins_from_scratch() -> None:
+    """Weights that the first one left are nowhere in it."""
+
+    class Spoils(Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.model.set_weights([0 * w for w in self.model.get_weights()])
+
+    found = [
+        small(refit=refit, epochs=1).fit(TEXTS, LABELS, callbacks=callbacks).predict_proba(TEXTS)
+        for refit in (True, False)
+        for callbacks in ([], [Spoils()])
+    ]
+    np.testing.assert_array_equal(found[0], found[1])
+    assert (found[2] != found[3]).any()
+
+
+def test_what_is_the_callers_is_not_learned_from() -> None:
+    second = Epochs()
+    small(refit=True).fit(TEXTS, LABELS, validation_data=(["a"], [1]), refit_callbacks=[second])
+    small(refit=True, validation_fraction=0.0).fit(TEXTS, LABELS, refit_callbacks=[second])
+    small(refit=True).fit(["a", "b"], [0, 1], refit_callbacks=[second])  # too few for a part set aside
+    assert second.seen == []
+
+
+def test_ctrl_c_in_the_first_training_is_the_end() -> None:
+    class Interrupts(Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    second, classifier = Epochs(), small(refit=True)
+    with pytest.raises(KeyboardInterrupt):
+        classifier.fit(TEXTS, LABELS, callbacks=[Interrupts()], refit_callbacks=[second])
+    assert second.seen == []
+    with pytest.raises(KeyboardInterrupt):
+        classifier.fit(TEXTS, LABELS, refit_callbacks=[Interrupts(), second])
+    assert second.seen == [0]
+    assert not hasattr(classifier, "model_")
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
+def test_a_second_training_that_was_stopped_goes_on(tmp_path: Path, at: int) -> None:
+    class Stop(Callback):
+        def __init__(self, at: int) -> None:
+            self.at = at
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            if epoch + 1 == self.at:
+                raise OSError("power cut")
+
+    def run(folder: Path, at: int) -> TextClassifier:
+        kept = [BackupAndRestore(folder / name, delete_checkpoint=False) for name in ("one", "two")]
+        return small(refit=True).fit(TEXTS, LABELS, callbacks=kept[:1], refit_callbacks=[kept[1], Stop(at)])
+
+    whole = run(tmp_path / "whole", 0)
+    epochs = int(np.argmin(whole.history_["val_loss"])) + 1
+    if at <= epochs:
+        with pytest.raises(OSError, match="power cut"):
+            run(tmp_path / "parts", at)
+    again = run(tmp_path / "parts", 0)
+    np.testing.assert_array_equal(again.predict_proba(TEXTS), whole.predict_proba(TEXTS))
+    assert again.history_ == whole.history_
+
+
 # ---------------------------------------------------------------- what is kept
 
 
 def test_saved_and_loaded(fitted: TextClassifier, tmp_path: Path) -> None:
-    options = {"class_weight": {0: 2.0, 1: 1.0}, "text_column": "review", "label_column": "stars"}
+    options = {"class_weight": {0: 2.0, 1: 1.0}, "refit": True, "text_column": "review", "label_column": "stars"}
     classifier = small(**options).fit(TEXTS, LABELS)
     classifier.save(tmp_path / "model")
     assert {path.name for path in (tmp_path / "model").iterdir()} == {
@@ -399,6 +501,9 @@ def test_texts_and_labels_that_do_not_fit(texts: Any, labels: Any, error: type[E
         ({"cell": "rnn"}, {}, ValueError, "cell is 'rnn', expected 'lstm' or 'gru'"),
         ({"pooling": "sum"}, {}, ValueError, "pooling is 'sum'"),
         ({"validation_fraction": 1.0}, {}, ValueError, "validation_fraction is 1.0"),
+        ({"refit": 1}, {}, TypeError, "refit is 1, expected True or False"),
+        ({"refit": "yes"}, {}, TypeError, "refit is 'yes'"),
+        ({}, {"refit_callbacks": [print]}, TypeError, "has a builtin_function_or_method, expected a Callback"),
         ({"verbose": 7}, {}, ValueError, "verbose is 7"),
     ],
 )

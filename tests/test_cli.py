@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import gzip
 import io
 import json
@@ -14,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,8 +94,13 @@ def test_train_says_how_good_it_is_and_where_it_is(run: Run, tmp_path: Path, lab
     assert f"labels {', '.join(sorted(labels))}\n" in printed
     assert "Epoch" not in printed
     epochs = re.findall(r"^Epoch (\d+)/12 - .*val_loss", err, re.MULTILINE)
-    assert err.count("\n") == len(epochs) <= 12
-    assert re.search(rf"kept epoch [0-9]+ of {len(epochs)}, of least validation loss: accuracy [0-9.]+%", printed)
+    assert len(epochs) <= 12
+    kept = re.search(rf"kept epoch ([0-9]+) of {len(epochs)}, of least validation loss: accuracy [0-9.]+%(.*)", printed)
+    assert kept
+    assert kept[2] == f"; then learned from all texts for as many epochs: {kept[1]}"
+    again = re.findall(rf"^Epoch (\d+)/{kept[1]} - (?!.*val_loss)", err, re.MULTILINE)
+    assert again == [str(n + 1) for n in range(int(kept[1]))]
+    assert err.count("\n") == len(epochs) + len(again)
     found = re.search(r"held-out accuracy ([\d.]+)%, 95 % interval ([\d.]+)% to ([\d.]+)%", printed)
     assert found
     assert float(found[1]) > 95  # a word gives the label away
@@ -111,6 +118,7 @@ def test_train_for_machines(run: Run, tmp_path: Path) -> None:
     assert (result["model"], result["data"]) == (str(tmp_path / "m"), "a.csv")
     assert result["train_rows"] + result["held_out"]["rows"] == 60
     assert 1 <= result["kept"]["epoch"] <= result["kept"]["epochs"] == 2
+    assert result["kept"]["refit"] is True
     assert 0 <= result["held_out"]["interval"][0] <= result["held_out"]["accuracy"]
     assert "saved in" in err
     assert TextClassifier.load(tmp_path / "m").class_weight == "balanced"
@@ -498,42 +506,93 @@ def test_a_closed_pipe_is_quiet(folder: Path) -> None:
         assert process.wait(60) == 141
 
 
-def lines_until_epoch(process: subprocess.Popen[bytes], number: int) -> None:
+def lines_until_epoch(process: subprocess.Popen[bytes], number: int, *, again: bool = False) -> None:
+    """Until that epoch of the first training, or of the second."""
     assert process.stderr
-    while not process.stderr.readline().startswith(b"Epoch %d/" % number):
+    while not ((line := process.stderr.readline()).startswith(b"Epoch %d/" % number) and again == (b"val_loss" not in line)):
         assert process.poll() is None
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 def test_a_stopped_training_goes_on_to_the_same_model(folder: Path, tmp_path: Path, run: Run) -> None:
-    """Ctrl-C, then a kill, then the end; the weights are those of a run that nobody stopped."""
+    """Ctrl-C, then a kill, in the first training and in the second, then the end: the weights of a run that nobody stopped."""
     command = ("train", folder / "two.csv", *COLUMNS, "--epochs", 30, "--seed", 3, *SMALL, "--resume")
     code, said, err = run(*command, "--out", tmp_path / "whole")
     assert code == 0
     assert err.startswith("nothing to resume in")
     out, checkpoint = tmp_path / "m", tmp_path / ".m.training"
-    with start(*command, "--out", out, env=UNBUFFERED) as process:
-        assert process.stderr
-        lines_until_epoch(process, 2)
-        process.send_signal(signal.SIGINT)
-        assert process.stderr.read().endswith(b"interrupted; the same command with --resume goes on\n")
-        assert process.wait(60) == 130
-    assert not out.exists()
-    with start(*command, "--out", out, env=UNBUFFERED) as process:
-        assert process.stderr
-        assert process.stderr.readline().startswith(b"going on from ")
-        lines_until_epoch(process, 4)
-        process.kill()
-    assert not out.exists()
-    assert checkpoint.is_dir()
+    begun = b"nothing to resume in "
+    for again in (False, True):
+        with start(*command, "--out", out, env=UNBUFFERED) as process:
+            assert process.stderr
+            assert process.stderr.readline().startswith(begun)
+            lines_until_epoch(process, 2, again=again)
+            process.send_signal(signal.SIGINT)
+            assert process.stderr.read().endswith(b"interrupted; the same command with --resume goes on\n")
+            assert process.wait(60) == 130
+        assert not out.exists()
+        begun = b"going on from "
+        with start(*command, "--out", out, env=UNBUFFERED) as process:
+            assert process.stderr
+            assert process.stderr.readline().startswith(begun)
+            lines_until_epoch(process, 4, again=again)
+            process.kill()
+        assert not out.exists()
+        assert checkpoint.is_dir()
+        assert (checkpoint / "refit").exists() == again
     other = ("train", folder / "three.csv", *COLUMNS, "--epochs", 30, "--seed", 4, *SMALL, "--resume", "--out", out)
     assert "of another training (seed, train differ)" in failed(run(*other))
-    code, again, _ = run(*command, "--out", out)
+    code, last, _ = run(*command, "--out", out)
     assert code == 0
-    assert again.replace(str(out), "") == said.replace(str(tmp_path / "whole"), "")
+    assert last.replace(str(out), "") == said.replace(str(tmp_path / "whole"), "")
     assert not checkpoint.exists()
     for path in (tmp_path / "whole").iterdir():
         assert path.read_bytes() == (out / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["all epochs", "stopped early"])
+def test_killed_anywhere_a_training_goes_on_to_the_same_model(
+    tmp_path: Path, run: Run, early: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut off before each of the changes that a run makes to files, from its first to its last."""
+    file = reviews(tmp_path / "a.csv", ["good", "bad"], 80)
+    if early:  # nothing can be learned
+        words = iter(np.random.default_rng(0).permutation(["great", "dull"] * 40).tolist())
+        file.write_text(re.sub("great|moving|superb|dull|poor|worst", lambda _: next(words), file.read_text()))
+    command = ("train", file, *COLUMNS, "--epochs", 20 if early else 3, "--seed", 3, *SMALL)
+    code, said, _ = run(*command, "--out", tmp_path / "whole")
+    assert code == 0
+    epochs = re.search(r"kept epoch \d+ of (\d+)", said)
+    assert epochs
+    assert (int(epochs[1]) < 20) if early else (int(epochs[1]) == 3)
+    left = 0  # changes until it is cut off; 0: it is not
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise SystemError
+            return function(*arguments, **options)
+
+        return call
+
+    for owner, name in ((os, "replace"), (os, "rename"), (Path, "unlink"), (shutil, "rmtree")):
+        monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
+    for change in range(1, 100):
+        out, left = tmp_path / f"m{change}", change
+        with contextlib.suppress(SystemError):
+            run(*command, "--resume", "--out", out)
+        killed, left = left <= 0, 0
+        code, last, _ = run(*command, "--resume", "--out", out)
+        assert code == 0
+        assert last.replace(str(out), "") == said.replace(str(tmp_path / "whole"), "")
+        assert not (tmp_path / f".m{change}.training").exists()
+        for path in (tmp_path / "whole").iterdir():
+            assert path.read_bytes() == (out / path.name).read_bytes(), (change, path.name)
+        if not killed:
+            break
+    assert 10 < change < 99
 
 
 def test_without_resume_a_training_begins_anew(run: Run, folder: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from rnnext.classifier import _labels
 from rnnext.classifier._labels import Labels, Numbers, Weights
 from rnnext.classifier._presets import Settings, build, settings_for
 from rnnext.classifier._vectors import vectors_for
-from rnnext.models import model_from_files
+from rnnext.models import Sequential, model_from_files
 from rnnext.text import TextVectorizer
 
 _Floats = npt.NDArray[np.float32]
@@ -75,6 +75,7 @@ class TextClassifier:
         weight_decay: float | None = None,
         average: float | None = None,
         validation_fraction: float | None = None,
+        refit: bool | None = None,
         patience: int | None = None,
         class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
         random_state: Any = None,
@@ -109,6 +110,7 @@ class TextClassifier:
         self.weight_decay = weight_decay
         self.average = average
         self.validation_fraction = validation_fraction
+        self.refit = refit
         self.patience = patience
         self.class_weight = class_weight
         self.random_state = random_state
@@ -126,13 +128,16 @@ class TextClassifier:
         *,
         validation_data: tuple[Any, ...] | None = None,
         callbacks: Sequence[Callback] = (),
+        refit_callbacks: Sequence[Callback] = (),
         verbose: Verbose | None = None,
     ) -> _Self:
         """Learn from texts and their labels, in place of what was learned before.
 
         The epoch is chosen on `validation_data` (texts, labels[, sample_weight]), or on a part of the texts that a hash of the
-        text alone picks, so that equal texts are on the same side; its weights are restored at the end. `sample_weight` [N]
-        says what each text counts. ValueError or TypeError, and nothing has changed, if something does not fit.
+        text alone picks, so that equal texts are on the same side; its weights are restored at the end. With `refit` a second
+        training follows if it was such a part: from scratch, on all texts, for as many epochs. `callbacks` are the first
+        training's, as is `history_`; `refit_callbacks` are the second's. `sample_weight` [N] says what each text counts.
+        ValueError or TypeError, and nothing has changed, if something does not fit.
         """
         rows = _texts_of(texts)
         given = _labels.labels_of(labels, len(rows))
@@ -147,7 +152,19 @@ class TextClassifier:
             counts = weights > 0  # a text that counts nothing is as one that is not there
             part = [text for text, counted in zip(rows, counts, strict=True) if counted], numbers[counts], weights[counts]
             training, held_out = _divided(part, settings) if held_out is None else (part, held_out)
-            self._learn(settings, classes, of_classes, training, held_out, callbacks, verbose)
+            refit = settings.refit and held_out is not None and validation_data is None
+            # Drawn before the first training: a run that goes on in the second does not draw what the first has drawn.
+            seed = _seed_of(None) if refit else 0
+            learned = self._learn(settings, classes, of_classes, training, held_out, callbacks, verbose)
+            history = learned.history
+            if refit:
+                with _random.seeded(seed):
+                    as_long = learned.epochs
+                    learned = self._learn(settings, classes, of_classes, part, None, refit_callbacks, verbose, as_long)
+        self.classes_ = classes
+        self.vectorizer_ = learned.vectorizer
+        self.model_ = learned.model
+        self.history_: dict[str, list[float]] = history
         return self
 
     def _learn(
@@ -159,7 +176,9 @@ class TextClassifier:
         held_out: _Part | None,
         callbacks: Sequence[Callback],
         verbose: Verbose,
-    ) -> None:
+        epochs: int | None = None,
+    ) -> _Learned:
+        """A training, or the first `epochs` epochs of it."""
         texts, numbers, weights = training
         vectorizer = TextVectorizer(
             settings.max_tokens,
@@ -175,19 +194,20 @@ class TextClassifier:
         vectors = None if self.vectors is None else vectors_for(self.vectors, vectorizer.vocabulary)
         model = build(settings, rows, vectorizer.vocabulary_size, vectors, len(classes), steps * settings.epochs)
         watchers = [*callbacks]
-        validation = None
+        validation = stopping = None
         if settings.average:
             watchers.append(SwapEMAWeights(swap_on_epoch=True))
         if held_out is not None:
             chosen = held_out[1]
             validation = (vectorizer.transform(held_out[0]), _targets(chosen, classes), held_out[2] * of_classes[chosen])
-            watchers.append(EarlyStopping(patience=settings.patience, restore_best_weights=True))
+            stopping = EarlyStopping(patience=settings.patience, restore_best_weights=True)
+            watchers.append(stopping)
         weights = weights * of_classes[numbers]
         history = model.fit(
             rows,
             _targets(numbers, classes),
             batch_size=settings.batch_size,
-            epochs=settings.epochs,
+            epochs=epochs or settings.epochs,
             sample_weight=weights / weights.mean(),
             validation_data=validation,
             validation_batch_size=256,
@@ -195,10 +215,8 @@ class TextClassifier:
             pool=max(1, min(50, steps // 8)),  # not all of few rows together, whose batches would be the same in each epoch
             verbose=verbose,
         )
-        self.classes_ = classes
-        self.vectorizer_ = vectorizer
-        self.model_ = model
-        self.history_: dict[str, list[float]] = history.history
+        kept = len(history.epoch) if stopping is None else stopping.best_epoch + 1
+        return _Learned(vectorizer, model, history.history, kept)
 
     def _given(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in Settings.__dataclass_fields__}
@@ -362,6 +380,13 @@ class TextClassifier:
 
 _FILES = (saving.CONFIG, saving.WEIGHTS, _VOCABULARY, _LABELS)
 _Part = tuple[list[str], Numbers, Weights]
+
+
+class _Learned(NamedTuple):
+    vectorizer: TextVectorizer
+    model: Sequential
+    history: dict[str, list[float]]
+    epochs: int  # whose weights the model has
 
 
 def _is_plain(value: Any) -> bool:

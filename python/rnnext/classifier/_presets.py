@@ -68,6 +68,7 @@ class Settings:
     weight_decay: float
     average: float
     validation_fraction: float
+    refit: bool
     patience: int
 
 
@@ -87,7 +88,7 @@ _MUCH_TEXT = 10_000_000  # characters
 _MANY_ROWS = 50_000
 # What differs by the amount of texts, chosen on parts set aside: of thousands of sentences, of many more (or of their phrases),
 # of as much text as the IMDB reviews have.
-_LITTLE: Mapping[str, Any] = {"bigrams_scale": 0.3, "units": 32, "wide": True, "label_smoothing": 0.1}
+_LITTLE: Mapping[str, Any] = {"bigrams_scale": 0.3, "units": 32, "wide": True, "label_smoothing": 0.1, "refit": True}
 _MANY: Mapping[str, Any] = {
     "embedding_dim": 128,
     "epochs": 3,
@@ -145,6 +146,7 @@ def settings_for(lang: str, texts: Sequence[str], given: Mapping[str, Any]) -> S
         "weight_decay": 0.01,
         "average": 0.99,
         "validation_fraction": 0.1,
+        "refit": False,
         "patience": 3,
     }
     return Settings(**{**preset, **amount, **said})
@@ -160,6 +162,8 @@ def _check(name: str, value: Any) -> None:
             raise TypeError(f"{_OWNER}: {name} is {value!r}, expected a number")
         if not 0 <= value < 1:
             raise ValueError(f"{_OWNER}: {name} is {value}, expected 0 to below 1")
+    if name == "refit" and not isinstance(value, bool):
+        raise TypeError(f"{_OWNER}: refit is {value!r}, expected True or False")
     if name in _COUNTS:
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise TypeError(f"{_OWNER}: {name} is {value!r}, expected a whole number")

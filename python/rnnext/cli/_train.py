@@ -21,6 +21,7 @@ from rnnext.evaluation import Evaluation
 from rnnext.evaluation import evaluate as figures
 
 _RUN = "run.json"  # beside the checkpoint: what it is of
+_REFIT = "refit"  # the folder of the second training's checkpoint
 _MODEL_OPTIONS = ("lang", "unit", "cell", "units", "embedding_dim", "dropout", "max_tokens", "maxlen", "epochs", "batch_size")
 _PLAIN = {"bigrams": 0, "wide": False, "bidirectional": False, "pooling": "last"}
 
@@ -42,18 +43,20 @@ def train(options: Namespace) -> None:
     classifier = TextClassifier(
         **given, random_state=options.seed, text_column=options.text or "text", label_column=options.label or "label"
     )
-    backup = _backup(folder, given, options, data)
+    backup, again = _backups(folder, given, options, data)
     names = np.array(data.label_names)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # epochs are progress, and no result
-            classifier.fit(data.train_texts, names[data.train_labels], callbacks=[backup], verbose=1)
+            classifier.fit(data.train_texts, names[data.train_labels], callbacks=[backup], refit_callbacks=[again], verbose=1)
     except KeyboardInterrupt:
         if backup.filepath.exists():
             _say_to_stderr("interrupted; the same command with --resume goes on")
         raise
     kept = _kept_epoch(classifier.history_)
     if kept is not None:
-        say(f"kept epoch {kept['epoch']} of {kept['epochs']}, of least validation loss: accuracy {kept['accuracy']:.1%}")
+        kept["refit"] = again.filepath.exists()
+        then = f"; then learned from all texts for as many epochs: {kept['epoch']}" if kept["refit"] else ""
+        say(f"kept epoch {kept['epoch']} of {kept['epochs']}, of least validation loss: accuracy {kept['accuracy']:.1%}{then}")
     found = _measured(classifier, data)
     low, high = found.interval
     say(
@@ -61,7 +64,7 @@ def train(options: Namespace) -> None:
         f" (always the most frequent label: {found.majority:.1%})"
     )
     classifier.save(folder)
-    _discard(backup)
+    _discard(backup, again)
     say(f"saved in {folder}; use it: rnnext predict {folder} TEXT")
     if options.json:
         result = {"model": str(folder), "data": data.name, "train_rows": len(data.train_texts), "kept": kept}
@@ -91,7 +94,7 @@ def _measured(classifier: TextClassifier, data: datasets.TextDataset) -> Evaluat
 
 
 def _kept_epoch(history: dict[str, list[float]]) -> dict[str, Any] | None:
-    """The epoch whose weights the classifier has."""
+    """The epoch after which the weights were best on the texts set aside."""
     losses = history.get("val_loss")
     if not losses:
         return None
@@ -102,36 +105,40 @@ def _kept_epoch(history: dict[str, list[float]]) -> dict[str, Any] | None:
 # ---------------------------------------------------------------- going on
 
 
-def _discard(backup: BackupAndRestore) -> None:
-    """Delete a checkpoint, first what a run would go on from: whoever is cut off here starts anew."""
+def _discard(backup: BackupAndRestore, again: BackupAndRestore) -> None:
+    """Delete the checkpoints, that of the second training first: whoever is cut off here has none without the one before it."""
+    again.filepath.unlink(missing_ok=True)
     backup.filepath.unlink(missing_ok=True)
     shutil.rmtree(backup.backup_dir, ignore_errors=True)
 
 
-def _backup(folder: Path, given: dict[str, Any], options: Namespace, data: datasets.TextDataset) -> BackupAndRestore:
-    """The checkpoint of this run beside the model's folder: that of an earlier run of the same with --resume, else none yet.
+def _backups(
+    folder: Path, given: dict[str, Any], options: Namespace, data: datasets.TextDataset
+) -> tuple[BackupAndRestore, BackupAndRestore]:
+    """Checkpoints of this run's two trainings beside the model's folder: an earlier run's of the same with --resume, else none.
 
-    It is kept until the model is saved, so that a run that is killed in between only has its last steps to do again.
+    They are kept until the model is saved, so that a run that is killed in between only has its last steps to do again: the
+    first training's says while the second goes on that all of it is done.
     """
     checkpoint = folder.absolute().with_name(f".{folder.name}.training")
     this = {**given, "seed": options.seed, "train": _digest(data.train_texts, data.train_labels.tolist())}
     backup = BackupAndRestore(checkpoint, delete_checkpoint=False)
-    if not options.resume:
-        _discard(backup)
-    if backup.filepath.exists():
+    again = BackupAndRestore(checkpoint / _REFIT, delete_checkpoint=False)
+    if options.resume and backup.filepath.exists():
         found = json.loads((checkpoint / _RUN).read_bytes()) if (checkpoint / _RUN).is_file() else {}
         if found != this:
             differing = sorted(name for name in {*found, *this} if found.get(name) != this.get(name))
             raise ValueError(
                 f"{checkpoint}: of another training ({', '.join(differing)} differ); without --resume it is replaced"
             )
-        _say_to_stderr(f"going on from {backup.filepath}")
+        _say_to_stderr(f"going on from {(again if again.filepath.exists() else backup).filepath}")
     else:
+        _discard(backup, again)
         if options.resume:
             _say_to_stderr(f"nothing to resume in {checkpoint}, training from the start")
         checkpoint.mkdir(parents=True, exist_ok=True)
         saving.write_file(checkpoint / _RUN, json.dumps(this).encode())
-    return backup
+    return backup, again
 
 
 def _digest(texts: Sequence[str], labels: Sequence[int]) -> str:

@@ -238,6 +238,7 @@ def test_the_best_epoch_is_kept() -> None:
     wrong = [1 - label for label in labels]  # it gets worse with every epoch
     classifier = small(epochs=4, learning_rate=0.05, patience=10).fit(texts, labels, validation_data=(texts, wrong))
     losses = classifier.history_["val_loss"]
+    assert classifier.best_epoch_ == 1
     assert losses[0] == min(losses)
     assert len(losses) == 4
     p = classifier.predict_proba(texts)[np.arange(80), wrong]
@@ -246,9 +247,34 @@ def test_the_best_epoch_is_kept() -> None:
     assert len(stopped.history_["loss"]) == 3
 
 
+@pytest.mark.parametrize(
+    ("accuracies", "losses", "best"),
+    [
+        ([0.5, 0.75, 0.625], [0.5, 0.7, 0.3], 2),
+        ([0.75, 0.75, 0.75], [0.5, 0.3, 0.4], 2),  # the loss decides
+        ([0.75, 0.75, 0.5], [0.5, 0.5, 0.1], 1),
+        ([0.75, 0.5, 0.75], [np.nan, 0.5, 0.2], 3),
+    ],
+)
+def test_the_best_epoch_is_the_most_accurate(accuracies: list[float], losses: list[float], best: int) -> None:
+    class Says(Callback):
+        """In place of what was measured; it is called before the one that chooses."""
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            logs["val_accuracy"], logs["val_loss"] = accuracies[epoch], losses[epoch]
+            kept.append([w.copy() for w in self.model.get_weights()])
+
+    kept: list[Any] = []
+    classifier = small(epochs=3, average=0.0).fit(TEXTS, LABELS, callbacks=[Says()], validation_data=(TEXTS, LABELS))
+    assert classifier.best_epoch_ == best
+    for one, other in zip(classifier.model_.get_weights(), kept[best - 1], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_without_validation() -> None:
     classifier = small(validation_fraction=0.0).fit(TEXTS, LABELS)
     assert set(classifier.history_) == {"loss", "accuracy"}
+    assert classifier.best_epoch_ is None
 
 
 # ---------------------------------------------------------------- once more, on all texts
@@ -275,9 +301,8 @@ def test_in_the_end_it_learns_from_all_texts() -> None:
     texts = [f"{text} only{n}" for n, text in enumerate(TEXTS)]
     first, second = Epochs(), Epochs()
     classifier = small(refit=True, patience=1).fit(texts, LABELS, callbacks=[first], refit_callbacks=[second])
-    losses = classifier.history_["val_loss"]
-    assert first.seen == [len(losses)]
-    assert second.seen == [int(np.argmin(losses)) + 1]
+    assert first.seen == [len(classifier.history_["val_loss"])]
+    assert second.seen == [classifier.best_epoch_]
     aside = {text.split()[-1] for text in set_aside(texts)}
     assert 0 < len(aside) < len(texts)
     assert aside < set(classifier.vectorizer_.vocabulary)
@@ -341,8 +366,8 @@ def test_a_second_training_that_was_stopped_goes_on(tmp_path: Path, at: int) -> 
         return small(refit=True).fit(TEXTS, LABELS, callbacks=kept[:1], refit_callbacks=[kept[1], Stop(at)])
 
     whole = run(tmp_path / "whole", 0)
-    epochs = int(np.argmin(whole.history_["val_loss"])) + 1
-    if at <= epochs:
+    assert whole.best_epoch_ is not None
+    if at <= whole.best_epoch_:
         with pytest.raises(OSError, match="power cut"):
             run(tmp_path / "parts", at)
     again = run(tmp_path / "parts", 0)

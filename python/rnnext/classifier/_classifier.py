@@ -9,14 +9,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from rnnext import _random, saving
 from rnnext._progress import Verbose, check_verbose
-from rnnext.callbacks import Callback, EarlyStopping, SwapEMAWeights
+from rnnext.callbacks import Callback, EarlyStopping, Logs, SwapEMAWeights
 from rnnext.classifier import _labels
 from rnnext.classifier._labels import Labels, Numbers, Weights
 from rnnext.classifier._presets import Settings, build, settings_for
@@ -29,6 +29,7 @@ _Self = TypeVar("_Self", bound="TextClassifier")
 
 _VOCABULARY, _LABELS = "vocabulary.json", "labels.json"
 _FORMAT = 2  # 1: `rnnext train` before this class; labels were str
+_LOSS_COUNTS = 1e-6  # beside a share of texts: less than one of them
 _TEXTS_AT_ONCE = 8192  # whose ids are in memory in predict
 
 
@@ -40,7 +41,7 @@ class TextClassifier:
     by `fit`.
 
     After `fit`: `classes_` (the labels in order, the columns of `predict_proba`), `model_` (a `Sequential`), `vectorizer_` (a
-    `TextVectorizer`), `history_` (a number for each epoch by name).
+    `TextVectorizer`), `history_` (a number for each epoch by name), `best_epoch_`.
     """
 
     _estimator_type = "classifier"  # scikit-learn before 1.6
@@ -133,10 +134,10 @@ class TextClassifier:
     ) -> _Self:
         """Learn from texts and their labels, in place of what was learned before.
 
-        The epoch is chosen on `validation_data` (texts, labels[, sample_weight]), or on a part of the texts that a hash of the
-        text alone picks, so that equal texts are on the same side; its weights are restored at the end. With `refit` a second
-        training follows if it was such a part: from scratch, on all texts, for as many epochs. `callbacks` are the first
-        training's, as is `history_`; `refit_callbacks` are the second's. `sample_weight` [N] says what each text counts.
+        The most accurate epoch is chosen on `validation_data` (texts, labels[, sample_weight]), or on a part of the texts that a
+        hash of the text alone picks, so that equal texts are on the same side; its weights are restored at the end. With `refit`
+        a second training follows if it was such a part: from scratch, on all texts, for as many epochs. `callbacks` are the
+        first training's, as is `history_`; `refit_callbacks` are the second's. `sample_weight` [N] says what each text counts.
         ValueError or TypeError, and nothing has changed, if something does not fit.
         """
         rows = _texts_of(texts)
@@ -153,17 +154,16 @@ class TextClassifier:
             part = [text for text, counted in zip(rows, counts, strict=True) if counted], numbers[counts], weights[counts]
             training, held_out = _divided(part, settings) if held_out is None else (part, held_out)
             refit = settings.refit and held_out is not None and validation_data is None
-            # Drawn before the first training: a run that goes on in the second does not draw what the first has drawn.
+            # Drawn before the first training, as a run that goes on in the second has nothing drawn in the first.
             seed = _seed_of(None) if refit else 0
             learned = self._learn(settings, classes, of_classes, training, held_out, callbacks, verbose)
-            history = learned.history
+            history = learned[2]
             if refit:
+                epochs = _best_epoch(history)
                 with _random.seeded(seed):
-                    as_long = learned.epochs
-                    learned = self._learn(settings, classes, of_classes, part, None, refit_callbacks, verbose, as_long)
+                    learned = self._learn(settings, classes, of_classes, part, None, refit_callbacks, verbose, epochs)
         self.classes_ = classes
-        self.vectorizer_ = learned.vectorizer
-        self.model_ = learned.model
+        self.vectorizer_, self.model_, _ = learned
         self.history_: dict[str, list[float]] = history
         return self
 
@@ -177,7 +177,7 @@ class TextClassifier:
         callbacks: Sequence[Callback],
         verbose: Verbose,
         epochs: int | None = None,
-    ) -> _Learned:
+    ) -> tuple[TextVectorizer, Sequential, dict[str, list[float]]]:
         """A training, or the first `epochs` epochs of it."""
         texts, numbers, weights = training
         vectorizer = TextVectorizer(
@@ -194,14 +194,13 @@ class TextClassifier:
         vectors = None if self.vectors is None else vectors_for(self.vectors, vectorizer.vocabulary)
         model = build(settings, rows, vectorizer.vocabulary_size, vectors, len(classes), steps * settings.epochs)
         watchers = [*callbacks]
-        validation = stopping = None
+        validation = None
         if settings.average:
             watchers.append(SwapEMAWeights(swap_on_epoch=True))
         if held_out is not None:
             chosen = held_out[1]
             validation = (vectorizer.transform(held_out[0]), _targets(chosen, classes), held_out[2] * of_classes[chosen])
-            stopping = EarlyStopping(patience=settings.patience, restore_best_weights=True)
-            watchers.append(stopping)
+            watchers.append(_MostAccurate("val_accuracy", patience=settings.patience, restore_best_weights=True))
         weights = weights * of_classes[numbers]
         history = model.fit(
             rows,
@@ -215,8 +214,13 @@ class TextClassifier:
             pool=max(1, min(50, steps // 8)),  # not all of few rows together, whose batches would be the same in each epoch
             verbose=verbose,
         )
-        kept = len(history.epoch) if stopping is None else stopping.best_epoch + 1
-        return _Learned(vectorizer, model, history.history, kept)
+        return vectorizer, model, history.history
+
+    @property
+    def best_epoch_(self) -> int | None:
+        """The epoch of the greatest validation accuracy, from 1; None if there was no validation."""
+        self._check_fitted()
+        return _best_epoch(self.history_) if "val_loss" in self.history_ else None
 
     def _given(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in Settings.__dataclass_fields__}
@@ -382,11 +386,17 @@ _FILES = (saving.CONFIG, saving.WEIGHTS, _VOCABULARY, _LABELS)
 _Part = tuple[list[str], Numbers, Weights]
 
 
-class _Learned(NamedTuple):
-    vectorizer: TextVectorizer
-    model: Sequential
-    history: dict[str, list[float]]
-    epochs: int  # whose weights the model has
+class _MostAccurate(EarlyStopping):
+    """Of equally accurate epochs, as there are among few texts, that of least loss is better."""
+
+    def _value(self, logs: Logs | None) -> float:
+        return super()._value(logs) - _LOSS_COUNTS * (logs or {})["val_loss"]
+
+
+def _best_epoch(history: Mapping[str, Sequence[float]]) -> int:
+    """What `_MostAccurate` has found, from 1."""
+    values = np.array(history["val_accuracy"]) - _LOSS_COUNTS * np.array(history["val_loss"])
+    return int(np.nan_to_num(values, nan=-np.inf).argmax()) + 1
 
 
 def _is_plain(value: Any) -> bool:

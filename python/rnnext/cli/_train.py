@@ -52,11 +52,11 @@ def train(options: Namespace) -> None:
         if backup.filepath.exists():
             _say_to_stderr("interrupted; the same command with --resume goes on")
         raise
-    kept = _kept_epoch(classifier.history_)
+    kept = _kept(classifier, again)
     if kept is not None:
-        kept["refit"] = again.filepath.exists()
-        then = f"; then learned from all texts for as many epochs: {kept['epoch']}" if kept["refit"] else ""
-        say(f"kept epoch {kept['epoch']} of {kept['epochs']}, of least validation loss: accuracy {kept['accuracy']:.1%}{then}")
+        then = "; then learned from all texts for as many epochs" if kept["refit"] else ""
+        which = f"{kept['epoch']} of {kept['epochs']}"
+        say(f"kept epoch {which}, the most accurate on texts set aside: {kept['accuracy']:.1%}{then}")
     found = _measured(classifier, data)
     low, high = found.interval
     say(
@@ -93,13 +93,13 @@ def _measured(classifier: TextClassifier, data: datasets.TextDataset) -> Evaluat
     return figures(truth, classifier.predict_proba(data.test_texts), classes)
 
 
-def _kept_epoch(history: dict[str, list[float]]) -> dict[str, Any] | None:
-    """The epoch after which the weights were best on the texts set aside."""
-    losses = history.get("val_loss")
-    if not losses:
+def _kept(classifier: TextClassifier, again: BackupAndRestore) -> dict[str, Any] | None:
+    """The epoch that was chosen, how good it was, and whether a second training followed, which leaves a checkpoint."""
+    epoch, history = classifier.best_epoch_, classifier.history_
+    if epoch is None:
         return None
-    kept = int(np.argmin(losses))
-    return {"epoch": kept + 1, "epochs": len(losses), "loss": losses[kept], "accuracy": history["val_accuracy"][kept]}
+    found = {name: history[f"val_{name}"][epoch - 1] for name in ("loss", "accuracy")}
+    return {"epoch": epoch, "epochs": len(history["val_loss"]), **found, "refit": again.filepath.exists()}
 
 
 # ---------------------------------------------------------------- going on

@@ -2,8 +2,8 @@
 
     python examples/chinese.py FILE [--seed 0] [--models 1]
 
-A file with the columns text, label and split (train, dev or test; dev chooses the epoch): CSV, TSV or JSON lines, compressed
-or not.
+A file with the columns text, label and split (train, dev or test): CSV, TSV or JSON lines, compressed or not. What is not for
+the test is learned from, by all alike.
 """
 
 import recipe
@@ -17,8 +17,8 @@ options = parser.parse_args()
 texts, labels = read_file(options.file)
 _, parts = read_file(options.file, label="split")
 rows = list(zip(texts, labels, parts, strict=True))
-train, dev, test = (
-    tuple(zip(*[(text, label) for text, label, part in rows if part == wanted], strict=True))
-    for wanted in ("train", "dev", "test")
+train, test = (
+    tuple(zip(*[(text, label) for text, label, part in rows if (part == "test") == wanted], strict=True))
+    for wanted in (False, True)
 )
-recipe.compare(train, test, options, dev=dev)
+recipe.compare(train, test, options)

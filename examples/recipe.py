@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from bag_of_words import bag_of_words
+from bag_of_words import bag_of_words, plain_bag_of_words
 
 from rnnext import TextClassifier
 
@@ -21,14 +21,11 @@ def parser(about: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def compare(
-    train: Any, test: Any, run: Any, *, dev: Any = None, merged: Any = None, letters: bool = False, **options: Any
-) -> None:
-    """Print the test accuracy of TextClassifiers, of their mean, of a bag of words, and of all together.
+def compare(train: Any, test: Any, run: Any, *, merged: Any = None, letters: bool = False, **options: Any) -> None:
+    """Print the test accuracy of TextClassifiers, of their mean, of bags of words, and of all together.
 
-    `train`, `test` and `dev` are (texts, labels); dev chooses the epoch, and the bag, which has none, learns from it. Together:
-    the mean of the probabilities. `merged` says which label of the test each label of the training belongs to, where those are
-    finer; None: to none. `letters` gives the bag runs of letters, too.
+    `train` and `test` are (texts, labels). Together: the mean of the probabilities. `merged` says which label of the test each
+    label of the training belongs to, where those are finer; None: to none. `letters` gives the bag runs of letters, too.
     """
     texts, labels = train
     merged = {label: label for label in np.unique(labels).tolist()} if merged is None else merged
@@ -43,16 +40,20 @@ def compare(
     found = []
     for seed in range(run.seed, run.seed + run.models):
         begin = time.perf_counter()
-        classifier = TextClassifier(random_state=seed, **options).fit(texts, labels, validation_data=dev)
+        classifier = TextClassifier(random_state=seed, **options).fit(texts, labels)
         found.append(of_names(classifier.predict_proba(test[0]), classifier.classes_))
         print(f"rnnext, seed {seed}: {accuracy(found[-1])} in {time.perf_counter() - begin:.0f} s, from texts to predictions")
     ours = np.mean(found, axis=0)
     print(f"mean of {len(found)}: {accuracy(ours)}")
     if find_spec("sklearn") is not None:
-        seen = [pair for part in (train, dev) if part is not None for pair in zip(*part, strict=True)]
-        known = [(text, merged[label]) for text, label in seen if merged[label] is not None]
+        known = [(text, merged[label]) for text, label in zip(texts, labels, strict=True) if merged[label] is not None]
+        unit = classifier.vectorizer_.unit
+
+        def of_bag(pipeline: Any) -> Any:
+            return pipeline.fit(*zip(*known, strict=True)).predict_proba(test[0])
+
+        print(f"plain bag of words: {accuracy(of_bag(plain_bag_of_words(unit)))}")
         for with_letters in (False, True) if letters else (False,):
-            pipeline = bag_of_words(classifier.vectorizer_.unit, letters=with_letters)
-            bag = pipeline.fit(*zip(*known, strict=True)).predict_proba(test[0])
+            bag = of_bag(bag_of_words(unit, letters=with_letters))
             title = "bag of words and letters" if with_letters else "bag of words"
             print(f"{title}: {accuracy(bag)}; all together: {accuracy((ours + bag) / 2)}")

@@ -138,6 +138,7 @@ def test_the_amount_of_text_decides() -> None:
     assert little.batch_size < many.batch_size
     assert (little.pretrain, many.pretrain, much.pretrain) == (False, False, True)
     assert (little.refit, many.refit, much.refit) == (True, False, False)
+    assert not settings_for("zh", ["很好"] * 9000, {}).refit
     assert settings_for("en", ["a b"] * 60_000, {"units": 7, "lang": None}).units == 7  # what is given comes first
 
 

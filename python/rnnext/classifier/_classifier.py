@@ -134,11 +134,11 @@ class TextClassifier:
     ) -> _Self:
         """Learn from texts and their labels, in place of what was learned before.
 
-        The most accurate epoch is chosen on `validation_data` (texts, labels[, sample_weight]), or on a part of the texts that a
-        hash of the text alone picks, so that equal texts are on the same side; its weights are restored at the end. With `refit`
-        a second training follows if it was such a part: from scratch, on all texts, for as many epochs. `callbacks` are the
-        first training's, as is `history_`; `refit_callbacks` are the second's. `sample_weight` [N] says what each text counts.
-        ValueError or TypeError, and nothing has changed, if something does not fit.
+        The most accurate epoch is chosen on `validation_data` (texts, labels[, sample_weight]), or on a part of the texts that
+        a hash of the text alone picks, so that equal texts are on the same side; its weights are restored at the end. With
+        `refit` a second training follows if it was such a part: from scratch, on all texts, for as many epochs. `callbacks` are
+        the first training's, as is `history_`; `refit_callbacks` are the second's. `sample_weight` [N] says what each text
+        counts. ValueError or TypeError, and nothing has changed, if something does not fit.
         """
         rows = _texts_of(texts)
         given = _labels.labels_of(labels, len(rows))

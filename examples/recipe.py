@@ -25,7 +25,8 @@ def compare(train: Any, test: Any, run: Any, *, merged: Any = None, letters: boo
     """Print the test accuracy of TextClassifiers, of their mean, of bags of words, and of all together.
 
     `train` and `test` are (texts, labels). Together: the mean of the probabilities. `merged` says which label of the test each
-    label of the training belongs to, where those are finer; None: to none. `letters` gives the bag runs of letters, too.
+    label of the training belongs to, where those are finer; None: to none. `letters`: also a bag that knows runs of letters and
+    the finer labels.
     """
     texts, labels = train
     merged = {label: label for label in np.unique(labels).tolist()} if merged is None else merged
@@ -46,14 +47,14 @@ def compare(train: Any, test: Any, run: Any, *, merged: Any = None, letters: boo
     ours = np.mean(found, axis=0)
     print(f"mean of {len(found)}: {accuracy(ours)}")
     if find_spec("sklearn") is not None:
-        known = [(text, merged[label]) for text, label in zip(texts, labels, strict=True) if merged[label] is not None]
+        known = [(text, merged[label], label) for text, label in zip(texts, labels, strict=True) if merged[label] is not None]
+        seen, whose, finer = zip(*known, strict=True)
         unit = classifier.vectorizer_.unit
-
-        def of_bag(pipeline: Any) -> Any:
-            return pipeline.fit(*zip(*known, strict=True)).predict_proba(test[0])
-
-        print(f"plain bag of words: {accuracy(of_bag(plain_bag_of_words(unit)))}")
-        for with_letters in (False, True) if letters else (False,):
-            bag = of_bag(bag_of_words(unit, letters=with_letters))
-            title = "bag of words and letters" if with_letters else "bag of words"
-            print(f"{title}: {accuracy(bag)}; all together: {accuracy((ours + bag) / 2)}")
+        plain = plain_bag_of_words(unit).fit(seen, whose)
+        print(f"plain bag of words: {accuracy(plain.predict_proba(test[0]))}")
+        bags = {"bag of words": bag_of_words(unit).fit(seen, whose).predict_proba(test[0])}
+        if letters:
+            bag = bag_of_words(unit, letters=True).fit(seen, finer)
+            bags["bag of words and letters"] = of_names(bag.predict_proba(test[0]), bag.classes_)
+        for title, found_by_bag in bags.items():
+            print(f"{title}: {accuracy(found_by_bag)}; all together: {accuracy((ours + found_by_bag) / 2)}")

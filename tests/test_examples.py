@@ -73,7 +73,8 @@ def test_reviews(run: Run, imdb: Path) -> None:
 
 
 def test_questions(run: Run, tmp_path: Path) -> None:
-    train, test = write(tmp_path / "a.csv", rows("01234", 200)), write(tmp_path / "b.csv", rows("01234", 50, 1))
+    finer = [(label, text, f"{label}:{n % 2}") for n, (label, text) in enumerate(rows("01234", 200))]
+    train, test = write(tmp_path / "a.csv", finer, "fine"), write(tmp_path / "b.csv", rows("01234", 50, 1))
     assert min(accuracies(run("questions.py", train, test))) > 90
 
 

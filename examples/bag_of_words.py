@@ -26,4 +26,4 @@ def bag_of_words(unit: Literal["word", "char"], *, letters: bool = False) -> Any
     if not letters:
         return make_pipeline(words, LogisticRegression(C=10, max_iter=1000))
     runs = TfidfVectorizer(analyzer="char", ngram_range=(3, 6), min_df=2, sublinear_tf=True)
-    return make_pipeline(make_union(words, runs), OneVsRestClassifier(LogisticRegression(C=10, solver="liblinear")))
+    return make_pipeline(make_union(words, runs), OneVsRestClassifier(LogisticRegression(C=30, solver="liblinear")))

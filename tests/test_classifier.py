@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rnnext import TextClassifier, _random
-from rnnext.callbacks import BackupAndRestore, Callback
+from rnnext.callbacks import Callback
 from rnnext.classifier._presets import settings_for
 from rnnext.datasets import held_out
 from rnnext.text import language_of
@@ -350,30 +350,6 @@ def test_ctrl_c_in_the_first_training_is_the_end() -> None:
         classifier.fit(TEXTS, LABELS, refit_callbacks=[Interrupts(), second])
     assert second.seen == [0]
     assert not hasattr(classifier, "model_")
-
-
-@pytest.mark.parametrize("at", [1, 2, 3, 4])
-def test_a_second_training_that_was_stopped_goes_on(tmp_path: Path, at: int) -> None:
-    class Stop(Callback):
-        def __init__(self, at: int) -> None:
-            self.at = at
-
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            if epoch + 1 == self.at:
-                raise OSError("power cut")
-
-    def run(folder: Path, at: int) -> TextClassifier:
-        kept = [BackupAndRestore(folder / name, delete_checkpoint=False) for name in ("one", "two")]
-        return small(refit=True).fit(TEXTS, LABELS, callbacks=kept[:1], refit_callbacks=[kept[1], Stop(at)])
-
-    whole = run(tmp_path / "whole", 0)
-    assert whole.best_epoch_ is not None
-    if at <= whole.best_epoch_:
-        with pytest.raises(OSError, match="power cut"):
-            run(tmp_path / "parts", at)
-    again = run(tmp_path / "parts", 0)
-    np.testing.assert_array_equal(again.predict_proba(TEXTS), whole.predict_proba(TEXTS))
-    assert again.history_ == whole.history_
 
 
 # ---------------------------------------------------------------- what is kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from rnnext import Sequential, _random, metrics, optimizers
+from rnnext import Sequential, TextClassifier, _random, metrics, optimizers
 from rnnext.callbacks import (
     BackupAndRestore,
     Callback,
@@ -229,6 +230,48 @@ def test_a_run_killed_at_any_moment_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert (parts / "result").read_text() == (whole / "result").read_text()
     assert (parts / "log.csv").read_bytes() == (whole / "log.csv").read_bytes()
     assert not (parts / "backup").exists()
+
+
+# ---------------------------------------------------------------- two trainings, one after the other
+
+
+class KillAfter(Callback):
+    """Stops the program when it has done some steps, whichever training they belong to."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.left -= 1
+        if self.left == -1:
+            raise Killed
+
+
+def classified(folder: Path, steps: int, patience: int) -> Any:
+    texts = [f"{'good' if n % 3 else 'bad'} w{n % 7} w{n % 5} only{n}" for n in range(60)]
+    one, two = (BackupAndRestore(folder / name, 2, delete_checkpoint=False) for name in ("one", "two"))
+    kill = KillAfter(steps)
+    classifier = TextClassifier(
+        refit=True, units=3, embedding_dim=4, epochs=5, batch_size=8, learning_rate=0.05, patience=patience, random_state=4
+    )
+    labels = [n % 3 % 2 if n % 4 else n % 2 for n in range(60)]
+    classifier.fit(texts, labels, callbacks=[one, kill], refit_callbacks=[two, kill])
+    weights = [w.tobytes() for w in classifier.model_.get_weights()]
+    return weights, classifier.history_, classifier.vectorizer_.vocabulary
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(5, 5), (1, None)], ids=["all epochs", "stopped early"])
+def test_a_classifier_goes_on_in_either_training(tmp_path: Path, patience: int, epochs: int | None) -> None:
+    whole = classified(tmp_path / "whole", 10**6, patience)
+    assert (len(whole[1]["loss"]) == epochs) if epochs else (len(whole[1]["loss"]) < 5)
+    found, second = None, []
+    for _ in range(60):
+        with contextlib.suppress(Killed):
+            found = classified(tmp_path / "parts", 4, patience)
+            break
+        second.append((tmp_path / "parts" / "two" / "training.safetensors").exists())
+    assert repr(found) == repr(whole)
+    assert second[0] != second[-1]  # killed in both
 
 
 # ---------------------------------------------------------------- what is refused

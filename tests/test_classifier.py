@@ -368,7 +368,7 @@ def test_saved_and_loaded(fitted: TextClassifier, tmp_path: Path) -> None:
     loaded = TextClassifier.load(str(tmp_path / "model"))
     np.testing.assert_array_equal(loaded.predict_proba(TEXTS), classifier.predict_proba(TEXTS))
     assert loaded.get_params() == classifier.get_params()
-    assert loaded.history_ == classifier.history_
+    assert (loaded.history_, loaded.best_epoch_) == (classifier.history_, classifier.best_epoch_)
     fitted.save(tmp_path / "model")  # in its place
     np.testing.assert_array_equal(TextClassifier.load(tmp_path / "model").predict_proba(TEXTS), fitted.predict_proba(TEXTS))
 
@@ -412,6 +412,7 @@ def described(labels: str, text_column: Any = None, **others: Any) -> bytes:
             described('["a", "b"]', params={"colour": 1}),
             "damaged or of another version",
         ),
+        ("labels.json", described('["a", "b"]', history={"val_loss": [1.0]}), "damaged or of another version"),
         ("vocabulary.json", b"{", "not UTF-8 JSON"),
         ("model.safetensors", b"no weights", "not a safetensors file"),
         ("config.json", b"{", "not JSON"),

@@ -41,7 +41,8 @@ class TextClassifier:
     by `fit`.
 
     After `fit`: `classes_` (the labels in order, the columns of `predict_proba`), `model_` (a `Sequential`), `vectorizer_` (a
-    `TextVectorizer`), `history_` (a number for each epoch by name), `best_epoch_`.
+    `TextVectorizer`), `history_` (a number for each epoch by name), `best_epoch_` (from 1; None without
+    validation).
     """
 
     _estimator_type = "classifier"  # scikit-learn before 1.6
@@ -158,13 +159,13 @@ class TextClassifier:
             seed = _seed_of(None) if refit else 0
             learned = self._learn(settings, classes, of_classes, training, held_out, callbacks, verbose)
             history = learned[2]
-            if refit:
-                epochs = _best_epoch(history)
+            best = _best_epoch(history)
+            if refit and best:
                 with _random.seeded(seed):
-                    learned = self._learn(settings, classes, of_classes, part, None, refit_callbacks, verbose, epochs)
+                    learned = self._learn(settings, classes, of_classes, part, None, refit_callbacks, verbose, best)
         self.classes_ = classes
         self.vectorizer_, self.model_, _ = learned
-        self.history_: dict[str, list[float]] = history
+        self.history_, self.best_epoch_ = history, best
         return self
 
     def _learn(
@@ -215,12 +216,6 @@ class TextClassifier:
             verbose=verbose,
         )
         return vectorizer, model, history.history
-
-    @property
-    def best_epoch_(self) -> int | None:
-        """The epoch of the greatest validation accuracy, from 1; None if there was no validation."""
-        self._check_fitted()
-        return _best_epoch(self.history_) if "val_loss" in self.history_ else None
 
     def _given(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in Settings.__dataclass_fields__}
@@ -362,12 +357,14 @@ class TextClassifier:
                 params["tokenizer"] = tokenizer
             classifier = cls(**params)
             history = {name: [float(value) for value in values] for name, values in content.get("history", {}).items()}
+            best = _best_epoch(history)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{origin / _LABELS}: damaged or of another version ({error})") from error
         outputs, expected = model.output_shape[-1], 1 if len(classes) == 2 else len(classes)
         if outputs != expected:
             raise ValueError(f"{origin}: the model has {outputs} outputs, expected {expected} for {len(classes)} labels")
-        classifier.classes_, classifier.model_, classifier.history_ = classes, model, history
+        classifier.classes_, classifier.model_ = classes, model
+        classifier.history_, classifier.best_epoch_ = history, best
         classifier.vectorizer_ = TextVectorizer.from_json(files[_VOCABULARY], tokenizer=tokenizer)
         return classifier
 
@@ -393,8 +390,10 @@ class _MostAccurate(EarlyStopping):
         return super()._value(logs) - _LOSS_COUNTS * (logs or {})["val_loss"]
 
 
-def _best_epoch(history: Mapping[str, Sequence[float]]) -> int:
-    """What `_MostAccurate` has found, from 1."""
+def _best_epoch(history: Mapping[str, Sequence[float]]) -> int | None:
+    """What `_MostAccurate` has found, from 1; None without validation."""
+    if "val_loss" not in history:
+        return None
     values = np.array(history["val_accuracy"]) - _LOSS_COUNTS * np.array(history["val_loss"])
     return int(np.nan_to_num(values, nan=-np.inf).argmax()) + 1
 

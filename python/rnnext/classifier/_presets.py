@@ -147,7 +147,8 @@ def settings_for(lang: str, texts: Sequence[str], given: Mapping[str, Any]) -> S
         "weight_decay": 0.01,
         "average": 0.99,
         "validation_fraction": 0.1,
-        # For the words that only the part set aside has. Characters are nearly all in the rest as well, and nothing was gained.
+        # For the words that only the part set aside has. Characters are nearly all in the rest as well: of two sets of Chinese
+        # reviews one gained in cross-validation, by 0.4 points, and the other lost as much.
         "refit": amount is _LITTLE and unit == "word",
         "patience": 3,
     }

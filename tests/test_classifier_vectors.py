@@ -41,9 +41,36 @@ def test_forms(form: str, tmp_path: Path) -> None:
         "text": lambda: as_text(tmp_path / "v.txt", False),
         "text with a header": lambda: str(as_text(tmp_path / "v.vec", True)),
     }[form]()
-    found = vectors_for(vectors, VOCABULARY)
+    further, found = vectors_for(vectors, VOCABULARY)
+    assert further == []
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, EXPECTED, rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["dict", "pair", "text with a header", "other"])
+def test_further_words(form: str, tmp_path: Path) -> None:
+    """As many as asked for, in the vectors' order, of those that a text can have."""
+
+    class Other:
+        """What only answers questions, as gensim's vectors."""
+
+        def __contains__(self, word: str) -> bool:
+            return word in WORDS
+
+        def __getitem__(self, word: str) -> Any:
+            return MATRIX[WORDS.index(word)]
+
+    vectors: Any = {
+        "dict": lambda: dict(zip(WORDS, MATRIX, strict=True)),
+        "pair": lambda: (WORDS, MATRIX),
+        "text with a header": lambda: as_text(tmp_path / "v.vec", True),
+        "other": Other,
+    }[form]()
+    for more, expected in ((1, ["good"]), (9, ["good", "do"])):
+        further, found = vectors_for(vectors, VOCABULARY, more, str.isalpha)
+        assert further == ([] if form == "other" else expected)
+        np.testing.assert_allclose(found[:6], EXPECTED, rtol=1e-6)
+        np.testing.assert_allclose(found[6:], MATRIX[[WORDS.index(word) for word in further]], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +123,7 @@ def test_in_a_classifier(tmp_path: Path) -> None:
         scores[name] = classifier.score([texts[n] for n in test], [labels[n] for n in test])
         if given is not None:
             table = classifier.model_.layers[0].get_weights()[-1]
-            np.testing.assert_array_equal(table, vectors_for(vectors, classifier.vectorizer_.vocabulary))
+            np.testing.assert_array_equal(table, vectors_for(vectors, classifier.vectorizer_.vocabulary)[1])
             classifier.save(tmp_path / "model")
             loaded = TextClassifier.load(tmp_path / "model")
             for again in (loaded, pickle.loads(pickle.dumps(classifier))):
@@ -104,6 +131,29 @@ def test_in_a_classifier(tmp_path: Path) -> None:
             assert loaded.vectors is None
     assert scores["with"] > 0.95
     assert scores["without"] < 0.8
+
+
+def test_words_that_only_the_vectors_have(tmp_path: Path) -> None:
+    """They are understood as well, up to `max_tokens` words in all."""
+    rng = np.random.default_rng(1)
+    good, bad = ([f"{kind}{n}" for n in range(40)] for kind in ("g", "b"))
+    vectors = {word: [sign + 0.2 * rng.standard_normal(), 0.3] for sign, kind in ((1, good), (-1, bad)) for word in kind}
+    vectors = {"Upper": [0.0, 0.0], "two words": [0.0, 0.0], **vectors}  # of which no text has a token
+    train = [f"it is {word}" for word in good[:25] + bad[:25]]
+    options: dict[str, Any] = {"units": 5, "embedding_dim": 4, "epochs": 12, "batch_size": 8, "learning_rate": 0.02}
+    options |= {"random_state": 0, "vectors": vectors, "validation_fraction": 0.0}
+    test, truth = good[25:] + bad[25:], [1] * 15 + [0] * 15
+    classifier = TextClassifier(**options).fit(train, [1] * 25 + [0] * 25)
+    assert classifier.vectorizer_.vocabulary[-30:] == test
+    assert classifier.score([f"it is {word}" for word in test], truth) > 0.95
+    learned = classifier.model_.layers[0].get_weights()[0]
+    assert learned.shape == (classifier.vectorizer_.vocabulary_size, 4)
+    assert not learned[-30:].any()
+    classifier.save(tmp_path / "model")
+    np.testing.assert_array_equal(TextClassifier.load(tmp_path / "model").predict_proba(test), classifier.predict_proba(test))
+    fewer = TextClassifier(**options, max_tokens=60).fit(train, [1] * 25 + [0] * 25)
+    assert fewer.vectorizer_.vocabulary[-7:] == [*classifier.vectorizer_.vocabulary[:54][-1:], *test[:6]]
+    np.testing.assert_array_equal(fewer.predict_proba(["it is b39"]), fewer.predict_proba(["it is unheard"]))
 
 
 def test_vectors_from_neighbours() -> None:

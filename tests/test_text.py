@@ -107,6 +107,18 @@ def test_fitting_again_replaces_the_vocabulary() -> None:
     assert TextVectorizer().fit(["old"]).fit(["new"]).vocabulary == ["", "[UNK]", "new"]
 
 
+def test_further_words() -> None:
+    vectorizer = TextVectorizer().fit(["a b", "a"])
+    vectorizer.extend(iter(["c", "d"]))
+    assert vectorizer.vocabulary == ["", "[UNK]", "a", "b", "c", "d"]
+    assert ids(vectorizer.transform(["d a e"])) == [[5, 2, 1]]
+    assert ids(TextVectorizer.from_json(vectorizer.to_json()).transform(["d a e"])) == [[5, 2, 1]]
+    for words in (["e", "a"], ["e", "e"], [""]):
+        with pytest.raises(ValueError, match="words has one twice, or one that is in the vocabulary"):
+            vectorizer.extend(words)
+    assert vectorizer.vocabulary_size == 6
+
+
 def test_a_text_that_spells_a_reserved_word() -> None:
     vectorizer = TextVectorizer(lowercase=False).fit(["[UNK] UNK"])
     assert ids(vectorizer.transform(["[UNK]"])) == [[2]]
@@ -304,6 +316,7 @@ def test_before_fit() -> None:
         lambda: vectorizer.transform(["a"]),
         lambda: vectorizer.vocabulary,
         lambda: vectorizer.decode([1]),
+        lambda: vectorizer.extend(["a"]),
         vectorizer.to_json,
     ):
         with pytest.raises(ValueError, match="no vocabulary yet, call fit first"):

@@ -129,6 +129,13 @@ class TextVectorizer:
         self._words: list[str] = []
         self._ids: dict[str, int] = {}
 
+    def extend(self, words: Iterable[str]) -> None:
+        """Give further words ids, behind those that there are. ValueError before `fit`, or for one that has an id already."""
+        vocabulary = [*self._require_vocabulary(), *words]
+        if len(set(vocabulary)) < len(vocabulary):
+            raise ValueError("TextVectorizer: words has one twice, or one that is in the vocabulary")
+        self._set_vocabulary(vocabulary)
+
     def tokenize(self, text: str) -> list[str]:
         """The tokens of one text."""
         return self._tokenizer(text)

@@ -192,8 +192,12 @@ class TextClassifier:
         )
         rows = list(vectorizer.fit_transform(texts))
         steps = -(-len(texts) // settings.batch_size)
-        vectors = None if self.vectors is None else vectors_for(self.vectors, vectorizer.vocabulary)
-        model = build(settings, rows, vectorizer.vocabulary_size, vectors, len(classes), steps * settings.epochs)
+        seen, vectors = vectorizer.vocabulary_size, None
+        if self.vectors is not None:
+            room = settings.max_tokens - seen
+            further, vectors = vectors_for(self.vectors, vectorizer.vocabulary, room, lambda word: _is_token(vectorizer, word))
+            vectorizer.extend(further)
+        model = build(settings, rows, seen, vectors, len(classes), steps * settings.epochs)
         watchers = [*callbacks]
         validation = None
         if settings.average:
@@ -396,6 +400,10 @@ def _best_epoch(history: Mapping[str, Sequence[float]]) -> int | None:
         return None
     values = np.array(history["val_accuracy"]) - _LOSS_COUNTS * np.array(history["val_loss"])
     return int(np.nan_to_num(values, nan=-np.inf).argmax()) + 1
+
+
+def _is_token(vectorizer: TextVectorizer, word: str) -> bool:
+    return isinstance(word, str) and vectorizer.tokenize(word) == [word]
 
 
 def _is_plain(value: Any) -> bool:

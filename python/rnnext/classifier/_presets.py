@@ -174,15 +174,14 @@ def _check(name: str, value: Any) -> None:
             raise ValueError(f"{_OWNER}: {name} is {value}, expected at least {_COUNTS[name]}")
 
 
-def build(
-    settings: Settings, rows: Sequence[Ids], vocabulary: int, vectors: Floats | None, classes: int, steps: int
-) -> Sequential:
+def build(settings: Settings, rows: Sequence[Ids], seen: int, vectors: Floats | None, classes: int, steps: int) -> Sequential:
     """The model for those rows, compiled for so many steps: a logistic unit for two classes, a softmax for more.
 
     Words' vectors, to which those of pairs are added, and beside them `vectors` [V, D], which are not trained; a recurrent
-    layer, pooled; beside its states the mean of what it reads, if it is `wide`.
+    layer, pooled; beside its states the mean of what it reads, if it is `wide`. Ids from `seen` on are in no row.
     """
     embedding: Layer
+    vocabulary = seen if vectors is None else len(vectors)
     pairs = frequent_pairs(rows, settings.bigrams)
     if len(pairs):
         embedding = BigramEmbedding(
@@ -198,6 +197,10 @@ def build(
     if settings.pretrain:
         embedding.build((None, None))
         embedding.weights[0].assign(0.5 * vectors_from_neighbours(rows, vocabulary, settings.embedding_dim))
+    if seen < vocabulary:  # nothing but its given vector is known of such a word, as of one that was dropped
+        embedding.build((None, None))
+        table = embedding.weights[0]
+        table.assign(np.where(np.arange(vocabulary)[:, None] < seen, table.value, np.float32(0)))
     if vectors is not None:
         embedding = Branches([[embedding], [Embedding(*vectors.shape, weights=vectors, trainable=False, name="vectors")]])
     sequences = settings.pooling != "last"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,19 +14,30 @@ import numpy.typing as npt
 _OWNER = "TextClassifier"
 
 Floats = npt.NDArray[np.float32]
+_Take: TypeAlias = Callable[[str], bool]  # whether a word's vector is asked for
 
 
-def vectors_for(vectors: Any, words: Sequence[str]) -> Floats:
-    """The vector of each word, [V, D]; zeros for a word without one.
+def vectors_for(
+    vectors: Any, words: Sequence[str], more: int = 0, is_token: Callable[[str], bool] = bool
+) -> tuple[list[str], Floats]:
+    """Up to `more` further words, in the vectors' order, that could be a text's; the vector of each word and of these, [V, D].
 
-    `vectors`: a dict from words to arrays, or anything with `in` and `[word]`; (words, matrix [N, D]); or a file: `.npz` with
-    the arrays `words` (str, or UTF-8 bytes with a line for each) and `vectors` [N, D], else text with a word and its numbers a
-    line, as GloVe and word2vec write it. Of a contraction that has none (don't) it is the mean of its parts' (do, n't).
-    TypeError or ValueError says what came where it is something else, or if no word has a vector.
+    `vectors`: a dict from words to arrays, or anything with `in` and `[word]`, of which there are no further words; (words,
+    matrix [N, D]); or a file: `.npz` with the arrays `words` (str, or UTF-8 bytes with a line for each) and `vectors` [N, D],
+    else text with a word and its numbers a line, as GloVe and word2vec write it. A word without a vector gets zeros; a
+    contraction without one (don't) the mean of its parts' (do, n't). TypeError or ValueError says what came where it is
+    something else, or if no word of the vocabulary has a vector.
     """
     parts = {word: _parts(word) for word in words if "'" in word[1:]}
     wanted = {*words, *(part for each in parts.values() for part in each)}
-    found = dict(_pairs(vectors, wanted))
+    known, further = set(words), dict[str, None]()
+
+    def take(word: str) -> bool:
+        if word not in known and len(further) < more and is_token(word):
+            further[word] = None
+        return word in wanted or word in further
+
+    found = dict(_pairs(vectors, wanted, take))
     for word, each in parts.items():
         if word not in found and any(part in found for part in each):
             found[word] = np.mean([found[part] for part in each if part in found], axis=0)
@@ -35,13 +46,13 @@ def vectors_for(vectors: Any, words: Sequence[str]) -> Floats:
         raise ValueError(f"{_OWNER}: vectors has none of the {len(words)} words of the vocabulary")
     if len(sizes) != 1 or len(size := sizes.pop()) != 1:
         raise ValueError(f"{_OWNER}: vectors has shapes of different words, or not [D]: {sorted(sizes)}")
-    matrix = np.zeros((len(words), *size), np.float32)
-    for row, word in enumerate(words):
+    matrix = np.zeros((len(words) + len(further), *size), np.float32)
+    for row, word in enumerate([*words, *further]):
         if word in found:
             matrix[row] = found[word]
     if not np.isfinite(matrix).all():
         raise ValueError(f"{_OWNER}: vectors has numbers that are not finite")
-    return matrix
+    return list(further), matrix
 
 
 def _parts(word: str) -> list[str]:
@@ -52,28 +63,30 @@ def _parts(word: str) -> list[str]:
     return [stem, f"'{rest}"]
 
 
-def _pairs(vectors: Any, wanted: set[str]) -> Iterator[tuple[str, Floats]]:
+def _pairs(vectors: Any, wanted: set[str], take: _Take) -> Iterator[tuple[str, Floats]]:
     if isinstance(vectors, str | os.PathLike):
         path = Path(vectors)
         if path.suffix == ".npz":
-            yield from _of_matrix(*_read_npz(path), wanted)
+            yield from _of_matrix(*_read_npz(path), take)
         else:
-            yield from _read_text(path, wanted)
+            yield from _read_text(path, take)
     elif isinstance(vectors, tuple) and len(vectors) == 2:
-        yield from _of_matrix(*vectors, wanted)
-    elif isinstance(vectors, Mapping) or (hasattr(vectors, "__getitem__") and hasattr(vectors, "__contains__")):
+        yield from _of_matrix(*vectors, take)
+    elif isinstance(vectors, Mapping):
+        yield from ((word, np.asarray(vector, np.float32)) for word, vector in vectors.items() if take(word))
+    elif hasattr(vectors, "__getitem__") and hasattr(vectors, "__contains__"):
         yield from ((word, np.asarray(vectors[word], np.float32)) for word in sorted(wanted) if word in vectors)
     else:
         raise TypeError(f"{_OWNER}: vectors is a {type(vectors).__name__}, expected a dict, (words, matrix) or a path")
 
 
-def _of_matrix(words: Iterable[str], matrix: Any, wanted: set[str]) -> Iterator[tuple[str, Floats]]:
+def _of_matrix(words: Iterable[str], matrix: Any, take: _Take) -> Iterator[tuple[str, Floats]]:
     listed, values = list(words), np.asarray(matrix)
     if values.ndim != 2 or len(values) != len(listed) or values.dtype.kind not in "iuf":
         raise ValueError(
             f"{_OWNER}: vectors has {len(listed)} words and a matrix of shape {values.shape}, expected ({len(listed)}, D)"
         )
-    yield from ((word, values[row].astype(np.float32)) for row, word in enumerate(listed) if word in wanted)
+    yield from ((word, values[row].astype(np.float32)) for row, word in enumerate(listed) if take(word))
 
 
 def _read_npz(path: Path) -> tuple[list[str], Any]:
@@ -87,11 +100,11 @@ def _read_npz(path: Path) -> tuple[list[str], Any]:
     return [str(word) for word in words.tolist()], matrix
 
 
-def _read_text(path: Path, wanted: set[str]) -> Iterator[tuple[str, Floats]]:
+def _read_text(path: Path, take: _Take) -> Iterator[tuple[str, Floats]]:
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             word, _, numbers = line.rstrip("\n").partition(" ")
-            if word not in wanted or (number == 1 and " " not in numbers.strip()):  # word2vec's first line: how many, how long
+            if (number == 1 and " " not in numbers.strip()) or not take(word):  # word2vec's first line: how many, how long
                 continue
             try:
                 yield word, np.array(numbers.split(), np.float32)

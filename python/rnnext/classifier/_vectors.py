@@ -73,7 +73,7 @@ def _pairs(vectors: Any, wanted: set[str], take: _Take) -> Iterator[tuple[str, F
     elif isinstance(vectors, tuple) and len(vectors) == 2:
         yield from _of_matrix(*vectors, take)
     elif isinstance(vectors, Mapping):
-        yield from ((word, np.asarray(vector, np.float32)) for word, vector in vectors.items() if take(word))
+        yield from ((word, np.asarray(vectors[word], np.float32)) for word in vectors if take(word))
     elif hasattr(vectors, "__getitem__") and hasattr(vectors, "__contains__"):
         yield from ((word, np.asarray(vectors[word], np.float32)) for word in sorted(wanted) if word in vectors)
     else:

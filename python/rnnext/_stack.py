@@ -261,12 +261,14 @@ def penalty(learned: Sequence[Parameter]) -> float:
 
 def with_penalty(gradients: list[Gradient], learned: Sequence[Parameter]) -> list[Gradient]:
     """The gradients of the weights, with those of the penalty added."""
-    for n, weight in enumerate(learned):
-        if weight.regularizer is not None:
-            gradient = gradients[n]
-            whole = gradient.dense() if isinstance(gradient, RowGradient) else gradient
-            gradients[n] = whole + weight.regularizer.gradient(weight.value)
-    return gradients
+    return [
+        gradient if weight.regularizer is None else _dense(gradient) + weight.regularizer.gradient(weight.value)
+        for gradient, weight in zip(gradients, learned, strict=True)
+    ]
+
+
+def _dense(gradient: Gradient) -> Array:
+    return gradient.dense() if isinstance(gradient, RowGradient) else gradient
 
 
 def constrain(learned: Sequence[Parameter]) -> None:

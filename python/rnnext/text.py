@@ -129,13 +129,6 @@ class TextVectorizer:
         self._words: list[str] = []
         self._ids: dict[str, int] = {}
 
-    def extend(self, words: Iterable[str]) -> None:
-        """Give further words ids, behind those that there are. ValueError before `fit`, or for one that has an id already."""
-        vocabulary = [*self._require_vocabulary(), *words]
-        if len(set(vocabulary)) < len(vocabulary):
-            raise ValueError("TextVectorizer: words has one twice, or one that is in the vocabulary")
-        self._set_vocabulary(vocabulary)
-
     def tokenize(self, text: str) -> list[str]:
         """The tokens of one text."""
         return self._tokenizer(text)
@@ -150,6 +143,13 @@ class TextVectorizer:
         rows: list[_Ids] = []
         ids = self._learn(texts, rows)
         return self._finished([ids[self.cut(row)] for row in rows])
+
+    def extend(self, words: Iterable[str]) -> None:
+        """Give further words ids, behind those that there are. ValueError before `fit`, or for one that has an id already."""
+        vocabulary = [*self._require_vocabulary(), *words]
+        if len(set(vocabulary)) < len(vocabulary):
+            raise ValueError("TextVectorizer: words has one twice, or one that is in the vocabulary")
+        self._set_vocabulary(vocabulary)
 
     def transform(self, texts: Iterable[str]) -> list[_Ids] | _Ids:
         """Ids of each text's tokens. TypeError names the index of what is not a str; ValueError before `fit`."""

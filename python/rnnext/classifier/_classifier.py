@@ -387,19 +387,24 @@ _FILES = (saving.CONFIG, saving.WEIGHTS, _VOCABULARY, _LABELS)
 _Part = tuple[list[str], Numbers, Weights]
 
 
+def _merit(accuracy: npt.ArrayLike, loss: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Of epochs, the more the better: the loss decides between equally accurate ones."""
+    return np.asarray(accuracy, np.float64) - _LOSS_COUNTS * np.asarray(loss, np.float64)
+
+
 class _MostAccurate(EarlyStopping):
     """Of equally accurate epochs, as there are among few texts, that of least loss is better."""
 
     def _value(self, logs: Logs | None) -> float:
-        return super()._value(logs) - _LOSS_COUNTS * (logs or {})["val_loss"]
+        return float(_merit(super()._value(logs), (logs or {})["val_loss"]))
 
 
 def _best_epoch(history: Mapping[str, Sequence[float]]) -> int | None:
     """What `_MostAccurate` has found, from 1; None without validation."""
     if "val_loss" not in history:
         return None
-    values = np.array(history["val_accuracy"]) - _LOSS_COUNTS * np.array(history["val_loss"])
-    return int(np.nan_to_num(values, nan=-np.inf).argmax()) + 1
+    merits = _merit(history["val_accuracy"], history["val_loss"])
+    return int(np.nan_to_num(merits, nan=-np.inf).argmax()) + 1
 
 
 def _is_token(vectorizer: TextVectorizer, word: str) -> bool:

@@ -379,8 +379,6 @@ class _Recurrent(Layer):
 
     def _expected_zones(self, rows: int, steps: int) -> dict[str, Array]:
         """Zoneout when nothing is drawn: each unit keeps its share."""
-        if not any(self.zoneout.values()):
-            return {}
         return {
             name: np.broadcast_to(np.full(width, rate, self.dtype), (rows, steps, width))
             for (name, rate), width in zip(self.zoneout.items(), (self.outputs, self.units), strict=False)

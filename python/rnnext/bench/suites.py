@@ -282,6 +282,8 @@ def step(settings: Settings) -> Iterator[Row]:
     Each contender goes through the same fifty batches. PyTorch as it comes is slowed down by denormals from its first step on:
     only the last state feeds the loss, and on the way back over 200 steps 4 to 10 % of the embedding's gradients that are not
     zero become denormal. No warm-up longer than the one round is needed to see what a user sees.
+
+    Beside it what of a step of fit is Python and NumPy: the engine has swept their code and data out of the caches.
     """
     reviews = _of(settings)
     batches = [(part.padded(settings.steps), part.labels) for part in reviews.batches(50, settings.batch)]
@@ -295,6 +297,11 @@ def step(settings: Settings) -> Iterator[Row]:
                 "keras-tf": Task(peers.keras_train, settings.threads, arguments),
             }
             yield Row("step", cell, "ms", pool.measure(settings.chosen(cell, tasks), rounds=settings.rounds))
+    for cell in settings.of("lstm", "gru_after"):
+        x, y = np.concatenate([ids for ids, _ in batches]), np.concatenate([labels for _, labels in batches])
+        outside = ours.outside_engine(cell, settings.sizes, x, y, settings.batch, threads=settings.threads)
+        values = harness.alternate({"rnnext": outside}, rounds=settings.rounds)
+        yield Row("step", f"{cell}, outside the engine", "ms", values)
     if settings.epoch:
         yield from _epoch(settings, reviews)
 

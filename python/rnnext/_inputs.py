@@ -169,18 +169,21 @@ def _sequence(row: Any, n: int, who: str, name: str) -> Values:
 def _of_numbers(rows: Rows, who: str, name: str) -> Rows:
     """The same with float32 in place of other floats, int32 in place of bool; all finite."""
     x = rows.flat
-    if x.dtype.kind not in "biuf":
+    if x.dtype.kind in "iu":
+        return rows
+    if x.dtype.kind == "b":
+        return rows.converted(np.dtype(np.int32))
+    if x.dtype.kind != "f":
         raise TypeError(f"{who}: {name} has dtype {x.dtype}, expected numbers")
     step = max(1, _CHECKED_AT_ONCE // max(1, math.prod(x.shape[1:])))
-    for begin in range(0, len(x), step) if x.dtype.kind == "f" else ():
+    for begin in range(0, len(x), step):
         finite = np.isfinite(x[begin : begin + step])
         if not finite.all():
             first, *rest = (int(i) for i in np.argwhere(~finite)[0])
             at = (begin + first, *rest)
             place = at if rows.offsets is None else (*rows.place(at[0]), *at[1:])
             raise ValueError(f"{who}: {name} has {x[at]} at {', '.join(map(str, place))}, expected finite numbers")
-    wanted = {"f": np.dtype(np.float32), "b": np.dtype(np.int32)}.get(x.dtype.kind, x.dtype)
-    return rows.converted(wanted)
+    return rows.converted(np.dtype(np.float32))
 
 
 def labels_of(y: object, rows: int, *, who: str, name: str = "y") -> Rows:

@@ -27,6 +27,7 @@ class Stack:
         self.layers: list[Layer] = []
         self.input_shape: Shape | None = None  # batch axis included; None until it is known
         self.output_shape: Shape = ()
+        self._last_shapes: tuple[Shape, Shape] | None = None  # of the rows that were checked last
 
     # ------------------------------------------------------------ layers
 
@@ -62,6 +63,7 @@ class Stack:
     def pop(self) -> Layer:
         """Take the last layer away. IndexError if there is none."""
         layer = self.layers.pop()
+        self._last_shapes = None
         if not self.layers:
             self.input_shape = None
         elif self.input_shape is not None:
@@ -102,6 +104,7 @@ class Stack:
                 layer.discard_weights()
             raise
         self.input_shape, self.output_shape = tuple(input_shape), output_shape
+        self._last_shapes = None
 
     def _build_layers(self, shape: Shape) -> None:
         for layer in self.layers:
@@ -177,7 +180,10 @@ class Stack:
         ValueError or TypeError if the model does not take them: their shape, or ids that are not in the vocabulary.
         """
         shape = (None, *rows.row_shape)
-        output = self.output_shape if shape == self.input_shape else self.compute_output_shape(shape)
+        known = self._last_shapes
+        if known is None or known[0] != shape:
+            self._last_shapes = known = shape, self.compute_output_shape(shape)
+        output = known[1]
         first, ids = self._first(), rows.flat
         if first is None or first.vocabulary is None:
             return output

@@ -58,15 +58,18 @@ class Parameter:
         self.version = 0
         self.overdue: Overdue | None = None
         self._value: Array = np.array(value, dtype=dtype, order="C", copy=True)
+        self._shown: Array | None = None  # the same memory, read-only
 
     @property
     def value(self) -> Array:
         """The array, current. It is read-only: changes go through `assign`, so that `version` counts them."""
         if self.overdue is not None:
             self.overdue.settle()
-        view: Array = self._value.view()
-        view.flags.writeable = False
-        return view
+        shown = self._shown
+        if shown is None or shown.base is not self._value:  # a deep copy has copies of both
+            self._shown = shown = self._value.view()
+            shown.flags.writeable = False
+        return shown
 
     def current_rows(self, rows: npt.NDArray[np.int32]) -> Array:
         """The array, of which only the named rows need be current."""

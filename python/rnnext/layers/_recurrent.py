@@ -122,7 +122,8 @@ class _Recurrent(Layer):
         }
         self.terms = terms.check(self)
         self.seed = check_seed(self, seed)
-        drawing = (self.dropout, self.recurrent_dropout, self.recurrent_weight_dropout, *self.zoneout.values())
+        self.zoned = any(self.zoneout.values())
+        drawing = (self.dropout, self.recurrent_dropout, self.recurrent_weight_dropout, self.zoned)
         self.generator = _random.generator(seed) if any(drawing) else None
         self.dtype = self._check_dtype(dtype)
         self.takes_gather = self.dtype == np.float32  # as a table of embeddings is
@@ -135,7 +136,7 @@ class _Recurrent(Layer):
         self.segment = None if segment is None else check_units(self, "segment", segment)
         if truncate and segment is None:
             raise ValueError(f"{self.name}: truncate is {truncate} and segment is None, expected the steps of a segment")
-        if segment is not None and any(self.zoneout.values()):
+        if segment is not None and self.zoned:
             raise ValueError(f"{self.name}: segment is {segment} and there is zoneout, expected one of them")
         self.truncate = truncate
         self._kept: _Kept | None = None
@@ -379,6 +380,8 @@ class _Recurrent(Layer):
 
     def _expected_zones(self, rows: int, steps: int) -> dict[str, Array]:
         """Zoneout when nothing is drawn: each unit keeps its share."""
+        if not self.zoned:
+            return {}
         return {
             name: np.broadcast_to(np.full(width, rate, self.dtype), (rows, steps, width))
             for (name, rate), width in zip(self.zoneout.items(), (self.outputs, self.units), strict=False)

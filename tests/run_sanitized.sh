@@ -40,5 +40,6 @@ fi
 # Left out, for their length under sanitizers: the comparisons of bits between numbers of threads, the largest shapes (of the options
 # H = 37 as well, whose last, narrow panel kernels of one lane do not have), what only repeats others, what only keeps a thread busy.
 LD_PRELOAD=$preload python -m pytest -q --capture=sys -p no:cacheprovider \
-  -k "not number_of_threads and not large_shapes and not begin_alike and not H37 and not every_isa and not gil_is_released" \
+  -k "not number_of_threads and not large_shapes and not begin_alike and not H37 and not every_isa and not gil_is_released \
+    and not looking_changes and not (as_with_the_whole_gradient and clipping0)" \
   tests/test_engine*.py tests/test_optimizers.py

@@ -29,12 +29,12 @@ ENTRIES = Path(__file__).resolve().parent.parent / "bench"
 
 
 def writer(name: str, path: str, *, threads: int) -> Callable[[], object]:
-    """Writes its name and what it was told of threads, and takes as long as a whole turn."""
+    """Writes its name and what it was told of threads, and takes as long as a whole short turn."""
 
     def run() -> None:
         with Path(path).open("a", encoding="utf-8") as file:
             file.write(f"{name} {threads} {os.environ['OMP_NUM_THREADS']}\n")
-        time.sleep(0.11)
+        time.sleep(0.02)
 
     return run
 
@@ -58,7 +58,7 @@ def broken(when: str, how: str, *, threads: int) -> Callable[[], object]:
     if when == "made":
         fail()
     calls = iter(range(3))
-    return fail if when == "run" else lambda: time.sleep(0.11) if next(calls, None) is not None else fail()
+    return fail if when == "run" else lambda: time.sleep(0.02) if next(calls, None) is not None else fail()
 
 
 def denormals_left(flush: bool, *, threads: int) -> Callable[[], object]:
@@ -69,6 +69,13 @@ def denormals_left(flush: bool, *, threads: int) -> Callable[[], object]:
 
 
 # ---------------------------------------------------------------- turns
+
+
+@pytest.fixture
+def _short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long a turn takes is nothing that these tests look at."""
+    monkeypatch.setattr(harness, "_TURN", 0.01)
+    monkeypatch.setattr(harness, "_PAUSE", 0.0)
 
 
 def test_a_turn_is_the_median_of_its_calls_but_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +123,7 @@ def test_rates_and_shares() -> None:
     assert Spread(10, 5, 20).over(10) == Spread(1, 0.5, 2)
 
 
+@pytest.mark.usefixtures("_short_turns")
 def test_processes_take_turns_and_know_their_threads(tmp_path: Path) -> None:
     log = tmp_path / "log"
     before = os.environ.get("OMP_NUM_THREADS")
@@ -128,36 +136,32 @@ def test_processes_take_turns_and_know_their_threads(tmp_path: Path) -> None:
     assert os.environ.get("OMP_NUM_THREADS") == before
 
 
-@pytest.mark.parametrize(
-    ("when", "how", "said"),
-    [
-        ("made", "raises", "no such thing"),
-        ("run", "raises", "no such thing"),
-        ("run", "dies", "ended with code 3"),
-        ("later", "raises", "no such"),
-    ],
-)
-def test_a_peer_that_fails_is_left_out(when: str, how: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    tasks = {
-        "ours": Task(constant, 1, {"value": 1.0}),
-        "peer": Task(broken, 1, {"when": when, "how": how}),
-        "other": Task(constant, 1, {"value": 1.0}),
+@pytest.mark.usefixtures("_short_turns")
+def test_peers_that_fail_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    failing = {
+        "made": ("made", "raises", "ValueError: no such thing"),
+        "run": ("run", "raises", "ValueError: no such thing"),
+        "died": ("run", "dies", "its process ended with code 3"),
+        "later": ("later", "raises", "ValueError: no such thing"),
     }
+    works = Task(constant, 1, {"value": 1.0})
+    peers = {name: Task(broken, 1, {"when": when, "how": how}) for name, (when, how, _) in failing.items()}
     with Pool() as pool:
-        assert list(pool.measure(tasks, rounds=4)) == ["ours", "other"]
-        message = capsys.readouterr().err
-        assert "left out: peer: " in message
-        assert said in message
-        again = tasks | {"peer": Task(constant, 1, {"value": 1.0})}  # a new process
-        assert list(pool.measure(again, rounds=1)) == ["ours", "peer", "other"]
+        assert list(pool.measure({"ours": works, **peers, "other": works}, rounds=4)) == ["ours", "other"]
+        said = [f"left out: {name}: {message}" for name, (*_, message) in failing.items()]
+        assert capsys.readouterr().err.splitlines() == said
+        again = dict.fromkeys(("ours", *peers, "other"), works)  # new processes
+        assert list(pool.measure(again, rounds=1)) == ["ours", *peers, "other"]
 
 
+@pytest.mark.usefixtures("_short_turns")
 def test_if_ours_fails_nothing_is_measured() -> None:
     tasks = {"ours": Task(broken, 1, {"when": "made", "how": "raises"}), "peer": Task(constant, 1, {"value": 1.0})}
     with Pool() as pool, pytest.raises(ContenderError, match=r"ours: ValueError: no such thing"):
         pool.measure(tasks, rounds=1)
 
 
+@pytest.mark.usefixtures("_short_turns")
 def test_who_computes_something_else_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     values = {"ours": 1.0, "same": 1.00001, "wrong": 1.1, "nan": float("nan")}
     tasks = {name: Task(constant, 1, {"value": value}) for name, value in values.items()}
@@ -307,13 +311,6 @@ ROWS_OF = {
     "long": ["T=9 gru_after [ms]", "T=9 gru_after, memory [MB]"],
     "memory": ["gru_after, training process [MB]", "import [ms]", "size on disk [MB]"],
 }
-
-
-@pytest.fixture
-def _short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How long a turn takes is nothing that these tests look at."""
-    monkeypatch.setattr(harness, "_TURN", 0.01)
-    monkeypatch.setattr(harness, "_PAUSE", 0.0)
 
 
 @pytest.mark.usefixtures("_short_turns")

@@ -188,25 +188,25 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_resume import CASES, EPOCHS, monitors, run
 from rnnext import saving
-folder, at_replace = Path(sys.argv[1]), int(sys.argv[2])
-replace, count = os.replace, 0
-def replacing(*args):  # a kill in the middle of writing a file
+folder, at_write = Path(sys.argv[1]), int(sys.argv[2])
+fsync, count = os.fsync, 0
+def syncing(descriptor):  # a kill in the middle of writing a file
     global count
     count += 1
-    if count == at_replace:
+    if count == at_write:
         os.kill(os.getpid(), signal.SIGKILL)
-    replace(*args)
-os.replace = replacing
+    fsync(descriptor)
+os.fsync = syncing
 print("started", flush=True)
 found = run(folder, -1, save_freq=2, more=monitors)
 (folder / "result").write_text(repr(found))
 """
 
 
-def ended(folder: Path, at_replace: int = 0, seconds: float | None = None) -> int:
-    """The program's end: by itself, in the n-th replacement of a file, or some time after its imports."""
+def ended(folder: Path, at_write: int = 0, seconds: float | None = None) -> int:
+    """The program's end: by itself, in the n-th writing of a file, or some time after its imports."""
     program = PROGRAM.format(tests=str(Path(__file__).parent))
-    command = [sys.executable, "-c", program, str(folder), str(at_replace)]
+    command = [sys.executable, "-c", program, str(folder), str(at_write)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "started\n"
@@ -221,8 +221,8 @@ def test_a_run_killed_at_any_moment_goes_on_bit_for_bit(tmp_path: Path) -> None:
     for folder in (whole, parts):
         folder.mkdir()
     assert ended(whole) == 0
-    for at_replace in (1, 4, 6):  # between a checkpoint's writing and its taking its place
-        assert ended(parts, at_replace) == -signal.SIGKILL
+    for at_write in (1, 4, 6):  # between a checkpoint's writing and its taking its place
+        assert ended(parts, at_write) == -signal.SIGKILL
     rng = random.Random(0)
     for _ in range(3):  # and whenever it may be
         assert ended(parts, seconds=rng.uniform(0.0, 0.08)) in (0, -signal.SIGKILL)

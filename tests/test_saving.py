@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -325,7 +328,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("failing", [1, 2])
+@pytest.mark.parametrize("failing", [1, 2, 3])
 def test_a_move_that_fails_leaves_what_was_there(failing: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = trained()
     folder = tmp_path / "model"
@@ -414,6 +417,82 @@ def test_a_save_that_was_cut_off_while_it_deleted_the_old_model(
     model.save(folder)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert bits(load_model(folder)) == bits(model)
+
+
+# Saves as it is told, "folder" or "file", and is killed or waits for a line when its bytes are written but not in their place.
+SAVER = """
+import os, signal, sys
+from rnnext import saving
+kind, path, end = sys.argv[1:]
+def fsync(descriptor):
+    if end == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    print("writing", flush=True)
+    sys.stdin.readline()
+os.fsync = fsync
+saving.write_folder(path, {saving.CONFIG: b"its"}) if kind == "folder" else saving.write_file(path, b"its")
+"""
+needs_locks = pytest.mark.skipif(sys.platform == "win32", reason="this system has no fcntl")
+
+
+def saver(kind: str, path: Path, end: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", SAVER, kind, str(path), end]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def save(kind: str, path: Path) -> None:
+    if kind == "folder":
+        saving.write_folder(path, {saving.CONFIG: b"ours"})
+    else:
+        saving.write_file(path, b"ours")
+
+
+def saved(kind: str, path: Path) -> bytes:
+    return (path / saving.CONFIG if kind == "folder" else path).read_bytes()
+
+
+@needs_locks
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_a_killed_saver_left_is_cleared_away_by_the_next(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    save(kind, path)
+    with saver(kind, path, "killed") as process:
+        assert process.wait(60) == -signal.SIGKILL
+    assert saved(kind, path) == b"ours"
+    assert len(list(tmp_path.iterdir())) == 2
+    unrelated = {".model.settings", ".models.rnnext-new-12345678", ".model"}  # none of them is this target's
+    for name in unrelated:
+        (tmp_path / name).write_text("dear")
+    save(kind, path)
+    assert saved(kind, path) == b"ours"
+    assert {each.name for each in tmp_path.iterdir()} == {"model"} | unrelated
+
+
+@needs_locks
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_another_is_writing_is_left_to_it(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process, and another call of this one."""
+    path, fsync, other = tmp_path / "model", os.fsync, []
+
+    def saves_too(descriptor: int) -> None:
+        if not other:
+            other.append(descriptor)
+            save(kind, path)
+        fsync(descriptor)
+
+    with saver(kind, path, "waits") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        (scratch,) = tmp_path.iterdir()
+        monkeypatch.setattr(os, "fsync", saves_too)
+        save(kind, path)
+        assert other
+        assert set(tmp_path.iterdir()) == {scratch, path}
+        assert saved(kind, path) == b"ours"
+        process.communicate("\n", timeout=60)
+    assert process.returncode == 0
+    assert list(tmp_path.iterdir()) == [path]
+    assert saved(kind, path) == b"its"
 
 
 def test_what_is_no_model_is_never_deleted(tmp_path: Path) -> None:

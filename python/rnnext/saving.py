@@ -10,9 +10,10 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,13 @@ import safetensors.numpy
 
 from rnnext._version import __version__
 
+if sys.platform != "win32":
+    import fcntl
+
 FORMAT = 1
 CONFIG, WEIGHTS, OPTIMIZER = "config.json", "model.safetensors", "optimizer.safetensors"
 
+_NEW = "rnnext-new-"  # in the name of what is being written
 _STATE, _CHECK, _ARRAY, _NAMED = "state.json", "state.crc32", "state.array/", "named/"
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -104,18 +109,10 @@ def _checksum(text: str, arrays: Arrays) -> npt.NDArray[np.int64]:
 def write_file(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file, or leave what was there as it was."""
     path = Path(path)
-    descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+    with _scratch(path) as scratch:
+        _write(scratch, content)
         os.chmod(scratch, 0o666 & ~_umask())
         os.replace(scratch, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(scratch)
-        raise
 
 
 def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> None:
@@ -131,15 +128,75 @@ def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> 
     if not replaceable(folder):
         raise FileExistsError(f"{folder}: exists and is not a model folder (no {CONFIG}); choose another place")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with _scratch(folder, folder=True) as scratch:
         for name, content in files.items():
-            write_file(scratch / name, content)
+            _write(scratch / name, content)
         os.chmod(scratch, 0o777 & ~_umask())
         _put_in_place(scratch, folder)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _scratch(target: Path, *, folder: bool = False) -> Iterator[Path]:
+    """A new file or folder beside the target, to be written and moved there; deleted if that fails.
+
+    It is locked meanwhile, and has a name that says so from then on. Once the target is in its place, what savers that were
+    killed have left of it is deleted: what has such a name, and is not locked by anyone.
+    """
+    beginning = f".{target.name}."
+    if folder:
+        scratch = Path(tempfile.mkdtemp(prefix=beginning, dir=target.parent))
+    else:
+        descriptor, path = tempfile.mkstemp(prefix=beginning, dir=target.parent)
+        os.close(descriptor)
+        scratch = Path(path)
+    try:
+        with _locked(scratch) as locked:
+            if locked:
+                named = scratch.with_name(f"{beginning}{_NEW}{scratch.name[len(beginning) :]}")
+                os.rename(scratch, named)
+                scratch = named
+            yield scratch
     except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
+        _delete(scratch)
         raise
+    with contextlib.suppress(OSError):
+        for left in target.parent.iterdir():
+            if left.name.startswith(f"{beginning}{_NEW}"):
+                with contextlib.suppress(OSError), _locked(left) as dead:
+                    if dead:
+                        _delete(left)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Whether the file or folder is locked in this block: not if another saver has it, or if there are no locks here."""
+    if sys.platform == "win32":
+        yield False
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        locked = True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            locked = False
+        yield locked
+    finally:
+        os.close(descriptor)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def replaceable(folder: Path) -> bool:

@@ -268,7 +268,10 @@ inline void product(const Product& p) {
           if (p.accumulate || !first) {
             load_vectors<NV>(acc, c[row] + column, width);
           } else {
-            unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j] = bias != nullptr ? V::load(bias + j * V::lanes) : V::set1(0); });
+            unroll<NV>([&](auto j) RNNEXT_LAMBDA {
+              RNNEXT_PREFETCH(c[row] + column + j * V::lanes);  // far away, where these rows go to a tape
+              acc[j] = bias != nullptr ? V::load(bias + j * V::lanes) : V::set1(0);
+            });
           }
         };
         const RowByRow finish{[&](const V(&acc)[NV], index_t row)

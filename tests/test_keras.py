@@ -29,6 +29,7 @@ BACKEND = keras.backend.backend()
 # their sum as under torch and JAX: there only plain SGD is the same for all ids.
 OPTIMIZER = "sgd" if BACKEND == "tensorflow" else "adam"
 
+MERGE_MODES = ["concat", "sum", "mul", "ave"]
 CELLS: dict[str, tuple[str, dict[str, Any]]] = {
     "lstm": ("LSTM", {}),
     "lstm_without_bias": ("LSTM", {"use_bias": False}),
@@ -328,12 +329,13 @@ def test_bidirectional(cell: str, mask: str, merge_mode: str | None, return_sequ
 @pytest.mark.skipif(BACKEND != "torch", reason="gradients are compared under torch")
 @pytest.mark.parametrize("cell", ["lstm", "gru_reset_after", "gru_reset_before"])
 @pytest.mark.parametrize("mask", sorted(masks()))
-@pytest.mark.parametrize("merge_mode", ["concat", "sum", "mul", "ave"])
-@pytest.mark.parametrize("return_sequences", [False, True])
-def test_bidirectional_gradients(cell: str, mask: str, merge_mode: str, return_sequences: bool) -> None:
+@pytest.mark.parametrize("merge_mode", MERGE_MODES)
+def test_bidirectional_gradients(cell: str, mask: str, merge_mode: str) -> None:
+    """Outputs go round, last or all, so that both meet each mask, each mode and each cell."""
     import torch
 
-    theirs, ours = pair_of_bidirectional(cell, merge_mode, return_sequences=return_sequences)
+    turn = sorted(CELLS).index(cell) + sorted(masks()).index(mask) + MERGE_MODES.index(merge_mode)
+    theirs, ours = pair_of_bidirectional(cell, merge_mode, return_sequences=turn % 2 == 1)
     x = generator().standard_normal((B, T, D)).astype(np.float32)
     their_x, given = torch.tensor(x, requires_grad=True), masks()[mask]
     y = theirs(their_x, mask=None if given is None else torch.tensor(given))

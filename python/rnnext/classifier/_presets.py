@@ -24,6 +24,8 @@ from rnnext.layers import (
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
     Layer,
+    SubwordEmbedding,
+    frequent_ngrams,
     frequent_pairs,
 )
 from rnnext.losses import BinaryCrossentropy, CategoricalCrossentropy
@@ -53,6 +55,7 @@ class Settings:
     pretrain: bool
     bigrams: int
     bigrams_scale: float
+    letters: int
     word_dropout: float
     input_dropout: float
     cell: str
@@ -108,7 +111,7 @@ _MUCH: Mapping[str, Any] = {
     "validation_fraction": 0.05,
 }
 _SHARES = ("word_dropout", "input_dropout", "dropout", "label_smoothing", "average", "validation_fraction")
-_COUNTS = {"units": 1, "embedding_dim": 1, "bigrams": 0, "epochs": 1, "batch_size": 1, "patience": 1}
+_COUNTS = {"units": 1, "embedding_dim": 1, "bigrams": 0, "letters": 0, "epochs": 1, "batch_size": 1, "patience": 1}
 
 
 def settings_for(lang: str, texts: Sequence[str], given: Mapping[str, Any]) -> Settings:
@@ -132,6 +135,8 @@ def settings_for(lang: str, texts: Sequence[str], given: Mapping[str, Any]) -> S
         "pretrain": False,
         "bigrams": 200_000,
         "bigrams_scale": 1.0,
+        # Of hundreds of thousands of words more is known than how they are written.
+        "letters": 100_000 if amount is _LITTLE and unit == "word" and lang == "en" else 0,
         "word_dropout": 0.2,
         "input_dropout": 0.5,
         "cell": "lstm",
@@ -174,18 +179,26 @@ def _check(name: str, value: Any) -> None:
             raise ValueError(f"{_OWNER}: {name} is {value}, expected at least {_COUNTS[name]}")
 
 
-def build(settings: Settings, rows: Sequence[Ids], seen: int, vectors: Floats | None, classes: int, steps: int) -> Sequential:
+def build(
+    settings: Settings,
+    rows: Sequence[Ids],
+    words: Sequence[str],
+    seen: int,
+    vectors: Floats | None,
+    classes: int,
+    steps: int,
+) -> Sequential:
     """The model for those rows, compiled for so many steps: a logistic unit for two classes, a softmax for more.
 
-    Words' vectors, to which those of pairs are added, and beside them `vectors` [V, D], which are not trained; a recurrent
-    layer, pooled; beside its states the mean of what it reads, if it is `wide`. Ids from `seen` on are in no row.
+    Words' vectors, to which those of pairs and of words' letters are added, and beside them `vectors` [V, D], which are not
+    trained; a recurrent layer, pooled; beside its states the mean of what it reads, if it is `wide`. `words` [V] are those of
+    the ids, which from `seen` on are in no row.
     """
     embedding: Layer
-    vocabulary = seen if vectors is None else len(vectors)
     pairs = frequent_pairs(rows, settings.bigrams)
     if len(pairs):
         embedding = BigramEmbedding(
-            vocabulary,
+            len(words),
             settings.embedding_dim,
             pairs=pairs,
             bigrams_scale=settings.bigrams_scale,
@@ -193,14 +206,25 @@ def build(settings: Settings, rows: Sequence[Ids], seen: int, vectors: Floats | 
             bigrams_dropout=settings.word_dropout,
         )
     else:
-        embedding = Embedding(vocabulary, settings.embedding_dim, dropout=settings.word_dropout)
+        embedding = Embedding(len(words), settings.embedding_dim, dropout=settings.word_dropout)
     if settings.pretrain:
         embedding.build((None, None))
-        embedding.weights[0].assign(0.5 * vectors_from_neighbours(rows, vocabulary, settings.embedding_dim))
-    if seen < vocabulary:  # nothing but its given vector is known of such a word, as of one that was dropped
+        embedding.weights[0].assign(0.5 * vectors_from_neighbours(rows, len(words), settings.embedding_dim))
+    if seen < len(words):  # nothing but its given vector and its letters is known of such a word, as of one that was dropped
         embedding.build((None, None))
         table = embedding.weights[0]
-        table.assign(np.where(np.arange(vocabulary)[:, None] < seen, table.value, np.float32(0)))
+        table.assign(np.where(np.arange(len(words))[:, None] < seen, table.value, np.float32(0)))
+    parts = frequent_ngrams(words, seen, settings.letters)
+    if len(parts):
+        letters = SubwordEmbedding(
+            len(words),
+            settings.embedding_dim,
+            rows=parts[:, 1].max() + 1,
+            parts=parts,
+            dropout=settings.word_dropout,
+            name="letters",
+        )
+        embedding = Branches([[embedding], [letters]], merge_mode="sum")
     if vectors is not None:
         embedding = Branches([[embedding], [Embedding(*vectors.shape, weights=vectors, trainable=False, name="vectors")]])
     sequences = settings.pooling != "last"

@@ -64,6 +64,7 @@ class TextClassifier:
         bigrams_scale: float | None = None,
         letters: int | None = None,
         word_dropout: float | None = None,
+        rare_dropout: float | None = None,
         input_dropout: float | None = None,
         cell: Literal["lstm", "gru"] | None = None,
         units: int | None = None,
@@ -100,6 +101,7 @@ class TextClassifier:
         self.bigrams_scale = bigrams_scale
         self.letters = letters
         self.word_dropout = word_dropout
+        self.rare_dropout = rare_dropout
         self.input_dropout = input_dropout
         self.cell = cell
         self.units = units

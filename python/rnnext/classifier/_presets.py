@@ -57,6 +57,7 @@ class Settings:
     bigrams_scale: float
     letters: int
     word_dropout: float
+    rare_dropout: float
     input_dropout: float
     cell: str
     units: int
@@ -138,6 +139,7 @@ def settings_for(lang: str, texts: Sequence[str], given: Mapping[str, Any]) -> S
         # Of hundreds of thousands of words more is known than how they are written.
         "letters": 100_000 if amount is _LITTLE and unit == "word" and lang == "en" else 0,
         "word_dropout": 0.2,
+        "rare_dropout": 0.0,
         "input_dropout": 0.5,
         "cell": "lstm",
         "units": 96,
@@ -170,6 +172,11 @@ def _check(name: str, value: Any) -> None:
             raise TypeError(f"{_OWNER}: {name} is {value!r}, expected a number")
         if not 0 <= value < 1:
             raise ValueError(f"{_OWNER}: {name} is {value}, expected 0 to below 1")
+    if name == "rare_dropout":
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+            raise TypeError(f"{_OWNER}: {name} is {value!r}, expected a number")
+        if not 0 <= value < np.inf:
+            raise ValueError(f"{_OWNER}: {name} is {value}, expected 0 or more")
     if name == "refit" and not isinstance(value, bool):
         raise TypeError(f"{_OWNER}: refit is {value!r}, expected True or False")
     if name in _COUNTS:
@@ -195,6 +202,11 @@ def build(
     the ids, which from `seen` on are in no row.
     """
     embedding: Layer
+    dropout: float | Floats = settings.word_dropout
+    if settings.rare_dropout:
+        counts = np.bincount(np.concatenate(rows), minlength=len(words))
+        rare = settings.rare_dropout / (settings.rare_dropout + counts)
+        dropout = np.maximum(dropout, rare.round(3))  # as many digits as a saved model should have
     pairs = frequent_pairs(rows, settings.bigrams)
     if len(pairs):
         embedding = BigramEmbedding(
@@ -202,11 +214,11 @@ def build(
             settings.embedding_dim,
             pairs=pairs,
             bigrams_scale=settings.bigrams_scale,
-            dropout=settings.word_dropout,
+            dropout=dropout,
             bigrams_dropout=settings.word_dropout,
         )
     else:
-        embedding = Embedding(len(words), settings.embedding_dim, dropout=settings.word_dropout)
+        embedding = Embedding(len(words), settings.embedding_dim, dropout=dropout)
     if settings.pretrain:
         embedding.build((None, None))
         embedding.weights[0].assign(0.5 * vectors_from_neighbours(rows, len(words), settings.embedding_dim))

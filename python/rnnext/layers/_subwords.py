@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext import _core
-from rnnext.layers._dropout import drawn_scale
 from rnnext.layers._embedding import Embedding
 from rnnext.layers._layer import Gather, Shape, check_units
 from rnnext.parameters import Array, Gradients, Parameter, RowGradient
@@ -82,7 +81,7 @@ class SubwordEmbedding(Embedding):
         rows, owners, counts = self._parts_of(words)
         scale: Array = np.float32(1) / np.maximum(counts, 1, dtype=np.float32)[:, None]
         if training and self.generator is not None:
-            scale = scale * drawn_scale(self.generator, self.dropout, scale.shape)
+            scale = scale * self.drawn_for(self.generator, words)
         vectors = np.zeros((len(words), self.output_dim), np.float32)
         named, sums = _core.sum_rows(owners[None], embeddings.current_rows(rows)[rows][None], len(words))
         vectors[named] = sums * scale[named]

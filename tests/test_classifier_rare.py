@@ -1,4 +1,4 @@
-"""Letters in a classifier's words: what is understood by them, when there are some, in files, in a graph; what is refused."""
+"""Words that are rare or in no text: their letters, their dropout, in files, in a graph; what is refused."""
 
 from __future__ import annotations
 
@@ -79,14 +79,31 @@ def test_when_there_are_letters() -> None:
     assert letters_of(fitted(lang="zh", tokenizer=str.split).model_) is None
 
 
+def test_rare_words_are_dropped_oftener(tmp_path: Path) -> None:
+    classifier = fitted(rare_dropout=3, word_dropout=0.1, letters=0)
+    embedding: Any = classifier.model_.layers[0]
+    assert classifier.vectorizer_.vocabulary[2:4] == ["it", "is"]
+    np.testing.assert_allclose(embedding.dropout[2:], [0.1, 0.1, *[3 / 4] * 50])  # 50 times each, and once
+    classifier.save(tmp_path / "model")
+    loaded = TextClassifier.load(tmp_path / "model")
+    assert loaded.rare_dropout == 3
+    again: Any = loaded.model_.layers[0]
+    np.testing.assert_array_equal(again.dropout, embedding.dropout)
+    texts = [text for text, _ in TRAIN]
+    np.testing.assert_array_equal(loaded.predict_proba(texts), classifier.predict_proba(texts))
+
+
 @pytest.mark.parametrize(
-    ("value", "error", "message"),
+    ("options", "error", "message"),
     [
-        (-1, ValueError, "letters is -1, expected at least 0"),
-        (1.5, TypeError, "letters is 1.5, expected a whole number"),
-        (True, TypeError, "letters is True, expected a whole number"),
+        ({"letters": -1}, ValueError, "letters is -1, expected at least 0"),
+        ({"letters": 1.5}, TypeError, "letters is 1.5, expected a whole number"),
+        ({"letters": True}, TypeError, "letters is True, expected a whole number"),
+        ({"rare_dropout": -1}, ValueError, "rare_dropout is -1, expected 0 or more"),
+        ({"rare_dropout": np.nan}, ValueError, "rare_dropout is nan, expected 0 or more"),
+        ({"rare_dropout": "some"}, TypeError, "rare_dropout is 'some', expected a number"),
     ],
 )
-def test_refused(value: Any, error: type[Exception], message: str) -> None:
+def test_refused(options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        fitted(letters=value)
+        fitted(**options)

@@ -46,7 +46,7 @@ if __name__ == "__main__":
     if options.train:
         data = datasets.load(options.train)
         train, test = (np.array(data.label_names)[numbers] for numbers in (data.train_labels, data.test_labels))
-        classifier = TextClassifier(bidirectional=False, wide=False, letters=0, random_state=0).fit(data.train_texts, train)
+        classifier = TextClassifier(bidirectional=False, wide=False, random_state=0).fit(data.train_texts, train)
         classifier.save(options.model)
         print(f"accuracy {classifier.score(data.test_texts, test):.1%}, saved in {options.model}")
     classifier = TextClassifier.load(options.model)

@@ -37,13 +37,13 @@ def letters_of(model: Sequential) -> SubwordEmbedding | None:
 @pytest.fixture(scope="module")
 def knowing() -> TextClassifier:
     """One that knows the test's words, by vectors that say nothing of them."""
-    return fitted(vectors={word: [0.5, 0.5] for words in WORDS for word in words})
+    return fitted(vectors={word: [0.5, 0.5] for words in WORDS for word in words}, letters=1000)
 
 
 def test_words_are_understood_by_their_letters(knowing: TextClassifier) -> None:
     texts, truth = zip(*TEST, strict=True)
     assert knowing.score(texts, truth) == 1
-    without = fitted(vectors={word: [0.5, 0.5] for words in WORDS for word in words}, letters=0)
+    without = fitted(vectors={word: [0.5, 0.5] for words in WORDS for word in words})
     assert letters_of(without.model_) is None
     assert without.score(texts, truth) < 0.8
     found = explain(knowing, texts[0])
@@ -73,14 +73,13 @@ def test_one_graph(run: Any, knowing: TextClassifier) -> None:
 
 
 def test_when_there_are_letters() -> None:
-    assert letters_of(fitted().model_) is not None
-    assert letters_of(fitted(unit="char").model_) is None
+    assert letters_of(fitted().model_) is None
+    assert letters_of(fitted(letters=9).model_) is not None
     assert letters_of(fitted(unit="char", letters=9).model_) is None  # a character has no run of them
-    assert letters_of(fitted(lang="zh", tokenizer=str.split).model_) is None
 
 
 def test_rare_words_are_dropped_oftener(tmp_path: Path) -> None:
-    classifier = fitted(rare_dropout=3, word_dropout=0.1, letters=0)
+    classifier = fitted(rare_dropout=3, word_dropout=0.1)
     embedding: Any = classifier.model_.layers[0]
     assert classifier.vectorizer_.vocabulary[2:4] == ["it", "is"]
     np.testing.assert_allclose(embedding.dropout[2:], [0.1, 0.1, *[3 / 4] * 50])  # 50 times each, and once

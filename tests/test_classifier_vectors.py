@@ -112,14 +112,7 @@ def test_in_a_classifier(tmp_path: Path) -> None:
     texts = [f"it is {word}" for word in good + bad]
     labels = [1] * 40 + [0] * 40
     order = rng.permutation(80)
-    options: dict[str, Any] = {
-        "units": 5,
-        "embedding_dim": 4,
-        "epochs": 12,
-        "batch_size": 8,
-        "learning_rate": 0.02,
-        "letters": 0,
-    }
+    options: dict[str, Any] = {"units": 5, "embedding_dim": 4, "epochs": 12, "batch_size": 8, "learning_rate": 0.02}
     train, test = order[:50], order[50:]
     scores = {}
     # All words are in the vocabulary, for texts without a say have them; without vectors nobody knows what they mean.

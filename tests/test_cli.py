@@ -420,13 +420,13 @@ def test_convert_the_default_model(run: Run, folder: Path, tmp_path: Path) -> No
     code, _, err = run("convert", tmp_path / "model", "--to", "onnx", tmp_path / "a.onnx")
     assert (code, err) == (0, "")
     rows, padded, model = ids_of(tmp_path / "model")
-    assert all(name in json.dumps(model.get_config()) for name in ("BigramEmbedding", "SubwordEmbedding", "Branches"))
+    assert {"BigramEmbedding", "Branches"} <= {type(layer).__name__ for layer in model.layers}
     session = runtime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"input": padded, "lengths": np.array([len(row) for row in rows], np.int32)})
     np.testing.assert_allclose(found, model.predict(rows, verbose=0), atol=1e-6)
-    for to, name, ours in (("torch", "a.safetensors", "BigramEmbedding"), ("keras", "a.keras", "Branches")):
+    for to, name in (("torch", "a.safetensors"), ("keras", "a.keras")):
         message = failed(run("convert", tmp_path / "model", "--to", to, tmp_path / name))
-        assert f" is a {ours}, which" in message
+        assert "bigram_embedding is a BigramEmbedding, which" in message
         assert not (tmp_path / name).exists()
 
 

@@ -23,7 +23,7 @@ from rnnext.evaluation import evaluate as figures
 _RUN = "run.json"  # beside the checkpoint: what it is of
 _REFIT = "refit"  # the folder of the second training's checkpoint
 _MODEL_OPTIONS = ("lang", "unit", "cell", "units", "embedding_dim", "dropout", "max_tokens", "maxlen", "epochs", "batch_size")
-_PLAIN = {"bigrams": 0, "letters": 0, "wide": False, "bidirectional": False, "pooling": "last"}
+_PLAIN = {"bigrams": 0, "wide": False, "bidirectional": False, "pooling": "last"}
 
 
 def train(options: Namespace) -> None:

@@ -16,12 +16,14 @@ from rnnext.layers import (
     LSTM,
     AttentionPooling1D,
     Bidirectional,
+    BigramEmbedding,
     ConcatPooling1D,
     Dense,
     Dropout,
     Embedding,
     GlobalMaxPooling1D,
     SpatialDropout1D,
+    SubwordEmbedding,
     TimeDistributed,
 )
 from rnnext.layers._dropout import drawn_scale
@@ -378,6 +380,31 @@ def test_dropout_of_words(gathers: bool) -> None:
     np.testing.assert_array_equal(layer(ids), table[ids])
 
 
+EACH = np.stack([np.arange(40), np.arange(40)], axis=1)
+MADE: dict[str, Callable[..., Embedding]] = {
+    "embedding": lambda **options: Embedding(40, 1, "ones", **options),
+    "bigrams": lambda **options: BigramEmbedding(40, 1, "ones", pairs=[[3, 4]], **options),
+    "subwords": lambda **options: SubwordEmbedding(40, 1, "ones", rows=40, parts=EACH, **options),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(MADE))
+def test_a_rate_for_each_word(kind: str) -> None:
+    rates = np.repeat([0.0, 0.5, 0.75, 1.0], 10)
+    layer = MADE[kind](dropout=rates.tolist(), seed=1)
+    ids = np.tile(np.arange(40, dtype=np.int32), (3, 1))
+    y, backprop = layer.forward(ids, training=True)
+    assert [set(part.tolist()) for part in np.split(y[0, :, 0], 4)] == [{1}, {0, 2}, {0, 4}, {0}]
+    np.testing.assert_array_equal(y, y[:1].repeat(3, axis=0))
+    found: Any = backprop(np.ones_like(y)).weights[0]
+    np.testing.assert_array_equal(found.dense(), y.sum(axis=0))
+    described = layers.serialize(layer)
+    assert described["config"]["dropout"] == rates.tolist()  # type: ignore[index]
+    again: Any = layers.deserialize(copy.deepcopy(described))
+    np.testing.assert_array_equal(again.dropout, rates)
+    assert layers.serialize(again) == described
+
+
 # ---------------------------------------------------------------- pooling
 
 
@@ -621,6 +648,10 @@ X = np.zeros((2, 5, 3), np.float32)
         (lambda: GRU(3, dropout=0.1, seed=-1), ValueError, "gru: seed is -1, expected at least 0"),
         (lambda: GRU(3).reset_state(), ValueError, "gru: stateful is False, expected True"),
         (lambda: Embedding(3, 2, dropout=2), ValueError, "embedding: dropout is 2, expected 0 to 1"),
+        (lambda: Embedding(3, 2, dropout=[0.5]), ValueError, r"dropout has shape \(1,\) .*expected a rate, or \(3,\)"),
+        (lambda: Embedding(3, 2, dropout=["a", "b", "c"]), ValueError, r"dropout has .* dtype <U1, expected a rate, or \(3,\)"),
+        (lambda: Embedding(2, 2, dropout=[0, -1]), ValueError, "dropout has rates -1 to 0, expected 0 to 1"),
+        (lambda: Embedding(2, 2, dropout=[0, np.nan]), ValueError, "dropout has rates nan to nan, expected 0 to 1"),
         (lambda: Bidirectional(Dense(3)), TypeError, "Bidirectional: layer is a Dense, expected an LSTM or a GRU"),
         (
             lambda: Bidirectional(LSTM(3), backward_layer=Dense(3)),

@@ -251,9 +251,8 @@ def classified(folder: Path, steps: int, patience: int) -> Any:
     texts = [f"{'good' if n % 3 else 'bad'} w{n % 7} w{n % 5} only{n}" for n in range(60)]
     one, two = (BackupAndRestore(folder / name, 2, delete_checkpoint=False) for name in ("one", "two"))
     kill = KillAfter(steps)
-    classifier = TextClassifier(
-        refit=True, units=3, embedding_dim=4, epochs=5, batch_size=8, learning_rate=0.05, patience=patience, random_state=4
-    )
+    options: dict[str, Any] = {"units": 3, "embedding_dim": 4, "epochs": 5, "batch_size": 8, "learning_rate": 0.05}
+    classifier = TextClassifier(**options, letters=20, rare_dropout=2, refit=True, patience=patience, random_state=4)
     labels = [n % 3 % 2 if n % 4 else n % 2 for n in range(60)]
     classifier.fit(texts, labels, callbacks=[one, kill], refit_callbacks=[two, kill])
     weights = [w.tobytes() for w in classifier.model_.get_weights()]

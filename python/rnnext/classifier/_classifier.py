@@ -62,7 +62,9 @@ class TextClassifier:
         pretrain: bool | None = None,
         bigrams: int | None = None,
         bigrams_scale: float | None = None,
+        letters: int | None = None,
         word_dropout: float | None = None,
+        rare_dropout: float | None = None,
         input_dropout: float | None = None,
         cell: Literal["lstm", "gru"] | None = None,
         units: int | None = None,
@@ -97,7 +99,9 @@ class TextClassifier:
         self.pretrain = pretrain
         self.bigrams = bigrams
         self.bigrams_scale = bigrams_scale
+        self.letters = letters
         self.word_dropout = word_dropout
+        self.rare_dropout = rare_dropout
         self.input_dropout = input_dropout
         self.cell = cell
         self.units = units
@@ -197,7 +201,7 @@ class TextClassifier:
             room = settings.max_tokens - seen
             further, vectors = vectors_for(self.vectors, vectorizer.vocabulary, room, lambda word: _is_token(vectorizer, word))
             vectorizer.extend(further)
-        model = build(settings, rows, seen, vectors, len(classes), steps * settings.epochs)
+        model = build(settings, rows, vectorizer.vocabulary, seen, vectors, len(classes), steps * settings.epochs)
         watchers = [*callbacks]
         validation = None
         if settings.average:

@@ -10,6 +10,7 @@ from rnnext.layers._input import Input, InputLayer
 from rnnext.layers._layer import Backprop, Gather, Layer
 from rnnext.layers._pooling import AttentionPooling1D, ConcatPooling1D, GlobalAveragePooling1D, GlobalMaxPooling1D
 from rnnext.layers._recurrent import GRU, LSTM
+from rnnext.layers._subwords import SubwordEmbedding, frequent_ngrams
 from rnnext.layers._wrapper import TimeDistributed
 
 __all__ = [
@@ -31,8 +32,10 @@ __all__ = [
     "InputLayer",
     "Layer",
     "SpatialDropout1D",
+    "SubwordEmbedding",
     "TimeDistributed",
     "deserialize",
+    "frequent_ngrams",
     "frequent_pairs",
     "serialize",
 ]
@@ -54,6 +57,7 @@ _CLASSES: dict[str, type[Layer]] = {
         InputLayer,
         LSTM,
         SpatialDropout1D,
+        SubwordEmbedding,
         TimeDistributed,
     )
 }

@@ -88,8 +88,10 @@ class BigramEmbedding(Embedding):
         scale_w = np.ones((len(both), 1), np.float32)
         scale_b = np.where(found > 0, np.float32(self.bigrams_scale), np.float32(0))[:, None]
         if training and self.generator is not None:
-            scale_w = _drawn(self.generator, self.dropout, words)
-            scale_b = scale_b * _drawn(self.generator, self.bigrams_dropout, rows)
+            different, alike = np.unique(words, return_inverse=True)
+            scale_w = self.drawn_for(self.generator, different)[alike]
+            different, alike = np.unique(rows, return_inverse=True)
+            scale_b = scale_b * drawn_scale(self.generator, self.bigrams_dropout, (len(different), 1))[alike]
         vectors = embeddings.current_rows(words)[words] * scale_w + bigrams.current_rows(rows)[rows] * scale_b
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
@@ -127,12 +129,6 @@ class BigramEmbedding(Embedding):
             "bigrams_dropout": self.bigrams_dropout,
             "bigrams_scale": self.bigrams_scale,
         }
-
-
-def _drawn(generator: np.random.Generator, rate: float, rows: _Ids) -> Array:
-    """What the named rows of a table are multiplied with, [N, 1]: the same for equal rows."""
-    different, places = np.unique(rows, return_inverse=True)
-    return drawn_scale(generator, rate, (len(different), 1))[places]
 
 
 def frequent_pairs(rows: Sequence[_Ids], count: int, *, min_count: int = 2, reserved: int = 2) -> _Ids:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,14 @@ from rnnext import _core, _random
 from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_rank, check_rate, check_seed, float_input
 from rnnext.parameters import Array, Gradients
 
+Rates: TypeAlias = npt.NDArray[np.float64]
 
-def drawn_scale(generator: np.random.Generator, rate: float, shape: tuple[int, ...]) -> Array:
-    """What values are multiplied with: 0 with probability `rate`, else 1 / (1 - rate)."""
+
+def drawn_scale(generator: np.random.Generator, rate: float | Rates, shape: tuple[int, ...]) -> Array:
+    """What values are multiplied with: 0 with probability `rate`, else 1 / (1 - rate). Several rates have an axis for each."""
     kept = generator.random(shape, dtype=np.float32) >= rate
-    scale: Array = np.where(kept, np.float32(1 / (1 - rate) if rate < 1 else 0), np.float32(0))
+    share = np.asarray(1 - rate, np.float64)
+    scale: Array = np.where(kept, (1 / np.where(share > 0, share, np.inf)).astype(np.float32), np.float32(0))
     return scale
 
 

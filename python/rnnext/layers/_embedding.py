@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext import _core, _random, constraints, initializers, regularizers
-from rnnext.layers._dropout import drawn_scale
+from rnnext.layers._dropout import Rates, drawn_scale
 from rnnext.layers._layer import Backprop, Gather, Layer, Mask, Shape, check_rank, check_rate, check_seed, check_units
 from rnnext.parameters import Array, Gradients, Parameter, RowGradient
 
@@ -17,7 +17,8 @@ class Embedding(Layer):
     """y[b, t] = embeddings[x[b, t]]: ids [B, T] -> vectors [B, T, output_dim].
 
     `mask_zero` makes id 0 a padding that the layers behind it leave out. `input_length` is what Keras 2 wanted to know; as in
-    Keras 3 nothing depends on it. `dropout` drops whole words in training: rows of the table, for all their places in a batch.
+    Keras 3 nothing depends on it. `dropout` drops whole words in training: rows of the table, for all their places in a batch;
+    it is a rate, or one for each id [input_dim].
     Weight: embeddings [input_dim, output_dim]; its gradient is a `RowGradient` of the ids in x.
     """
 
@@ -32,7 +33,7 @@ class Embedding(Layer):
         mask_zero: bool = False,
         input_length: int | None = None,
         weights: Any = None,
-        dropout: float = 0.0,
+        dropout: float | npt.ArrayLike = 0.0,
         seed: int | None = None,
         name: str | None = None,
         trainable: bool = True,
@@ -45,12 +46,29 @@ class Embedding(Layer):
         self.embeddings_constraint = constraints.get(embeddings_constraint)
         self.mask_zero = mask_zero
         self.input_length = None if input_length is None else check_units(self, "input_length", input_length)
-        self.dropout = check_rate(self, "dropout", dropout)
+        self.dropout = self._checked_rates(dropout)
         self.seed = check_seed(self, seed)
-        self.generator = _random.generator(seed) if self.dropout else None
+        self.generator = _random.generator(seed) if np.any(self.dropout) else None
         if weights is not None:
             self.build((None, None))
             self.set_weights(weights if isinstance(weights, list) else [weights])
+
+    def _checked_rates(self, dropout: Any) -> float | Rates:
+        if np.ndim(dropout) == 0:
+            return check_rate(self, "dropout", dropout)
+        rates = np.array(dropout)
+        if rates.shape != (self.input_dim,) or rates.dtype.kind not in "iuf":
+            raise ValueError(
+                f"{self.name}: dropout has shape {rates.shape} and dtype {rates.dtype}, expected a rate, or ({self.input_dim},)"
+            )
+        if not (rates.min() >= 0 and rates.max() <= 1):
+            raise ValueError(f"{self.name}: dropout has rates {rates.min()} to {rates.max()}, expected 0 to 1")
+        return rates.astype(np.float64)
+
+    def drawn_for(self, generator: np.random.Generator, words: npt.NDArray[np.integer[Any]]) -> Array:
+        """What the vectors of different words [N] are multiplied with, [N, 1]."""
+        rate = self.dropout if isinstance(self.dropout, float) else self.dropout[words][:, None]
+        return drawn_scale(generator, rate, (len(words), 1))
 
     def make_weights(self, input_shape: Shape) -> list[Parameter]:
         embeddings = Parameter(
@@ -89,7 +107,7 @@ class Embedding(Layer):
         """A Gather of a table that has the scaled rows of these ids alone."""
         embeddings = self.weights[0]
         used, places = np.unique(ids, return_inverse=True)
-        scale = drawn_scale(generator, self.dropout, (self.input_dim, 1))[used]
+        scale = self.drawn_for(generator, np.arange(self.input_dim))[used]
         table = Parameter(f"{embeddings.name}/dropped", embeddings.current_rows(used)[used] * scale)
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
@@ -133,6 +151,6 @@ class Embedding(Layer):
             "embeddings_constraint": constraints.serialize(self.embeddings_constraint),
             "mask_zero": self.mask_zero,
             "input_length": self.input_length,
-            "dropout": self.dropout,
+            "dropout": self.dropout if isinstance(self.dropout, float) else self.dropout.tolist(),
             "seed": self.seed,
         }

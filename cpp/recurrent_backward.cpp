@@ -123,13 +123,10 @@ BackwardPass<Real>::BackwardPass(const Tape<Real>& tape, const Backward<Real>& a
   for (auto& v : to_) v.resize(most);
 }
 
-// Segments have enough tokens for the weight gradients to be worth loading (more where these come from memory), few enough for
-// theirs to stay near.
+// Segments have enough tokens for the weight gradients to be worth loading, few enough for theirs to stay near.
 template <class Real>
 typename BackwardPass<Real>::Block BackwardPass<Real>::make_block(index_t number) {
-  constexpr index_t near_weights = 1 << 18;  // numbers
-  const index_t weights = (tape_.inputs + tape_.outputs) * cell_.gates * tape_.units;
-  const index_t tokens_wanted = weights > near_weights ? 128 : 64;
+  constexpr index_t tokens_wanted = 128;
   Block block;
   block.rows = row_set(s_, number, s_.blocks);
   block.offset.assign(1, 0);

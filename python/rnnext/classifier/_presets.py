@@ -225,8 +225,7 @@ def build(
         embedding.build((None, None))
         table = embedding.weights[0]
         table.assign(np.where(np.arange(len(words))[:, None] < seen, table.value, np.float32(0)))
-    parts = frequent_ngrams(words, seen, settings.letters)
-    if len(parts):
+    if settings.letters and len(parts := frequent_ngrams(words, seen, settings.letters)):
         letters = SubwordEmbedding(
             len(words),
             settings.embedding_dim,

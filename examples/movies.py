@@ -11,6 +11,5 @@ parser = recipe.parser(__doc__)
 parser.add_argument("--vectors", metavar="FILE", help="word vectors: .npz or GloVe's text")
 options = parser.parse_args()
 
-words = {"vectors": options.vectors} if options.vectors else {"letters": 100_000}  # what is said of rare words
 data = movie_sentences()
-recipe.compare((data.train_texts, data.train_labels), (data.test_texts, data.test_labels), options, **words)
+recipe.compare((data.train_texts, data.train_labels), (data.test_texts, data.test_labels), options, vectors=options.vectors)

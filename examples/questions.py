@@ -4,8 +4,8 @@
 
 Files with the columns text and label, and the training file a column fine, one of fifty kinds: CSV, TSV or JSON lines,
 compressed or not. The fifty are learned and their probabilities added up. Most names of the test questions are in no training
-question: runs of letters say something of them, and vectors of other texts' words more. With those, what is learned of words
-that are rare is mostly left out in training (`rare_dropout`), as there is nothing to read of the test's but their vectors.
+question: runs of letters say something of them, and vectors of other texts' words more. With those, what is learned of rare
+words is mostly left out in training, by default: it would hide what their vectors say.
 """
 
 import recipe
@@ -22,5 +22,4 @@ texts, labels = read_file(options.train)
 _, fine = read_file(options.train, label="fine")
 merged = dict(zip(fine, labels, strict=True))
 long = {"epochs": 20, "batch_size": 16, "units": 64, "validation_fraction": 0}  # many labels take their time
-rare = {"rare_dropout": 10, "vectors": options.vectors} if options.vectors else {}
-recipe.compare((texts, fine), read_file(options.test), options, merged=merged, bag_of_letters=True, **long, **rare)
+recipe.compare((texts, fine), read_file(options.test), options, merged=merged, letters=True, vectors=options.vectors, **long)

@@ -21,12 +21,12 @@ def parser(about: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def compare(train: Any, test: Any, run: Any, *, merged: Any = None, bag_of_letters: bool = False, **options: Any) -> None:
+def compare(train: Any, test: Any, run: Any, *, merged: Any = None, letters: bool = False, **options: Any) -> None:
     """Print the test accuracy of TextClassifiers, of their mean, of bags of words, and of all together.
 
     `train` and `test` are (texts, labels). Together: the mean of the probabilities. `merged` says which label of the test each
-    label of the training belongs to, where those are finer; None: to none. `bag_of_letters`: also a bag that knows runs of
-    letters and the finer labels.
+    label of the training belongs to, where those are finer; None: to none. `letters`: also a bag that knows runs of letters and
+    the finer labels.
     """
     texts, labels = train
     merged = {label: label for label in np.unique(labels).tolist()} if merged is None else merged
@@ -53,7 +53,7 @@ def compare(train: Any, test: Any, run: Any, *, merged: Any = None, bag_of_lette
         plain = plain_bag_of_words(unit).fit(seen, whose)
         print(f"plain bag of words: {accuracy(plain.predict_proba(test[0]))}")
         bags = {"bag of words": bag_of_words(unit).fit(seen, whose).predict_proba(test[0])}
-        if bag_of_letters:
+        if letters:
             bag = bag_of_words(unit, letters=True).fit(seen, finer)
             bags["bag of words and letters"] = of_names(bag.predict_proba(test[0]), bag.classes_)
         for title, found_by_bag in bags.items():

@@ -59,45 +59,23 @@ def test_outputs_side_by_side() -> None:
     assert layer.compute_mask(x, MASK) is None
 
 
-def added() -> Branches:
-    """Three branches of the same width, in the places of those of `wide`."""
-    gru = Bidirectional(GRU(H, return_sequences=True))
-    branches = [[gru, GlobalAveragePooling1D(), Dense(2)], [Dropout(0.3, seed=1), GlobalAveragePooling1D(), Dense(2)], LSTM(2)]
-    return Branches(branches, merge_mode="sum")
-
-
-def test_outputs_added_up() -> None:
-    x, layer = some_x(), added()
-    y = layer(x, mask=MASK)
-    assert layer.compute_output_shape((None, None, D)) == (None, 2)
-    (both, first, one), (_, mean, two), (lstm,) = layer.branches
-    expected = one(first(both(x, mask=MASK), mask=MASK)) + two(mean(x, mask=MASK)) + lstm(x, mask=MASK)
-    np.testing.assert_array_equal(y, expected)
-    np.testing.assert_array_equal(layer.forward(x, mask=MASK)[0], y)
-    described = layers.serialize(layer)
-    assert layers.serialize(layers.deserialize(copy.deepcopy(described))) == described
-
-
 @pytest.mark.parametrize("mask", [None, MASK])
-@pytest.mark.parametrize("merge_mode", ["concat", "sum"])
-def test_gradients(mask: np.ndarray | None, merge_mode: str) -> None:
-    # A maximum has no gradient where it changes places.
-    x, layer = some_x(), wide(0.3, GlobalAveragePooling1D) if merge_mode == "concat" else added()
+def test_gradients(mask: np.ndarray | None) -> None:
+    x, layer = some_x(), wide(0.3, GlobalAveragePooling1D)  # a maximum has no gradient where it changes places
     layer.build(x.shape)
-    dropout: Any = next(part for part in layer.parts if isinstance(part, Dropout))
-    drawn = copy.deepcopy(dropout.generator)
+    drawn = copy.deepcopy(layer.parts[2].generator)  # type: ignore[attr-defined]
     y, backprop = layer.forward(x, training=True, mask=mask)
     dy = np.random.default_rng(2).standard_normal(y.shape).astype(np.float32)
     gradients = backprop(dy)
     values = [x, *layer.get_weights()]
-    assert len(gradients.weights) == len(layer.weights) == (9 if merge_mode == "concat" else 13)
+    assert len(gradients.weights) == len(layer.weights) == 9
     for n, gradient in enumerate([gradients.inputs, *gradients.weights]):
         direction = np.random.default_rng(n).standard_normal(values[n].shape).astype(np.float32)
         slope = 0.0
         for factor, weight in ((1, 8 / 12), (-1, -8 / 12), (2, -1 / 12), (-2, 1 / 12)):
             moved = [v + np.float32(factor / 128) * direction if m == n else v for m, v in enumerate(values)]
             layer.set_weights(moved[1:])
-            dropout.generator = copy.deepcopy(drawn)
+            layer.parts[2].generator = copy.deepcopy(drawn)  # type: ignore[attr-defined]
             slope += weight * 128 * float((dy * layer.forward(moved[0], training=True, mask=mask)[0]).sum(dtype=np.float64))
         assert (gradient * direction).sum() == pytest.approx(slope, rel=2e-3, abs=2e-3)
     assert backprop(dy, need_dx=False).inputs is None
@@ -177,8 +155,3 @@ def test_outputs_that_do_not_go_together() -> None:
     layer = Branches([[LSTM(2)], [TimeDistributed(Dense(2))]])
     with pytest.raises(ValueError, match="branches: outputs of the branches have shapes"):
         Sequential([layer]).build((None, T, D))
-    layer = Branches([[LSTM(2)], [LSTM(3)]], merge_mode="sum")
-    with pytest.raises(ValueError, match=r"have shapes \[\(None, 2\), \(None, 3\)\], expected all the same"):
-        Sequential([layer]).build((None, T, D))
-    with pytest.raises(ValueError, match="Branches: merge_mode is 'mul', expected 'concat' or 'sum'"):
-        Branches([[LSTM(2)]], merge_mode="mul")  # type: ignore[arg-type]

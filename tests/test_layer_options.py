@@ -23,7 +23,6 @@ from rnnext.layers import (
     Embedding,
     GlobalMaxPooling1D,
     SpatialDropout1D,
-    SubwordEmbedding,
     TimeDistributed,
 )
 from rnnext.layers._dropout import drawn_scale
@@ -380,11 +379,9 @@ def test_dropout_of_words(gathers: bool) -> None:
     np.testing.assert_array_equal(layer(ids), table[ids])
 
 
-EACH = np.stack([np.arange(40), np.arange(40)], axis=1)
 MADE: dict[str, Callable[..., Embedding]] = {
     "embedding": lambda **options: Embedding(40, 1, "ones", **options),
     "bigrams": lambda **options: BigramEmbedding(40, 1, "ones", pairs=[[3, 4]], **options),
-    "subwords": lambda **options: SubwordEmbedding(40, 1, "ones", rows=40, parts=EACH, **options),
 }
 
 

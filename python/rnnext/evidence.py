@@ -174,13 +174,12 @@ def _through(stack: Sequence[layers.Layer], ids: Ids, mask: Mask | None) -> tupl
             return np.asarray((dx[0].astype(np.float64) * vectors[0]).sum(axis=-1))
 
     elif isinstance(first, layers.Branches):
-        branches = first
-        parts = [_through(branch, ids, mask) for branch in branches.branches]
-        outputs = [y for y, _, _ in parts]
-        x = branches.merged(outputs)
+        parts = [_through(branch, ids, mask) for branch in first.branches]
+        x = np.concatenate([y for y, _, _ in parts], axis=-1)
+        ends = np.cumsum([y.shape[-1] for y, _, _ in parts])[:-1]
 
         def of_ids(dx: Array) -> Scores:
-            each = zip(parts, branches.divided(dx, outputs), strict=True)
+            each = zip(parts, np.split(dx, ends, axis=-1), strict=True)
             return np.asarray(np.sum([backward(np.ascontiguousarray(dy)) for (*_, backward), dy in each], axis=0))
 
     else:

@@ -62,7 +62,6 @@ class TextClassifier:
         pretrain: bool | None = None,
         bigrams: int | None = None,
         bigrams_scale: float | None = None,
-        letters: int | None = None,
         word_dropout: float | None = None,
         rare_dropout: float | None = None,
         input_dropout: float | None = None,
@@ -99,7 +98,6 @@ class TextClassifier:
         self.pretrain = pretrain
         self.bigrams = bigrams
         self.bigrams_scale = bigrams_scale
-        self.letters = letters
         self.word_dropout = word_dropout
         self.rare_dropout = rare_dropout
         self.input_dropout = input_dropout
@@ -154,7 +152,7 @@ class TextClassifier:
         held_out = None if validation_data is None else _validation(validation_data, classes)
         verbose = check_verbose(self._verbose(verbose))
         with _random.seeded(_seed_of(self.random_state)):
-            settings = settings_for(self.lang, rows, self._given())
+            settings = settings_for(self.lang, rows, self._given(), vectors=self.vectors is not None)
             counts = weights > 0  # a text that counts nothing is as one that is not there
             part = [text for text, counted in zip(rows, counts, strict=True) if counted], numbers[counts], weights[counts]
             training, held_out = _divided(part, settings) if held_out is None else (part, held_out)
@@ -201,7 +199,7 @@ class TextClassifier:
             room = settings.max_tokens - seen
             further, vectors = vectors_for(self.vectors, vectorizer.vocabulary, room, lambda word: _is_token(vectorizer, word))
             vectorizer.extend(further)
-        model = build(settings, rows, vectorizer.vocabulary, seen, vectors, len(classes), steps * settings.epochs)
+        model = build(settings, rows, seen, vectors, len(classes), steps * settings.epochs)
         watchers = [*callbacks]
         validation = None
         if settings.average:

@@ -24,8 +24,6 @@ from rnnext.layers import (
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
     Layer,
-    SubwordEmbedding,
-    frequent_ngrams,
     frequent_pairs,
 )
 from rnnext.losses import BinaryCrossentropy, CategoricalCrossentropy
@@ -55,7 +53,6 @@ class Settings:
     pretrain: bool
     bigrams: int
     bigrams_scale: float
-    letters: int
     word_dropout: float
     rare_dropout: float
     input_dropout: float
@@ -112,11 +109,14 @@ _MUCH: Mapping[str, Any] = {
     "validation_fraction": 0.05,
 }
 _SHARES = ("word_dropout", "input_dropout", "dropout", "label_smoothing", "average", "validation_fraction")
-_COUNTS = {"units": 1, "embedding_dim": 1, "bigrams": 0, "letters": 0, "epochs": 1, "batch_size": 1, "patience": 1}
+_COUNTS = {"units": 1, "embedding_dim": 1, "bigrams": 0, "epochs": 1, "batch_size": 1, "patience": 1}
 
 
-def settings_for(lang: str, texts: Sequence[str], given: Mapping[str, Any]) -> Settings:
-    """The preset for such texts of a language, with what was given in place of it; errors name what does not fit."""
+def settings_for(lang: str, texts: Sequence[str], given: Mapping[str, Any], *, vectors: bool = False) -> Settings:
+    """The preset for such texts of a language, with what was given in place of it; errors name what does not fit.
+
+    `vectors`: whether words have given ones.
+    """
     _check("lang", lang)
     said = {name: value for name, value in given.items() if value is not None}
     for name, value in said.items():
@@ -136,9 +136,9 @@ def settings_for(lang: str, texts: Sequence[str], given: Mapping[str, Any]) -> S
         "pretrain": False,
         "bigrams": 200_000,
         "bigrams_scale": 1.0,
-        "letters": 0,  # in cross-validation film reviews gained by them, questions did not
         "word_dropout": 0.2,
-        "rare_dropout": 0.0,
+        # What is learned of a rare word would hide what its given vector says.
+        "rare_dropout": 10.0 if vectors and amount is _LITTLE and unit == "word" else 0.0,
         "input_dropout": 0.5,
         "cell": "lstm",
         "units": 96,
@@ -185,31 +185,23 @@ def _check(name: str, value: Any) -> None:
             raise ValueError(f"{_OWNER}: {name} is {value}, expected at least {_COUNTS[name]}")
 
 
-def build(
-    settings: Settings,
-    rows: Sequence[Ids],
-    words: Sequence[str],
-    seen: int,
-    vectors: Floats | None,
-    classes: int,
-    steps: int,
-) -> Sequential:
+def build(settings: Settings, rows: Sequence[Ids], seen: int, vectors: Floats | None, classes: int, steps: int) -> Sequential:
     """The model for those rows, compiled for so many steps: a logistic unit for two classes, a softmax for more.
 
-    Words' vectors, to which those of pairs and of words' letters are added, and beside them `vectors` [V, D], which are not
-    trained; a recurrent layer, pooled; beside its states the mean of what it reads, if it is `wide`. `words` [V] are those of
-    the ids, which from `seen` on are in no row.
+    Words' vectors, to which those of pairs are added, and beside them `vectors` [V, D], which are not trained; a recurrent
+    layer, pooled; beside its states the mean of what it reads, if it is `wide`. Ids from `seen` on are in no row.
     """
     embedding: Layer
+    vocabulary = seen if vectors is None else len(vectors)
     dropout: float | Floats = settings.word_dropout
     if settings.rare_dropout:
-        counts = np.bincount(np.concatenate(rows), minlength=len(words))
+        counts = np.bincount(np.concatenate(rows), minlength=vocabulary)
         rare = settings.rare_dropout / (settings.rare_dropout + counts)
         dropout = np.maximum(dropout, rare.round(3))  # as many digits as a saved model should have
     pairs = frequent_pairs(rows, settings.bigrams)
     if len(pairs):
         embedding = BigramEmbedding(
-            len(words),
+            vocabulary,
             settings.embedding_dim,
             pairs=pairs,
             bigrams_scale=settings.bigrams_scale,
@@ -217,24 +209,14 @@ def build(
             bigrams_dropout=settings.word_dropout,
         )
     else:
-        embedding = Embedding(len(words), settings.embedding_dim, dropout=dropout)
+        embedding = Embedding(vocabulary, settings.embedding_dim, dropout=dropout)
     if settings.pretrain:
         embedding.build((None, None))
-        embedding.weights[0].assign(0.5 * vectors_from_neighbours(rows, len(words), settings.embedding_dim))
-    if seen < len(words):  # nothing but its given vector and its letters is known of such a word, as of one that was dropped
+        embedding.weights[0].assign(0.5 * vectors_from_neighbours(rows, vocabulary, settings.embedding_dim))
+    if seen < vocabulary:  # nothing but its given vector is known of such a word, as of one that was dropped
         embedding.build((None, None))
         table = embedding.weights[0]
-        table.assign(np.where(np.arange(len(words))[:, None] < seen, table.value, np.float32(0)))
-    if settings.letters and len(parts := frequent_ngrams(words, seen, settings.letters)):
-        letters = SubwordEmbedding(
-            len(words),
-            settings.embedding_dim,
-            rows=parts[:, 1].max() + 1,
-            parts=parts,
-            dropout=settings.word_dropout,
-            name="letters",
-        )
-        embedding = Branches([[embedding], [letters]], merge_mode="sum")
+        table.assign(np.where(np.arange(vocabulary)[:, None] < seen, table.value, np.float32(0)))
     if vectors is not None:
         embedding = Branches([[embedding], [Embedding(*vectors.shape, weights=vectors, trainable=False, name="vectors")]])
     sequences = settings.pooling != "last"

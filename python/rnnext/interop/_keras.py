@@ -38,7 +38,7 @@ from rnnext.parameters import Array
 
 _Path: TypeAlias = str | os.PathLike[str]
 
-_OURS_ALONE = {"AttentionPooling1D", "BigramEmbedding", "Branches", "ConcatPooling1D", "SubwordEmbedding"}
+_OURS_ALONE = {"AttentionPooling1D", "BigramEmbedding", "Branches", "ConcatPooling1D"}
 # Options of Keras's layers that need no counterpart here: whatever they are (None), or with the value that changes nothing.
 _ANYTHING = {"unroll", "use_cudnn", "seed", "sparse", "optional", "ragged", "batch_shape", "batch_input_shape"}
 _NEUTRAL: dict[str, tuple[Any, ...]] = {

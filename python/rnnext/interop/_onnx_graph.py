@@ -11,7 +11,7 @@ import numpy as np
 
 from rnnext import saving
 from rnnext.interop._onnx import CONFIG
-from rnnext.interop._onnx_layers import Flow, layer_nodes, plain_config, reads_ids
+from rnnext.interop._onnx_layers import Flow, layer_nodes, reads_ids
 from rnnext.interop._onnx_nodes import Graph
 from rnnext.interop._weights import CellName, checked_cells, weighted_layers
 from rnnext.models import Sequential
@@ -26,8 +26,8 @@ def to_onnx(model: Sequential, path: _Path | None = None, *, lengths: bool = Fal
     Its input is "input": ids [B, T] (int32) or x [B, T, I]; its output "output". B and T may vary from call to call. With
     `lengths` a second input "lengths" [B] (int32) says how many tokens each row has, from the beginning on: what a list of
     sequences is to `predict`; outputs of steps behind them mean nothing. `mask_zero` is in the graph, for padding on either
-    side and anywhere. A SubwordEmbedding becomes a plain table, and an Embedding on the way back. `update_gate="write"` is
-    converted exactly, by negating the update gate. ValueError for a layer or an option that has no counterpart.
+    side and anywhere. `update_gate="write"` is converted exactly, by negating the update gate. ValueError for a layer or an
+    option that has no counterpart.
     """
     who = "to_onnx"
     weighted_layers(who, model)
@@ -49,7 +49,7 @@ def to_onnx(model: Sequential, path: _Path | None = None, *, lengths: bool = Fal
     if steps and flow.axes == 3 and model.output_shape[1] == shape[1]:
         axes[1] = "T"
     proto = graph.model(model.name, {"output": ("float32", axes)})
-    config = {"model": plain_config(model.get_config()), "input_shape": list(shape)}
+    config = {"model": model.get_config(), "input_shape": list(shape)}
     proto.metadata_props.add(key=CONFIG, value=json.dumps(config))
     return _finished(proto, path)
 

@@ -44,29 +44,7 @@ def _nothing(graph: Graph, layer: Any, flow: Flow) -> Flow:
 
 
 def _embedding(graph: Graph, layer: Any, flow: Flow) -> Flow:
-    return _rows_of(graph, layer, layer.weights[0].value, flow)
-
-
-def _subwords(graph: Graph, layer: Any, flow: Flow) -> Flow:
-    """The vector of each id, computed once: a plain table, of which `plain_config` speaks."""
-    every = np.arange(layer.input_dim, dtype=np.int32)[None]
-    return _rows_of(graph, layer, layer(every)[0], flow)
-
-
-def plain_config(config: Any) -> Any:
-    """A model's configuration with an Embedding in place of each SubwordEmbedding."""
-    if isinstance(config, list):
-        return [plain_config(each) for each in config]
-    if not isinstance(config, dict):
-        return config
-    if config.get("class_name") != layers.SubwordEmbedding.__name__:
-        return {name: plain_config(each) for name, each in config.items()}
-    own = {name: each for name, each in config["config"].items() if name not in ("rows", "parts")}
-    return {"class_name": layers.Embedding.__name__, "config": own}
-
-
-def _rows_of(graph: Graph, layer: Any, vectors: Any, flow: Flow) -> Flow:
-    table = graph.constant(vectors, name=layer.weights[0].name)
+    table = graph.constant(layer.weights[0].value, name=layer.weights[0].name)
     mask, lengths = flow.mask, flow.lengths
     if layer.mask_zero:
         tokens = graph.node("Not", [graph.node("Equal", [flow.x, graph.constant(0, np.int32)])])
@@ -108,10 +86,7 @@ def _beside(graph: Graph, layer: Any, flow: Flow) -> Flow:
         for part in branch:
             end = layer_nodes(graph, part, end)
         ends.append(end)
-    outputs = [end.x for end in ends]
-    return ends[0]._replace(
-        x=graph.node("Sum", outputs) if layer.merge_mode == "sum" else graph.node("Concat", outputs, axis=-1)
-    )
+    return ends[0]._replace(x=graph.node("Concat", [end.x for end in ends], axis=-1))
 
 
 def _dense(graph: Graph, layer: Any, flow: Flow) -> Flow:
@@ -262,6 +237,5 @@ _LAYERS: dict[type[Layer], Any] = {
     layers.InputLayer: _nothing,
     layers.LSTM: _recurrent_layer,
     layers.SpatialDropout1D: _nothing,
-    layers.SubwordEmbedding: _subwords,
     layers.TimeDistributed: _each_step,
 }

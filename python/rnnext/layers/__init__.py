@@ -10,7 +10,6 @@ from rnnext.layers._input import Input, InputLayer
 from rnnext.layers._layer import Backprop, Gather, Layer
 from rnnext.layers._pooling import AttentionPooling1D, ConcatPooling1D, GlobalAveragePooling1D, GlobalMaxPooling1D
 from rnnext.layers._recurrent import GRU, LSTM
-from rnnext.layers._subwords import SubwordEmbedding, frequent_ngrams
 from rnnext.layers._wrapper import TimeDistributed
 
 __all__ = [
@@ -32,10 +31,8 @@ __all__ = [
     "InputLayer",
     "Layer",
     "SpatialDropout1D",
-    "SubwordEmbedding",
     "TimeDistributed",
     "deserialize",
-    "frequent_ngrams",
     "frequent_pairs",
     "serialize",
 ]
@@ -57,7 +54,6 @@ _CLASSES: dict[str, type[Layer]] = {
         InputLayer,
         LSTM,
         SpatialDropout1D,
-        SubwordEmbedding,
         TimeDistributed,
     )
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,26 +18,15 @@ _Branches = TypeVar("_Branches", bound="Branches")
 
 class Branches(Wrapper):
     """The same x through several stacks of layers, their outputs side by side: [B, D1], [B, D2], ... -> [B, D1 + D2 + ...].
-    With `merge_mode="sum"` they are added up: [B, D], [B, D], ... -> [B, D].
 
     `Branches([[LSTM(64, return_sequences=True), GlobalMaxPooling1D()], [GlobalAveragePooling1D()]])` has the greatest states,
-    and beside them the mean of what the LSTM reads. Outputs may have more axes, all but the last alike, or
-    of a sum all.
+    and beside them the mean of what the LSTM reads. Outputs may have more axes, all but the last alike.
     Weights: those of the branches' layers, in their order.
     """
 
-    def __init__(
-        self,
-        branches: Sequence[Sequence[Layer] | Layer],
-        *,
-        merge_mode: Literal["concat", "sum"] = "concat",
-        name: str | None = None,
-        trainable: bool = True,
-    ) -> None:
+    def __init__(self, branches: Sequence[Sequence[Layer] | Layer], *, name: str | None = None, trainable: bool = True) -> None:
         if isinstance(branches, Layer) or not isinstance(branches, Sequence) or not branches:
             raise TypeError(f"Branches: branches is {branches!r}, expected a list of lists of layers")
-        if merge_mode not in ("concat", "sum"):
-            raise ValueError(f"Branches: merge_mode is {merge_mode!r}, expected 'concat' or 'sum'")
         stacks = [[branch] if isinstance(branch, Layer) else list(branch) for branch in branches]
         parts = [part for stack in stacks for part in stack]
         for part in parts:
@@ -54,7 +43,6 @@ class Branches(Wrapper):
             taken.add(part.name)
         super().__init__(parts, name=name, trainable=trainable)
         self.branches = tuple(tuple(stack) for stack in stacks)
-        self.merge_mode = merge_mode
         self.takes_gather = any(stack[0].takes_gather for stack in stacks)
         vocabularies = [stack[0].vocabulary for stack in stacks if stack[0].vocabulary is not None]
         self.vocabulary = min(vocabularies) if len(vocabularies) == len(stacks) else None
@@ -83,9 +71,10 @@ class Branches(Wrapper):
             outputs.append(y)
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
+            ends = np.cumsum([y.shape[-1] for y in outputs])[:-1]
             weights: list[Any] = []
             dx: Any = None
-            for part, undo, read in zip(self.divided(np.asarray(dy), outputs), undos, inputs, strict=True):
+            for part, undo, read in zip(np.split(np.asarray(dy), ends, axis=-1), undos, inputs, strict=True):
                 d: Any = np.ascontiguousarray(part)
                 found: list[Any] = []
                 for n in range(len(undo) - 1, -1, -1):
@@ -98,7 +87,7 @@ class Branches(Wrapper):
                 dx = d if dx is None else sum_of(dx, d)
             return Gradients(dx if need_dx else None, weights if self.trainable else [])
 
-        return self.merged(outputs), backprop
+        return np.concatenate(outputs, axis=-1), backprop
 
     def __call__(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> Any:
         """y alone; without training, dropout is passed by, so that a Gather comes past it."""
@@ -111,17 +100,7 @@ class Branches(Wrapper):
                 y = layer(before, training=training, mask=shown)
                 shown = layer.compute_mask(before, shown)
             outputs.append(y)
-        return self.merged(outputs)
-
-    def merged(self, outputs: Sequence[Array]) -> Array:
-        """y of the branches' outputs."""
-        return np.concatenate(outputs, axis=-1) if self.merge_mode == "concat" else np.asarray(sum(outputs))
-
-    def divided(self, dy: Array, outputs: Sequence[Array]) -> list[Array]:
-        """What of the gradient for y is for each of the outputs."""
-        if self.merge_mode == "sum":
-            return [dy] * len(outputs)
-        return np.split(dy, np.cumsum([y.shape[-1] for y in outputs])[:-1], axis=-1)
+        return np.concatenate(outputs, axis=-1)
 
     def _running(self, training: bool) -> Iterator[Sequence[Layer]]:
         for branch in self.branches:
@@ -149,16 +128,15 @@ class Branches(Wrapper):
             for layer in branch:
                 shape = layer.compute_output_shape(shape)
             shapes.append(shape)
-        concat = self.merge_mode == "concat"
-        if len({shape[: -1 if concat else None] for shape in shapes}) > 1 or None in {shape[-1] for shape in shapes}:
-            expected = "others in the last axis alone" if concat else "all the same"
-            raise ValueError(f"{self.name}: outputs of the branches have shapes {shapes}, expected {expected}")
-        sizes = [size for shape in shapes if (size := shape[-1]) is not None]
-        return (*shapes[0][:-1], sum(sizes) if concat else sizes[0])
+        if len({shape[:-1] for shape in shapes}) > 1 or None in {shape[-1] for shape in shapes}:
+            raise ValueError(
+                f"{self.name}: outputs of the branches have shapes {shapes}, expected others in the last axis alone"
+            )
+        return (*shapes[0][:-1], sum(size for shape in shapes if (size := shape[-1]) is not None))
 
     def get_config(self) -> dict[str, Any]:
         described = [[description_of(layer) for layer in branch] for branch in self.branches]
-        return {**super().get_config(), "branches": described, "merge_mode": self.merge_mode}
+        return {**super().get_config(), "branches": described}
 
     @classmethod
     def from_config(cls: type[_Branches], config: dict[str, Any]) -> _Branches:

@@ -251,6 +251,12 @@ class Pool:
         values = alternate({name: functools.partial(trying, name, Worker.turn) for name in tasks}, rounds=rounds)
         return {name: value for name, value in values.items() if name not in failed}
 
+    def returned(self, name: str, task: Task, *, rounds: int) -> Spread:
+        """What a contender's call returns instead of how long it takes."""
+        worker = self._workers[name, task.threads] = self._workers.get((name, task.threads)) or Worker(name, task.threads)
+        worker.ask("load", task)
+        return alternate({name: lambda: float(worker.ask("result"))}, rounds=rounds)[name]
+
     def peak_memory(self, name: str, threads: int) -> float:
         """The most memory, in MB, that a contender's process has held; 0 where the system does not tell."""
         megabytes: float = self._workers[name, threads].ask("peak memory")

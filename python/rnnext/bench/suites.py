@@ -297,11 +297,12 @@ def step(settings: Settings) -> Iterator[Row]:
                 "keras-tf": Task(peers.keras_train, settings.threads, arguments),
             }
             yield Row("step", cell, "ms", pool.measure(settings.chosen(cell, tasks), rounds=settings.rounds))
-    for cell in settings.of("lstm", "gru_after"):
-        x, y = np.concatenate([ids for ids, _ in batches]), np.concatenate([labels for _, labels in batches])
-        outside = ours.outside_engine(cell, settings.sizes, x, y, settings.batch, threads=settings.threads)
-        values = harness.alternate({"rnnext": outside}, rounds=settings.rounds)
-        yield Row("step", f"{cell}, outside the engine", "ms", values)
+        x, y = (np.concatenate(part) for part in zip(*batches, strict=True))
+        for cell in settings.of("lstm", "gru_after"):
+            rows: dict[str, Any] = {"x": x, "y": y, "batch": settings.batch}
+            task = Task(ours.outside_engine, settings.threads, {"cell": cell, "sizes": tuple(settings.sizes), **rows})
+            values = {"rnnext": pool.returned("rnnext", task, rounds=settings.rounds)}
+            yield Row("step", f"{cell}, outside the engine", "ms", values)
     if settings.epoch:
         yield from _epoch(settings, reviews)
 

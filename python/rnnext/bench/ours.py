@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 import rnnext
-from rnnext import _core
+from rnnext.bench.engine import engine_time
 from rnnext.parameters import Array
 
 _Call = Callable[[], object]
@@ -79,46 +78,12 @@ def fit(cell: str, sizes: Sequence[int], x: Any, y: Array, batch: int, *, thread
     return lambda: model.fit(x, y, batch_size=batch, verbose=0)
 
 
-_ENGINE = (  # what a step of fit calls
-    (_core, "recurrent_forward"),
-    (_core, "recurrent_backward"),
-    (_core, "optimizer_step"),
-    (_core, "sigmoid"),
-    (_core.OptimizedParameter, "settle_rows"),
-)
-
-
-@contextlib.contextmanager
-def _engine_time() -> Iterator[list[float]]:
-    """The seconds of each call of the engine while this lasts."""
-    seconds: list[float] = []
-
-    def timed(function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            begin = time.perf_counter()
-            try:
-                return function(*arguments, **options)
-            finally:
-                seconds.append(time.perf_counter() - begin)
-
-        return call
-
-    before = [getattr(owner, name) for owner, name in _ENGINE]
-    for (owner, name), function in zip(_ENGINE, before, strict=True):
-        setattr(owner, name, timed(function))
-    try:
-        yield seconds
-    finally:
-        for (owner, name), function in zip(_ENGINE, before, strict=True):
-            setattr(owner, name, function)
-
-
 def outside_engine(cell: str, sizes: Sequence[int], x: Any, y: Array, batch: int, *, threads: int) -> Callable[[], float]:
     """What returns the milliseconds of a step of fit, over an epoch, that are spent in Python and NumPy."""
     epoch = fit(cell, sizes, x, y, batch, threads=threads)
 
     def milliseconds() -> float:
-        with _engine_time() as seconds:
+        with engine_time() as seconds:
             begin = time.perf_counter()
             epoch()
             whole = time.perf_counter() - begin

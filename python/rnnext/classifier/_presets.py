@@ -166,16 +166,12 @@ def _check(name: str, value: Any) -> None:
     if name in _CHOICES and value not in _CHOICES[name]:
         expected = " or ".join(", ".join(map(repr, _CHOICES[name])).rsplit(", ", 1))
         raise ValueError(f"{_OWNER}: {name} is {value!r}, expected {expected}")
-    if name in _SHARES:
+    if name in _SHARES or name == "rare_dropout":
+        limit, expected = (1, "0 to below 1") if name in _SHARES else (np.inf, "0 or more")
         if isinstance(value, bool) or not isinstance(value, int | float | np.number):
             raise TypeError(f"{_OWNER}: {name} is {value!r}, expected a number")
-        if not 0 <= value < 1:
-            raise ValueError(f"{_OWNER}: {name} is {value}, expected 0 to below 1")
-    if name == "rare_dropout":
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-            raise TypeError(f"{_OWNER}: {name} is {value!r}, expected a number")
-        if not 0 <= value < np.inf:
-            raise ValueError(f"{_OWNER}: {name} is {value}, expected 0 or more")
+        if not 0 <= value < limit:
+            raise ValueError(f"{_OWNER}: {name} is {value}, expected {expected}")
     if name == "refit" and not isinstance(value, bool):
         raise TypeError(f"{_OWNER}: refit is {value!r}, expected True or False")
     if name in _COUNTS:
@@ -193,7 +189,7 @@ def build(settings: Settings, rows: Sequence[Ids], seen: int, vectors: Floats | 
     """
     embedding: Layer
     vocabulary = seen if vectors is None else len(vectors)
-    dropout: float | Floats = settings.word_dropout
+    dropout: float | npt.NDArray[np.float64] = settings.word_dropout
     if settings.rare_dropout:
         counts = np.bincount(np.concatenate(rows), minlength=vocabulary)
         rare = settings.rare_dropout / (settings.rare_dropout + counts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,10 +88,9 @@ class BigramEmbedding(Embedding):
         scale_w = np.ones((len(both), 1), np.float32)
         scale_b = np.where(found > 0, np.float32(self.bigrams_scale), np.float32(0))[:, None]
         if training and self.generator is not None:
-            different, alike = np.unique(words, return_inverse=True)
-            scale_w = self.drawn_for(self.generator, different)[alike]
-            different, alike = np.unique(rows, return_inverse=True)
-            scale_b = scale_b * drawn_scale(self.generator, self.bigrams_dropout, (len(different), 1))[alike]
+            generator, rate = self.generator, self.bigrams_dropout
+            scale_w = _alike(words, lambda different: self._drawn_for(generator, different))
+            scale_b = scale_b * _alike(rows, lambda different: drawn_scale(generator, rate, (len(different), 1)))
         vectors = embeddings.current_rows(words)[words] * scale_w + bigrams.current_rows(rows)[rows] * scale_b
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
@@ -129,6 +128,12 @@ class BigramEmbedding(Embedding):
             "bigrams_dropout": self.bigrams_dropout,
             "bigrams_scale": self.bigrams_scale,
         }
+
+
+def _alike(rows: _Ids, draw: Callable[[_Ids], Array]) -> Array:
+    """What is drawn for the different rows, the same for equal ones."""
+    different, places = np.unique(rows, return_inverse=True)
+    return draw(different)[places]
 
 
 def frequent_pairs(rows: Sequence[_Ids], count: int, *, min_count: int = 2, reserved: int = 2) -> _Ids:

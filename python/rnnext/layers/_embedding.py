@@ -65,7 +65,7 @@ class Embedding(Layer):
             raise ValueError(f"{self.name}: dropout has rates {rates.min()} to {rates.max()}, expected 0 to 1")
         return rates.astype(np.float64)
 
-    def drawn_for(self, generator: np.random.Generator, words: npt.NDArray[np.integer[Any]]) -> Array:
+    def _drawn_for(self, generator: np.random.Generator, words: npt.NDArray[np.integer[Any]]) -> Array:
         """What the vectors of different words [N] are multiplied with, [N, 1]."""
         rate = self.dropout if isinstance(self.dropout, float) else self.dropout[words][:, None]
         return drawn_scale(generator, rate, (len(words), 1))
@@ -107,7 +107,7 @@ class Embedding(Layer):
         """A Gather of a table that has the scaled rows of these ids alone."""
         embeddings = self.weights[0]
         used, places = np.unique(ids, return_inverse=True)
-        scale = self.drawn_for(generator, np.arange(self.input_dim))[used]
+        scale = self._drawn_for(generator, np.arange(self.input_dim))[used]
         table = Parameter(f"{embeddings.name}/dropped", embeddings.current_rows(used)[used] * scale)
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:

@@ -18,6 +18,17 @@ RNNEXT_INLINE void unroll(F&& f) {
   }
 }
 
+// f() count times: where a step of a tile is short, without a look at the count after each.
+template <int MR, int NV, class F>
+RNNEXT_INLINE void repeat(index_t count, F&& f) {
+  if constexpr (V::short_steps && MR * NV >= 8) {
+    RNNEXT_UNROLL_4
+    for (index_t i = 0; i < count; ++i) f();
+  } else {
+    for (index_t i = 0; i < count; ++i) f();
+  }
+}
+
 constexpr index_t cache_line = 64 / sizeof(Real);  // elements
 
 constexpr index_t ceil_div(index_t a, index_t b) { return (a + b - 1) / b; }
@@ -83,7 +94,8 @@ RNNEXT_INLINE void multiply(V (&acc)[MR][NV], const Real* const (&a)[MR], index_
   const Real* panel = b;
   const Real* next = ahead.p;
   const index_t step = ahead.step;
-  for (index_t k = 0; k < count; ++k, panel += NV * V::lanes, next += step) {
+  index_t k = 0;
+  repeat<MR, NV>(count, [&]() RNNEXT_LAMBDA {
     RNNEXT_PREFETCH_L2(next);
     if constexpr (MR <= NV) {
       V left[MR];
@@ -100,7 +112,10 @@ RNNEXT_INLINE void multiply(V (&acc)[MR][NV], const Real* const (&a)[MR], index_
         unroll<NV>([&](auto j) RNNEXT_LAMBDA { sum[r][j] = fma(left, right[j], sum[r][j]); });
       });
     }
-  }
+    ++k;
+    panel += NV * V::lanes;
+    next += step;
+  });
   b = panel;
   ahead.p = next;
   unroll<MR>([&](auto r) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[r][j] = sum[r][j]; }); });
@@ -283,7 +298,7 @@ inline void product(const Product& p) {
 }
 
 template <int MR, int NV>
-RNNEXT_INLINE void outer_tile(const OuterProduct& p, index_t m, index_t k_begin, index_t k_end) {
+RNNEXT_INLINE void outer_tile(const OuterProduct& p, index_t m) {
   constexpr index_t c_width = NV * V::lanes;
   V acc[MR][NV];
   unroll<MR>([&](auto r) RNNEXT_LAMBDA {
@@ -291,11 +306,13 @@ RNNEXT_INLINE void outer_tile(const OuterProduct& p, index_t m, index_t k_begin,
   });
   // The next tile's sums come from far away, and a tile takes long enough for them to arrive one by one.
   const Real* next = p.c + (m + MR) * c_width;
-  const index_t step = ceil_div(MR * c_width, k_end - k_begin);
-  const Real* d = p.d + k_begin * p.d_stride;
-  for (index_t k = k_begin; k < k_end; ++k, d += p.d_stride, next += step) {
+  const index_t step = ceil_div(MR * c_width, p.k);
+  const Real* a = p.a + (m - p.m_begin);
+  const Real* d = p.d;
+  const index_t a_stride = p.a_stride;
+  const index_t d_stride = p.d_stride;
+  repeat<MR, NV>(p.k, [&]() RNNEXT_LAMBDA {
     RNNEXT_PREFETCH(next);
-    const Real* a = p.a[k] + m;
     if constexpr (MR <= NV) {
       V left[MR];
       unroll<MR>([&](auto r) RNNEXT_LAMBDA { left[r] = V::set1(a[r]); });
@@ -311,23 +328,22 @@ RNNEXT_INLINE void outer_tile(const OuterProduct& p, index_t m, index_t k_begin,
         unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[r][j] = fma(left, right[j], acc[r][j]); });
       });
     }
-  }
+    a += a_stride;
+    d += d_stride;
+    next += step;
+  });
   unroll<MR>([&](auto r) RNNEXT_LAMBDA {
     unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[r][j].store(p.c + (m + r) * c_width + j * V::lanes); });
   });
 }
 
 inline void outer_product(const OuterProduct& p) {
-  constexpr index_t slice = 128;  // rows of d that stay in L1 while the rows of c pass by
   dispatch_vectors<max_vectors>(ceil_div(p.width, V::lanes), [&](auto nv) {
     constexpr int NV = nv;
-    for (index_t k = 0; k < p.k; k += slice) {
-      const index_t k_end = k + slice < p.k ? k + slice : p.k;
-      for_each_tile<NV>(p.m_end - p.m_begin, [&](auto mr, index_t row) {
-        constexpr int MR = mr;
-        outer_tile<MR, NV>(p, p.m_begin + row, k, k_end);
-      });
-    }
+    for_each_tile<NV>(p.m_end - p.m_begin, [&](auto mr, index_t row) {
+      constexpr int MR = mr;
+      outer_tile<MR, NV>(p, p.m_begin + row);
+    });
   });
 }
 

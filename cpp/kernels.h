@@ -51,8 +51,9 @@ struct Product {
 // C[m, :] += sum over k of A[k, m] · D[k, :], for m in [m_begin, m_end): the gradient of a weight panel.
 template <class Real>
 struct OuterProduct {
-  const Real* const* a;  // k addresses of rows [M]
-  const Real* d;         // [k, d_stride]
+  const Real* a;  // [k, a_stride], from column m_begin on
+  index_t a_stride;
+  const Real* d;  // [k, d_stride]
   index_t d_stride;
   index_t k;
   index_t m_begin, m_end;

@@ -30,7 +30,7 @@ struct PanelLayout {
 // Elements from row to row of a buffer: whole cache lines, and an odd number of them, since rows that are a power of two apart
 // fall on the same few sets of a cache.
 template <class Real>
-index_t row_stride(index_t width) {
+constexpr index_t row_stride(index_t width) {
   constexpr index_t line = 64 / sizeof(Real);
   return ((width + line - 1) / line | 1) * line;
 }

@@ -23,6 +23,33 @@ void add_part(const Buffer<Real>& from, const Buffer<Real>& to, int part, int pa
 
 constexpr Operand projection_operand{0, 1, {0}};
 
+constexpr index_t tile = 12;  // rows of a gradient that stay together
+
+// body(product, first token) for blocks of at most 128 tokens and 72 of their rows' columns, `product` with what is known of
+// it: a, its stride, k and the columns. Rows lie where the caller's array or the tape has them, often a multiple of 4 KB apart,
+// where they would push each other out of L1 for each of a panel's tiles: their columns are brought together first.
+template <class Real, class Body>
+void for_each_block(const Real* const* rows, index_t tokens, index_t columns, Body&& body) {
+  constexpr index_t most_tokens = 128;  // rows of d that stay in L1 while the rows of c pass by
+  constexpr index_t most_columns = 6 * tile;
+  constexpr index_t stride = row_stride<Real>(most_columns);
+  alignas(64) Real together[most_tokens * stride];
+  for (index_t token = 0; token < tokens; token += most_tokens) {
+    const index_t k = std::min(most_tokens, tokens - token);
+    for (index_t m = 0; m < columns; m += most_columns) {
+      const index_t end = std::min(m + most_columns, columns);
+      for (index_t i = 0; i < k; ++i) std::copy(rows[token + i] + m, rows[token + i] + end, together + i * stride);
+      OuterProduct<Real> product{};
+      product.a = together;
+      product.a_stride = stride;
+      product.k = k;
+      product.m_begin = m;
+      product.m_end = end;
+      body(product, token);
+    }
+  }
+}
+
 }  // namespace
 
 template <class Real>
@@ -62,16 +89,15 @@ void WeightGradients<Real>::add(const GateGradients<Real>& d, index_t first, int
   outer(d, from.data(), from_table ? 1 : 0, count_, part, parts);
   if (projection_.size() > 0) {
     const PanelLayout layout{outputs_, k_.lanes};
-    for (index_t p = 0; p < layout.panels(); ++p) {
-      k_.outer_product({.a = sources.rh.data() + first,
-                        .d = d.projected + p * k_.lanes,
-                        .d_stride = d.projected_stride,
-                        .k = d.tokens,
-                        .m_begin = 0,
-                        .m_end = layout_.units,
-                        .width = layout.width(p),
-                        .c = projection_.data() + layout.panel_offset(projection_operand, p, layout_.units)});
-    }
+    for_each_block(sources.rh.data() + first, d.tokens, layout_.units, [&](OuterProduct<Real> product, index_t token) {
+      product.d_stride = d.projected_stride;
+      for (index_t p = 0; p < layout.panels(); ++p) {
+        product.d = d.projected + token * d.projected_stride + p * k_.lanes;
+        product.width = layout.width(p);
+        product.c = projection_.data() + layout.panel_offset(projection_operand, p, layout_.units);
+        k_.outer_product(product);
+      }
+    });
   }
   const Range panels = share(layout_.panels(), part, parts);
   for (index_t p = panels.begin; p < panels.end; ++p) {
@@ -126,32 +152,40 @@ void WeightGradients<Real>::add_table(const Real* const* table_rows, int part, i
 template <class Real>
 void WeightGradients<Real>::outer(const GateGradients<Real>& d, const Real* const* const* from, std::size_t first,
                                   std::size_t last, int part, int parts) {
-  constexpr index_t tile = 12;  // rows of a gradient that stay together
   index_t total = 0;
   for (std::size_t w = first; w < last; ++w) total += weights_[w].rows * weights_[w].op.slots * layout_.units;
   const Range mine = share(total, part, parts);
   index_t done = 0;
   for (std::size_t w = first; w < last; ++w) {
     const Weight& weight = weights_[w];
+    // This part's rows of each panel.
+    std::vector<Range> rows;
     for (index_t p = 0; p < layout_.panels(); ++p) {
       const index_t width = weight.op.slots * layout_.width(p);
       const auto row_at = [&](index_t position) {
         const index_t row = std::clamp<index_t>((position - done) / width, 0, weight.rows);
         return row == weight.rows ? row : row / tile * tile;
       };
-      const index_t begin = row_at(mine.begin);
-      const index_t end = row_at(mine.end);
+      rows.push_back({row_at(mine.begin), row_at(mine.end)});
       done += weight.rows * width;
-      if (begin >= end) continue;
-      k_.outer_product({.a = from[w],
-                        .d = d.d + p * d.panel + weight.op.first_slot * layout_.width(p),
-                        .d_stride = d_stride_,
-                        .k = d.tokens,
-                        .m_begin = begin,
-                        .m_end = end,
-                        .width = width,
-                        .c = weight.packed.data() + layout_.panel_offset(weight.op, p, weight.rows)});
     }
+    if (std::all_of(rows.begin(), rows.end(), [](const Range& r) { return r.size() <= 0; })) continue;
+    for_each_block(from[w], d.tokens, weight.rows, [&](OuterProduct<Real> product, index_t token) {
+      const Range block{product.m_begin, product.m_end};
+      const Real* const a = product.a;
+      product.d_stride = d_stride_;
+      for (index_t p = 0; p < layout_.panels(); ++p) {
+        const Range mine_of_panel = rows[static_cast<std::size_t>(p)];
+        product.m_begin = std::max<index_t>(block.begin, mine_of_panel.begin);
+        product.m_end = std::min<index_t>(block.end, mine_of_panel.end);
+        if (product.m_begin >= product.m_end) continue;
+        product.a = a + (product.m_begin - block.begin);
+        product.d = d.d + p * d.panel + token * d_stride_ + weight.op.first_slot * layout_.width(p);
+        product.width = weight.op.slots * layout_.width(p);
+        product.c = weight.packed.data() + layout_.panel_offset(weight.op, p, weight.rows);
+        k_.outer_product(product);
+      }
+    });
   }
 }
 

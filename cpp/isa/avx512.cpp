@@ -17,6 +17,7 @@ struct V {
   static constexpr int lanes = 16;
   static constexpr bool fused = true;  // fma rounds once
   static constexpr int flat_vectors = 4;
+  static constexpr bool short_steps = false;
   static constexpr int max_rows(int vectors) { return vectors == 1 ? 14 : 24 / vectors; }
 
   __m512 v;
@@ -61,6 +62,7 @@ struct V {
   static constexpr int lanes = 8;
   static constexpr bool fused = true;
   static constexpr int flat_vectors = 4;
+  static constexpr bool short_steps = false;
   static constexpr int max_rows(int) { return 4; }  // float64 is for precision: small tiles, small code
 
   __m512d v;

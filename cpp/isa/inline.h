@@ -1,5 +1,6 @@
 // How an ISA file says that a function must not stand on its own (left to itself the compiler keeps tiles out of line, and
-// vectors passed through memory), that one must since it is rare, and that memory will be wanted soon.
+// vectors passed through memory), that one must since it is rare, that memory will be wanted soon, and that a loop's body is
+// worth repeating.
 #pragma once
 
 #if defined(_MSC_VER) && !defined(__clang__)
@@ -8,16 +9,23 @@
 #define RNNEXT_RARE __declspec(noinline) inline
 #define RNNEXT_PREFETCH(address) static_cast<void>(address)
 #define RNNEXT_PREFETCH_L2(address) static_cast<void>(address)
+#define RNNEXT_UNROLL_4
 #elif defined(RNNEXT_SANITIZE)  // quick to compile counts, not quick to run
 #define RNNEXT_INLINE inline
 #define RNNEXT_LAMBDA
 #define RNNEXT_RARE inline
 #define RNNEXT_PREFETCH(address) __builtin_prefetch(address)
 #define RNNEXT_PREFETCH_L2(address) __builtin_prefetch(address, 0, 2)
+#define RNNEXT_UNROLL_4
 #else
 #define RNNEXT_INLINE __attribute__((always_inline)) inline
 #define RNNEXT_LAMBDA __attribute__((always_inline))  // after a lambda's parameters
 #define RNNEXT_RARE __attribute__((noinline)) inline
 #define RNNEXT_PREFETCH(address) __builtin_prefetch(address)
 #define RNNEXT_PREFETCH_L2(address) __builtin_prefetch(address, 0, 2)
+#if defined(__clang__)
+#define RNNEXT_UNROLL_4 _Pragma("unroll 4")  // the loop behind it
+#else
+#define RNNEXT_UNROLL_4 _Pragma("GCC unroll 4")
+#endif
 #endif

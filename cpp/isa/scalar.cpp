@@ -15,6 +15,7 @@ struct V {
   static constexpr int lanes = 1;
   static constexpr bool fused = false;  // fma rounds once
   static constexpr int flat_vectors = 2;
+  static constexpr bool short_steps = false;
   static constexpr int max_rows(int vectors) { return vectors > 2 ? 2 : 4; }
 
   float v;
@@ -52,6 +53,7 @@ struct V {
   static constexpr int lanes = 1;
   static constexpr bool fused = false;
   static constexpr int flat_vectors = 2;
+  static constexpr bool short_steps = false;
   static constexpr int max_rows(int vectors) { return vectors > 2 ? 2 : 4; }
 
   double v;

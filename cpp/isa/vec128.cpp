@@ -23,10 +23,12 @@ struct V {
 #if defined(__aarch64__)
   static constexpr bool fused = true;  // fma rounds once
   static constexpr int flat_vectors = 4;
+  static constexpr bool short_steps = false;
   static constexpr int max_rows(int vectors) { return vectors == 1 ? 12 : 24 / vectors; }
 #else
   static constexpr bool fused = false;
   static constexpr int flat_vectors = 2;
+  static constexpr bool short_steps = false;
   static constexpr int max_rows(int vectors) { return 12 / vectors; }
 #endif
 
@@ -85,6 +87,7 @@ struct V {
   static constexpr int lanes = 2;
   static constexpr bool fused = f32::V::fused;
   static constexpr int flat_vectors = 2;
+  static constexpr bool short_steps = false;
   static constexpr int max_rows(int) { return 4; }
 
   f64x2 v;

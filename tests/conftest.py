@@ -6,13 +6,22 @@ And the packages that others are compared with. Keras's backend is PyTorch unles
 from __future__ import annotations
 
 import os
+import signal
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def _own_handler() -> Iterator[None]:
+    """Of Ctrl-C: Python's, which pytest-xdist takes away from its processes."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -427,14 +426,6 @@ class CtrlC(Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         self.ended = True
-
-
-@pytest.fixture
-def _own_handler() -> Iterator[None]:
-    """Python's, which pytest-xdist takes away from its processes."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("_own_handler")

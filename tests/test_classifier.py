@@ -337,6 +337,7 @@ def test_what_is_the_callers_is_not_learned_from() -> None:
     assert second.seen == []
 
 
+@pytest.mark.usefixtures("_own_handler")
 def test_ctrl_c_in_the_first_training_is_the_end() -> None:
     class Interrupts(Callback):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:

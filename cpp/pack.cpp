@@ -32,14 +32,18 @@ Block block(const Operand& op, const BlockSigns& signs, index_t units, int slot)
 
 constexpr index_t line = 16;  // floats of a cache line, doubles of two
 
-// Almost every panel is as wide as a cache line: then the compiler knows the width and moves whole vectors.
+template <index_t WIDTH, class Real>
+void scale_whole(const Real* __restrict from, float sign, Real* __restrict to) {
+  for (index_t i = 0; i < WIDTH; ++i) to[i] = sign * from[i];
+}
+
+// Almost every panel is as wide as a vector: then the compiler knows the width.
 template <class Real>
 void scale(const Real* __restrict from, index_t width, float sign, Real* __restrict to) {
-  if (width == line) {
-    for (index_t i = 0; i < line; ++i) to[i] = sign * from[i];
-  } else {
-    for (index_t i = 0; i < width; ++i) to[i] = sign * from[i];
-  }
+  if (width == 16) return scale_whole<16>(from, sign, to);
+  if (width == 8) return scale_whole<8>(from, sign, to);
+  if (width == 4) return scale_whole<4>(from, sign, to);
+  for (index_t i = 0; i < width; ++i) to[i] = sign * from[i];
 }
 
 // to[c, r] = sign * from[r, c]

@@ -110,6 +110,22 @@ def test_steps_of_a_stream_are_the_layer(cell: str, option: str) -> None:
         np.testing.assert_array_equal(with_tape, without)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_row_is_normalised_alike_at_every_step(cell: str) -> None:
+    """Products of every other step walk the units from the last to the first; sums over them must not."""
+    kind, options = CELLS[cell]
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((B, T, D)).astype(np.float32)
+    layer = kind(83, **options, layer_norm=True, seed=3, return_state=True)  # several vectors of every instruction set
+    layer.build(x.shape)
+    scattered(layer, rng)
+    state = None
+    for t in range(T):
+        state = layer.step(x[:, t], state)
+    for step, whole in zip(state, layer(x)[1:], strict=True):
+        np.testing.assert_array_equal(step, whole)
+
+
 @pytest.mark.parametrize(
     ("cell", "option"), [(c, o) for c, o in CASES if "zoneout_h" not in (BOTH | LSTM_ONLY)[o] and o != "zoneout_c"]
 )

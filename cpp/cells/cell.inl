@@ -36,14 +36,21 @@ RNNEXT_INLINE void for_each_panel(const CellStep& s, F&& panel) {
   });
 }
 
+// panel(access, first unit) for the step's panels from the first to the last: for sums over a row, which must not depend on the
+// step's direction.
+template <class F>
+RNNEXT_INLINE void for_each_panel_upwards(const CellStep& s, F&& panel) {
+  const index_t full = s.units / V::lanes;
+  const index_t whole = s.panel_end < full ? s.panel_end : full;
+  for (index_t p = s.panel_begin; p < whole; ++p) panel(FullPanel{}, p * V::lanes);
+  if (s.panel_begin <= full && full < s.panel_end) panel(TailPanel{s.units % V::lanes}, full * V::lanes);
+}
+
 // unit(access, row, first unit) for all panels of one row, then the next: a row's record is read from one end to the other.
 template <class F>
 RNNEXT_INLINE void for_each_row(const CellStep& s, F&& unit) {
-  const index_t full = s.units / V::lanes;
-  const index_t whole = s.panel_end < full ? s.panel_end : full;
   for (index_t r = 0; r < s.rows; ++r) {
-    for (index_t p = s.panel_begin; p < whole; ++p) unit(FullPanel{}, r, p * V::lanes);
-    if (s.panel_begin <= full && full < s.panel_end) unit(TailPanel{s.units % V::lanes}, r, full * V::lanes);
+    for_each_panel_upwards(s, [&](const auto& at, index_t first) RNNEXT_LAMBDA { unit(at, r, first); });
   }
 }
 

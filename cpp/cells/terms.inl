@@ -90,12 +90,12 @@ struct Normal {
 inline Normal normal(const CellStep& s, const Group& group) {
   const Real count = static_cast<Real>(group.slots * s.units);
   RowSum sum;
-  for_each_panel(s, [&](const auto& at, index_t unit) {
+  for_each_panel_upwards(s, [&](const auto& at, index_t unit) {
     for (index_t j = 0; j < group.slots; ++j) sum.add(at, group.load(at, unit, j));
   });
   const Real mean = sum.value() / count;
   RowSum squares;
-  for_each_panel(s, [&](const auto& at, index_t unit) {
+  for_each_panel_upwards(s, [&](const auto& at, index_t unit) {
     for (index_t j = 0; j < group.slots; ++j) {
       const V v = group.load(at, unit, j) - V::set1(mean);
       squares.add(at, v * v);
@@ -122,7 +122,7 @@ inline GradientRow gradient_row(const CellStep& s, index_t row) { return {s.d + 
 inline void normal_backward(const CellStep& s, const Normal& normal, const GradientRow& d, index_t first) {
   const index_t slots = normal.group.slots;
   RowSum sum, dot;
-  for_each_panel(s, [&](const auto& at, index_t unit) {
+  for_each_panel_upwards(s, [&](const auto& at, index_t unit) {
     for (index_t j = 0; j < slots; ++j) {
       const V dn = at.load(d.slot(at, unit, first + j));
       sum.add(at, dn);

@@ -94,10 +94,9 @@ def test_gradients(cell: str, option: str, more: dict[str, Any]) -> None:
             assert gradient[place] == pytest.approx((above - below) / 2e-6, abs=2e-7, rel=2e-6)
 
 
-@pytest.mark.parametrize(("cell", "option"), CASES)
-def test_steps_of_a_stream_are_the_layer(cell: str, option: str) -> None:
+def expect_steps_as_whole(layer: Any) -> npt.NDArray[np.float32]:
+    """That steps one by one end in the states that a call with all of them has; returns what was put in."""
     rng = np.random.default_rng(1)
-    layer = made(cell, option, return_state=True)
     x = rng.standard_normal((B, T, D)).astype(np.float32)
     layer.build(x.shape)
     scattered(layer, rng)
@@ -106,6 +105,13 @@ def test_steps_of_a_stream_are_the_layer(cell: str, option: str) -> None:
         state = layer.step(x[:, t], state)
     for step, whole in zip(state, layer(x)[1:], strict=True):
         np.testing.assert_array_equal(step, whole)
+    return x
+
+
+@pytest.mark.parametrize(("cell", "option"), CASES)
+def test_steps_of_a_stream_are_the_layer(cell: str, option: str) -> None:
+    layer = made(cell, option, return_state=True)
+    x = expect_steps_as_whole(layer)
     for with_tape, without in zip(layer.forward(x)[0], layer(x), strict=True):
         np.testing.assert_array_equal(with_tape, without)
 
@@ -114,16 +120,8 @@ def test_steps_of_a_stream_are_the_layer(cell: str, option: str) -> None:
 def test_a_row_is_normalised_alike_at_every_step(cell: str) -> None:
     """Products of every other step walk the units from the last to the first; sums over them must not."""
     kind, options = CELLS[cell]
-    rng = np.random.default_rng(2)
-    x = rng.standard_normal((B, T, D)).astype(np.float32)
-    layer = kind(83, **options, layer_norm=True, seed=3, return_state=True)  # several vectors of every instruction set
-    layer.build(x.shape)
-    scattered(layer, rng)
-    state = None
-    for t in range(T):
-        state = layer.step(x[:, t], state)
-    for step, whole in zip(state, layer(x)[1:], strict=True):
-        np.testing.assert_array_equal(step, whole)
+    several_vectors = 83  # of every instruction set
+    expect_steps_as_whole(kind(several_vectors, **options, layer_norm=True, seed=3, return_state=True))
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,7 @@ struct CellStep {
   index_t panel_begin, panel_end;
   bool descending;  // panels, or runs of columns, from the last to the first: steps take turns, as the caches keep the last
                     // weights
+  bool from_zero;   // h_prev is zero, and nobody wants its gradient: nothing is multiplied with it
   // Row r of a block is at pointer + r * stride.
   const Real* h_prev;  // [rows, H]
   index_t h_prev_stride;

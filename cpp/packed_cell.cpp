@@ -118,11 +118,11 @@ PackedCell<Real>::PackedCell(const CellWeights<Real>& weights)
 }
 
 template <class Real>
-void PackedCell<Real>::pack(const CellWeights<Real>& weights, int part, int parts) {
+void PackedCell<Real>::pack(const CellWeights<Real>& weights, bool recurs, int part, int parts) {
   const BlockSigns signs = weight_signs(traits, weights.update_gate_writes);
   const Range panels = share(layout.panels(), part, parts);
   pack_gates(weights.kernel, traits.input, signs, layout, panels.begin, panels.end, input_.data());
-  for (int i = 0; i < traits.recurrent_count; ++i) {
+  for (int i = 0; recurs && i < traits.recurrent_count; ++i) {
     const auto n = static_cast<std::size_t>(i);
     pack_gates(weights.recurrent_kernel, traits.recurrent[n], signs, layout, panels.begin, panels.end, recurrent[n].data());
   }
@@ -182,7 +182,7 @@ PackedCell<Real> make_packed_cell(const CellWeights<Real>& weights, View<const R
                   .whole_rows = false,
                   .lanes = recurrent_kernels<Real>().lanes};
   parallel(threads_for(work, num_threads()), [&](const Member& member) {
-    packed.pack(weights, member.id, member.size);
+    packed.pack(weights, true, member.id, member.size);
     member.all.wait();
     const Range mine = share(rows, member.id, member.size);
     packed.project(from.data() + mine.begin, mine.end - mine.begin,

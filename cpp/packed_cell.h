@@ -48,7 +48,8 @@ class PackedCell {
  public:
   explicit PackedCell(const CellWeights<Real>& weights);  // makes room, and packs the biases
 
-  void pack(const CellWeights<Real>& weights, int part, int parts);
+  // `recurs`: whether a state will be multiplied at all.
+  void pack(const CellWeights<Real>& weights, bool recurs, int part, int parts);
   // Rows of inputs to records with the input's part of the gates. C's addresses, A's, and how many rows are for the caller to
   // set.
   Product<Real> input_product() const;

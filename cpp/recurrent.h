@@ -50,6 +50,7 @@ struct Tape {
   Cell cell;
   bool update_gate_writes;
   bool has_bias;
+  bool from_zero;  // there is no initial state
   index_t inputs;
   index_t units;
   index_t outputs;  // of h
@@ -91,7 +92,7 @@ struct Backward {
   View<Real, 2> dkernel_norm;  // [1, G*H]
   View<Real, 2> drecurrent_norm;
   View<Real, 2> dstate_norm;  // [2, H]
-  View<Real, 2> dh0, dc0;     // [B, H]; dc0 for cells that have one; null if the schedule has trunks
+  View<Real, 2> dh0, dc0;     // [B, H]; dc0 for cells that have one; null if there was no initial state
 };
 
 // Returns the tape if it is wanted, else null. A tape needs weights that are not packed yet.

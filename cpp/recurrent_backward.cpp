@@ -164,6 +164,7 @@ void BackwardPass<Real>::collect_sources(const Block& block) const {
   auto& sources = block.sums->sources;
   const auto tokens = static_cast<std::size_t>(block.offset.back());
   sources.h.reserve(tokens);
+  if (tape_.from_zero && s_.steps > 0) sources.from_zero = block.offset[1];
   for (index_t t = 0; t < s_.steps; ++t) {
     const index_t alive = block.rows.alive(s_.alive(t));
     for (index_t i = 0; i < alive; ++i) {
@@ -298,6 +299,7 @@ void BackwardPass<Real>::step(index_t t, const Block& block, const Segment& segm
   args.units = tape_.units;
   args.outputs = tape_.outputs;
   args.descending = t % 2 != 0;
+  args.from_zero = t == 0 && tape_.from_zero;
   args.flat_begin = walker.flat.begin;
   args.flat_end = walker.flat.end;
   args.panel_begin = cell_.has_terms ? 0 : walker.flat.begin * k_.flat_vectors;
@@ -459,7 +461,7 @@ void BackwardPass<Real>::table_gradients(const Member& member) {
 
 template <class Real>
 void BackwardPass<Real>::store_states(const Member& member) {
-  if (s_.trunks > 0) return;  // there was no initial state
+  if (tape_.from_zero) return;
   const Range rows = share(s_.rows, member.id, member.size);
   for (index_t r = rows.begin; r < rows.end; ++r) {
     const index_t caller = s_.order[static_cast<std::size_t>(r)];

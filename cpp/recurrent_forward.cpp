@@ -204,11 +204,12 @@ void ForwardPass<Real>::run() {
 
 template <class Real>
 void ForwardPass<Real>::pack(const Member& member) {
-  if (own_) own_->pack(args_.weights, member.id, member.size);
+  const bool recurs = s_.steps > 1 || !tape_.from_zero;
+  if (own_) own_->pack(args_.weights, recurs, member.id, member.size);
   if (!keep_tape_) return;
   const BlockSigns signs = weight_signs(cell_, args_.weights.update_gate_writes);
   const index_t run = k_.lanes * k_.flat_vectors;
-  for (int i = 0; i < cell_.recurrent_count; ++i) {
+  for (int i = 0; recurs && i < cell_.recurrent_count; ++i) {
     const auto n = static_cast<std::size_t>(i);
     const Range runs = share(i == 0 ? runs_of(tape_.outputs) : runs_of(tape_.units), member.id, member.size);
     pack_transposed(args_.weights.recurrent_kernel, cell_.recurrent[n], signs, layout_, run, runs.begin, runs.end,
@@ -324,6 +325,7 @@ void ForwardPass<Real>::step(index_t t, const RowSet& rows, Range panels, const 
   args.panel_begin = panels.begin;
   args.panel_end = panels.end;
   args.descending = t % 2 != 0;
+  args.from_zero = t == 0 && tape_.from_zero;
   args.h_prev = tape_.h.data() + state_row(t, first) * tape_.state_stride;
   args.h = tape_.h.data() + state_row(t + 1, first) * tape_.state_stride;
   args.h_prev_stride = args.h_stride = args.left_stride = state;
@@ -451,6 +453,7 @@ std::unique_ptr<Tape<Real>> recurrent_forward(const Forward<Real>& args, Schedul
   tape->cell = packed ? args.packed->cell : args.weights.cell;
   tape->update_gate_writes = args.weights.update_gate_writes;
   tape->has_bias = static_cast<bool>(args.weights.bias);
+  tape->from_zero = !args.h0 && !args.c0;
   tape->inputs = packed ? args.packed->inputs : args.weights.kernel.shape[0];
   tape->units = packed ? args.packed->units : args.weights.units();
   tape->outputs = packed ? args.packed->outputs : args.weights.recurrent_kernel.shape[0];

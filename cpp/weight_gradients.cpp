@@ -55,8 +55,10 @@ void for_each_block(const Real* const* rows, index_t tokens, index_t columns, Bo
 template <class Real>
 WeightGradients<Real>::WeightGradients(const Tape<Real>& tape, const RecurrentKernels<Real>& kernels)
     : k_(kernels), cell_(traits(tape.cell)), layout_{tape.units, kernels.lanes}, d_stride_(d_stride(cell_, kernels.lanes)) {
+  const bool recurs = tape.schedule.steps > 1 || !tape.from_zero;
   const auto weight = [&](const Operand& op, index_t rows) {
-    weights_[count_++] = {op, rows, Buffer<Real>(elements(layout_.packed_size(op, rows), 1))};
+    const bool used = count_ == 0 || recurs;
+    weights_[count_++] = {op, rows, Buffer<Real>(used ? elements(layout_.packed_size(op, rows), 1) : 0)};
   };
   weight(cell_.input, tape.inputs);
   for (int i = 0; i < cell_.recurrent_count; ++i)
@@ -86,7 +88,8 @@ template <class Real>
 void WeightGradients<Real>::add(const GateGradients<Real>& d, index_t first, int part, int parts) {
   const bool from_table = table_.size() > 0;
   const std::array<const Real* const*, 3> from{sources.x.data() + first, sources.h.data() + first, sources.rh.data() + first};
-  outer(d, from.data(), from_table ? 1 : 0, count_, part, parts);
+  const index_t from_zero = std::clamp<index_t>(sources.from_zero - first, 0, d.tokens);
+  outer(d, from.data(), from_zero, from_table ? 1 : 0, count_, part, parts);
   if (projection_.size() > 0) {
     const PanelLayout layout{outputs_, k_.lanes};
     for_each_block(sources.rh.data() + first, d.tokens, layout_.units, [&](OuterProduct<Real> product, index_t token) {
@@ -145,13 +148,15 @@ void WeightGradients<Real>::add_table_rows(const WeightGradients<Real>& other, i
 
 template <class Real>
 void WeightGradients<Real>::add_table(const Real* const* table_rows, int part, int parts) {
-  outer({table_.data(), table_count_, table_panel_}, &table_rows, 0, 1, part, parts);
+  outer({table_.data(), table_count_, table_panel_}, &table_rows, 0, 0, 1, part, parts);
 }
 
-// sources[w][token] times the token's gradients, for the weights [first, last).
+// sources[w][token] times the token's gradients, for the weights [first, last). Recurrent ones gain nothing from the first
+// `from_zero` tokens.
 template <class Real>
-void WeightGradients<Real>::outer(const GateGradients<Real>& d, const Real* const* const* from, std::size_t first,
-                                  std::size_t last, int part, int parts) {
+void WeightGradients<Real>::outer(const GateGradients<Real>& d, const Real* const* const* from, index_t from_zero,
+                                  std::size_t first, std::size_t last, int part, int parts) {
+  if (from_zero == d.tokens) last = std::min<std::size_t>(last, 1);
   index_t total = 0;
   for (std::size_t w = first; w < last; ++w) total += weights_[w].rows * weights_[w].op.slots * layout_.units;
   const Range mine = share(total, part, parts);
@@ -170,7 +175,8 @@ void WeightGradients<Real>::outer(const GateGradients<Real>& d, const Real* cons
       done += weight.rows * width;
     }
     if (std::all_of(rows.begin(), rows.end(), [](const Range& r) { return r.size() <= 0; })) continue;
-    for_each_block(from[w], d.tokens, weight.rows, [&](OuterProduct<Real> product, index_t token) {
+    const index_t skipped = w == 0 ? 0 : from_zero;
+    for_each_block(from[w] + skipped, d.tokens - skipped, weight.rows, [&](OuterProduct<Real> product, index_t token) {
       const Range block{product.m_begin, product.m_end};
       const Real* const a = product.a;
       product.d_stride = d_stride_;
@@ -180,7 +186,7 @@ void WeightGradients<Real>::outer(const GateGradients<Real>& d, const Real* cons
         product.m_end = std::min<index_t>(block.end, mine_of_panel.end);
         if (product.m_begin >= product.m_end) continue;
         product.a = a + (product.m_begin - block.begin);
-        product.d = d.d + p * d.panel + token * d_stride_ + weight.op.first_slot * layout_.width(p);
+        product.d = d.d + p * d.panel + (skipped + token) * d_stride_ + weight.op.first_slot * layout_.width(p);
         product.width = weight.op.slots * layout_.width(p);
         product.c = weight.packed.data() + layout_.panel_offset(weight.op, p, weight.rows);
         k_.outer_product(product);
@@ -194,8 +200,12 @@ void WeightGradients<Real>::store(const BlockSigns& signs, View<Real, 2> dkernel
                                   int parts) const {
   for (std::size_t w = 0; w < count_; ++w) {
     const Range rows = share(weights_[w].rows, part, parts);
-    unpack_gates(weights_[w].packed.data(), weights_[w].op, signs, layout_, rows.begin, rows.end,
-                 w == 0 ? dkernel : drecurrent);
+    const View<Real, 2>& to = w == 0 ? dkernel : drecurrent;
+    if (weights_[w].packed.size() > 0) {
+      unpack_gates(weights_[w].packed.data(), weights_[w].op, signs, layout_, rows.begin, rows.end, to);
+    } else {
+      for (index_t r = rows.begin; r < rows.end; ++r) std::fill_n(&to(r, index_t{0}), to.shape[1], Real{0});
+    }
   }
 }
 

@@ -156,7 +156,7 @@ def assert_agrees_with_reference(case: Case) -> None:
     actual, expected = run(case), run(case, reference)
     for name, wanted in expected.items():
         got = actual[name]
-        if wanted is None:
+        if wanted is None or (not case.states and name in {"dh0", "dc0"}):
             assert got is None, name
             continue
         assert got.shape == wanted.shape, name

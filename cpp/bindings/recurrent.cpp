@@ -189,7 +189,7 @@ py::tuple backward(const PyTape<Real>& py_tape, const py::object& dy_in, const p
     dbias = result({cell.has_recurrent_bias ? 2 : 1, width}, args.dbias);
     if (py_tape.bias_is_row) dbias = as_row(dbias);
   }
-  if (schedule.trunks == 0) {
+  if (!tape.from_zero) {
     dh0 = result({rows, outputs}, args.dh0);
     if (cell.has_c) dc0 = result({rows, units}, args.dc0);
   }

@@ -89,7 +89,8 @@ inline void narrow_product(index_t rows, StridedRows<const Real> a, const Column
 template <int SLOTS, class Access, class Start, class Finish>
 RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t unit, const StridedRows<const Real>& left,
                                 const Real* weights, index_t slot_in_record, index_t record_slots, Start start, Finish finish) {
-  const Columns k = contiguous(s.outputs);
+  const index_t depth = s.from_zero ? 0 : s.outputs;
+  const Columns k = contiguous(depth);
   const Real* panel = weights + unit * SLOTS * s.outputs;
   Real* record = s.gates + unit * record_slots + slot_in_record * at.slot;
   const StridedRows<Real> partial{record, s.gates_stride};
@@ -112,7 +113,7 @@ RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t uni
         constexpr int NV = nv;
         V rest[NV];
         unroll<NV>([&](auto j) RNNEXT_LAMBDA { rest[j] = V::set1(0); });
-        multiply_row(acc, left[0], s.outputs, panel, [&](index_t k, V a) RNNEXT_LAMBDA {
+        multiply_row(acc, left[0], depth, panel, [&](index_t k, V a) RNNEXT_LAMBDA {
           unroll<NV>([&](auto j) RNNEXT_LAMBDA { rest[j] = fma(a, V::load(narrow + (k * NV + j) * V::lanes), rest[j]); });
         });
         Real packed[NV * V::lanes];
@@ -124,7 +125,7 @@ RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t uni
         finish(gates, 0, at.tail, last);
       });
     } else {
-      multiply_row(acc, left[0], s.outputs, panel, [](index_t, V) RNNEXT_LAMBDA {});
+      multiply_row(acc, left[0], depth, panel, [](index_t, V) RNNEXT_LAMBDA {});
       finish_whole();
     }
   } else if constexpr (Access::whole) {
@@ -181,7 +182,8 @@ inline void hidden_product(const CellStep& s, index_t first_slot, index_t slots,
                            bool accumulate, const Real* mask) {
   const index_t full = s.units / V::lanes;
   const index_t tail = s.units % V::lanes;
-  const Columns k{first_slot * V::lanes, full, slots * V::lanes, s.d_panel, full * s.d_panel + first_slot * tail, slots * tail};
+  Columns k{first_slot * V::lanes, full, slots * V::lanes, s.d_panel, full * s.d_panel + first_slot * tail, slots * tail};
+  if (s.from_zero) k.runs = k.tail_width = 0;
   constexpr index_t run = V::flat_vectors * V::lanes;
   const index_t k_count = slots * s.units;
   in_turn(s, s.flat_begin, s.flat_end, [&](index_t r) {

@@ -104,8 +104,7 @@ def recurrent_backward(
     Where there was a peephole, a projection or norms, a seventh is a dict of their gradients by argument name, in that order.
 
     Where x was (ids, table), dx is (rows, values): the table's rows that were used, ascending, and their gradients. dx is None
-    without need_dx, dbias without a bias, dc0 for a GRU; dh0 and dc0 also where there were ids, no initial state, and rows that
-    began alike, whose common way was walked once.
+    without need_dx, dbias without a bias, dc0 for a GRU, dh0 and dc0 where there was no initial state.
     """
 
 def sum_rows(ids: _I32, d: _F32, table_rows: int) -> tuple[_I64, _F32]:

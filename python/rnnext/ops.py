@@ -141,7 +141,9 @@ def _run(
     width, gates_width = cells[0].recurrent_kernel.shape  # of h, and of all gates
     names = ("h", "c") if cell == "lstm" else ("h",)
     state_shapes = [(len(cells), rows, width), (len(cells), rows, gates_width // 4)][: len(names)]
-    state = _states(f"{who}: initial_state", names, initial_state, state_shapes, dtype)
+    given = _states(f"{who}: initial_state", names, initial_state, state_shapes, dtype)
+    # Its gradient is wanted in any case.
+    state = [np.zeros(shape, dtype) if s is None else s for s, shape in zip(given, state_shapes, strict=True)]
     tokens = _lengths(who, lengths, rows, steps)
     behind = None if tokens is None else np.arange(steps) >= tokens[:, None]  # [B, T]
 
@@ -160,8 +162,8 @@ def _run(
                 cell,
                 y,
                 **_by_name(cells[n]),
-                h0=None if state[0] is None else state[0][n],
-                c0=None if state[-1] is None or len(state) == 1 else state[-1][n],
+                h0=state[0][n],
+                c0=None if len(state) == 1 else state[1][n],
                 lengths=tokens,
                 reverse=backwards,
                 return_sequences=True,

@@ -129,7 +129,6 @@ RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t uni
       finish_whole();
     }
   } else if constexpr (Access::whole) {
-    const auto store_gates = [&](auto&& tile, index_t row) RNNEXT_LAMBDA { finish(tile, row, at, unit); };
     for_each_slice(k, SLOTS * V::lanes, [&](const KRange& range, index_t offset, bool first, bool last) {
       const Real* next = last && s.descending ? panel - SLOTS * V::lanes * s.outputs : nullptr;
       const auto begin = [&](V(&acc)[SLOTS], index_t row) RNNEXT_LAMBDA {
@@ -139,14 +138,19 @@ RNNEXT_INLINE void gate_product(const CellStep& s, const Access& at, index_t uni
           unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { acc[j] = V::load(partial[row] + j * V::lanes); });
         }
       };
-      if (last) {
-        panel_product<SLOTS>(s.rows, left, range, panel + offset, begin, store_gates, next);
-      } else {
-        const RowByRow keep{[&](const V(&acc)[SLOTS], index_t row) RNNEXT_LAMBDA {
-          unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { acc[j].store(partial[row] + j * V::lanes); });
-        }};
-        panel_product<SLOTS>(s.rows, left, range, panel + offset, begin, keep);
-      }
+      const RowByRow keep{[&](const V(&acc)[SLOTS], index_t row) RNNEXT_LAMBDA {
+        unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { acc[j].store(partial[row] + j * V::lanes); });
+      }};
+      panel_product<SLOTS>(
+          s.rows, left, range, panel + offset, begin,
+          [&](auto& tile, index_t row) RNNEXT_LAMBDA {
+            if (last) {
+              finish(tile, row, at, unit);
+            } else {
+              keep(tile, row);
+            }
+          },
+          next);
     });
   } else {
     // The narrow panel's gates are packed without gaps: multiplied as plain columns, then taken apart.

@@ -35,14 +35,15 @@ struct V {
   f32x4 v;
 
   static V load(const float* p) { return {*reinterpret_cast<const f32x4_unaligned*>(p)}; }
-  static V load_n(const float* p, index_t n) {
+  // Out of line: they are rare and long, and there are hundreds of tiles.
+  RNNEXT_RARE static V load_n(const float* p, index_t n) {
     f32x4 v{};
     for (index_t i = 0; i < n; ++i) v[i] = p[i];
     return {v};
   }
   static V set1(float x) { return {f32x4{x, x, x, x}}; }
   void store(float* p) const { *reinterpret_cast<f32x4_unaligned*>(p) = v; }
-  void store_n(float* p, index_t n) const {
+  RNNEXT_RARE void store_n(float* p, index_t n) const {
     for (index_t i = 0; i < n; ++i) p[i] = v[i];
   }
 };

@@ -248,6 +248,18 @@ def test_the_best_epoch_is_kept() -> None:
     assert len(stopped.history_["loss"]) == 3
 
 
+class Says(Callback):
+    """What was measured, in place of what was; it is called before the one that chooses."""
+
+    def __init__(self, accuracies: list[float], losses: list[float]) -> None:
+        self.accuracies, self.losses = accuracies, losses
+        self.weights: list[Any] = []  # after each epoch
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        logs["val_accuracy"], logs["val_loss"] = self.accuracies[epoch], self.losses[epoch]
+        self.weights.append([w.copy() for w in self.model.get_weights()])
+
+
 @pytest.mark.parametrize(
     ("accuracies", "losses", "best"),
     [
@@ -258,17 +270,10 @@ def test_the_best_epoch_is_kept() -> None:
     ],
 )
 def test_the_best_epoch_is_the_most_accurate(accuracies: list[float], losses: list[float], best: int) -> None:
-    class Says(Callback):
-        """In place of what was measured; it is called before the one that chooses."""
-
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            logs["val_accuracy"], logs["val_loss"] = accuracies[epoch], losses[epoch]
-            kept.append([w.copy() for w in self.model.get_weights()])
-
-    kept: list[Any] = []
-    classifier = small(epochs=3, average=0.0).fit(TEXTS, LABELS, callbacks=[Says()], validation_data=(TEXTS, LABELS))
+    says = Says(accuracies, losses)
+    classifier = small(epochs=3, average=0.0).fit(TEXTS, LABELS, callbacks=[says], validation_data=(TEXTS, LABELS))
     assert classifier.best_epoch_ == best
-    for one, other in zip(classifier.model_.get_weights(), kept[best - 1], strict=True):
+    for one, other in zip(classifier.model_.get_weights(), says.weights[best - 1], strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -294,6 +299,25 @@ class Epochs(Callback):
         self.seen[-1] += 1
 
 
+@pytest.mark.parametrize(
+    ("accuracies", "losses", "best", "again"),
+    [
+        ([0.60, 0.78, 0.76, 0.77, 0.77], [0.6, 0.5, 0.5, 0.5, 0.5], 2, 5),  # the second stands alone
+        ([0.60, 0.77, 0.78, 0.77, 0.74], [0.6, 0.5, 0.5, 0.5, 0.6], 3, 3),
+        ([0.80, 0.70, 0.60, 0.50, 0.40], [0.5, 0.5, 0.5, 0.5, 0.5], 1, 1),
+        ([0.75, 0.75, 0.75, 0.75, 0.75], [0.5, 0.4, 0.3, 0.4, 0.5], 3, 3),  # the loss decides
+        ([0.75, 0.75, 0.70, 0.70, 0.70], [np.nan, 0.5, 0.5, 0.5, 0.5], 2, 3),
+    ],
+)
+def test_it_goes_on_for_the_epochs_that_are_best_together(
+    accuracies: list[float], losses: list[float], best: int, again: int
+) -> None:
+    second = Epochs()
+    classifier = small(refit=True, epochs=5, patience=9)
+    classifier.fit(TEXTS, LABELS, callbacks=[Says(accuracies, losses)], refit_callbacks=[second])
+    assert (classifier.best_epoch_, second.seen) == (best, [again])
+
+
 def set_aside(texts: list[str]) -> list[str]:
     return [text for text, out in zip(texts, held_out(texts, one_in=10, purpose="validation"), strict=True) if out]
 
@@ -303,7 +327,6 @@ def test_in_the_end_it_learns_from_all_texts() -> None:
     first, second = Epochs(), Epochs()
     classifier = small(refit=True, patience=1).fit(texts, LABELS, callbacks=[first], refit_callbacks=[second])
     assert first.seen == [len(classifier.history_["val_loss"])]
-    assert second.seen == [classifier.best_epoch_]
     aside = {text.split()[-1] for text in set_aside(texts)}
     assert 0 < len(aside) < len(texts)
     assert aside < set(classifier.vectorizer_.vocabulary)

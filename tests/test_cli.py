@@ -97,7 +97,7 @@ def test_train_says_how_good_it_is_and_where_it_is(run: Run, tmp_path: Path, lab
     assert len(epochs) <= 12
     kept = re.search(rf"kept epoch (\d+) of {len(epochs)}, the most accurate on texts set aside: [0-9.]+%(.*)", printed)
     assert kept
-    assert kept[2] == "; then learned from all texts for as many epochs"
+    assert kept[2] == "; then learned once more, from all texts"
     again = re.findall(rf"^Epoch (\d+)/{kept[1]} - (?!.*val_loss)", err, re.MULTILINE)
     assert again == [str(n + 1) for n in range(int(kept[1]))]
     assert err.count("\n") == len(epochs) + len(again)

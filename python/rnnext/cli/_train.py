@@ -54,7 +54,7 @@ def train(options: Namespace) -> None:
         raise
     kept = _kept(classifier, again)
     if kept is not None:
-        then = "; then learned from all texts for as many epochs" if kept["refit"] else ""
+        then = "; then learned once more, from all texts" if kept["refit"] else ""
         which = f"{kept['epoch']} of {kept['epochs']}"
         say(f"kept epoch {which}, the most accurate on texts set aside: {kept['accuracy']:.1%}{then}")
     found = _measured(classifier, data)

@@ -21,5 +21,4 @@ options = parser.parse_args()
 texts, labels = read_file(options.train)
 _, fine = read_file(options.train, label="fine")
 merged = dict(zip(fine, labels, strict=True))
-long = {"epochs": 20, "batch_size": 16, "units": 64, "validation_fraction": 0}  # many labels take their time
-recipe.compare((texts, fine), read_file(options.test), options, merged=merged, letters=True, vectors=options.vectors, **long)
+recipe.compare((texts, fine), read_file(options.test), options, merged=merged, letters=True, vectors=options.vectors)

@@ -139,6 +139,13 @@ def test_the_amount_of_text_decides() -> None:
     assert (little.pretrain, many.pretrain, much.pretrain) == (False, False, True)
     assert (little.refit, many.refit, much.refit) == (True, False, False)
     assert not settings_for("zh", ["很好"] * 9000, {}).refit
+    few, kinds = settings_for("en", ["a b"] * 5500, {}), settings_for("en", ["a b"] * 5500, {}, labels=50)
+    assert few.batch_size < little.batch_size
+    assert few.epochs > little.epochs
+    assert (kinds.units > few.units, kinds.epochs > few.epochs) == (True, True)
+    assert (few.validation_fraction > 0, kinds.validation_fraction) == (True, 0)
+    assert settings_for("en", ["a b"] * 9000, {}, labels=50) == little
+    assert settings_for("en", ["a b"] * 5500, {"units": 7}, labels=50).units == 7
     assert settings_for("en", ["a b"] * 60_000, {"units": 7, "lang": None}).units == 7  # what is given comes first
 
 

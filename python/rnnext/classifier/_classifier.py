@@ -153,7 +153,7 @@ class TextClassifier:
         held_out = None if validation_data is None else _validation(validation_data, classes)
         verbose = check_verbose(self._verbose(verbose))
         with _random.seeded(_seed_of(self.random_state)):
-            settings = settings_for(self.lang, rows, self._given(), vectors=self.vectors is not None)
+            settings = settings_for(self.lang, rows, self._given(), vectors=self.vectors is not None, labels=len(classes))
             counts = weights > 0  # a text that counts nothing is as one that is not there
             part = [text for text, counted in zip(rows, counts, strict=True) if counted], numbers[counts], weights[counts]
             training, held_out = _divided(part, settings) if held_out is None else (part, held_out)

@@ -87,9 +87,14 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 _MUCH_TEXT = 10_000_000  # characters
 _MANY_ROWS = 50_000
+_FEW_ROWS = 6_000
+_MANY_LABELS = 20
 # What differs by the amount of texts, chosen on parts set aside: of thousands of sentences, of many more (or of their phrases),
 # of as much text as the IMDB reviews have.
 _LITTLE: Mapping[str, Any] = {"bigrams_scale": 0.3, "units": 32, "wide": True, "label_smoothing": 0.1}
+# Of few texts for each of many labels none can be spared: of fifty kinds of questions, in cross-validation, 84.9 % of their
+# six types were right without this, 87.2 % with it but with a tenth set aside, 88.4 % with all of it.
+_KINDS: Mapping[str, Any] = {"units": 64, "epochs": 20, "validation_fraction": 0.0}
 _MANY: Mapping[str, Any] = {
     "embedding_dim": 128,
     "epochs": 3,
@@ -112,18 +117,20 @@ _SHARES = ("word_dropout", "input_dropout", "dropout", "label_smoothing", "avera
 _COUNTS = {"units": 1, "embedding_dim": 1, "bigrams": 0, "epochs": 1, "batch_size": 1, "patience": 1}
 
 
-def settings_for(lang: str, texts: Sequence[str], given: Mapping[str, Any], *, vectors: bool = False) -> Settings:
+def settings_for(
+    lang: str, texts: Sequence[str], given: Mapping[str, Any], *, vectors: bool = False, labels: int = 2
+) -> Settings:
     """The preset for such texts of a language, with what was given in place of it; errors name what does not fit.
 
-    `vectors`: whether words have given ones.
+    `vectors`: whether words have given ones. `labels`: how many different ones there are.
     """
     _check("lang", lang)
     said = {name: value for name, value in given.items() if value is not None}
     for name, value in said.items():
         _check(name, value)
     lang = language_of(texts) if lang == "auto" else lang
-    rows = len(texts)
-    amount = _MUCH if sum(map(len, texts)) >= _MUCH_TEXT else _MANY if rows >= _MANY_ROWS else _LITTLE
+    few = len(texts) < _FEW_ROWS
+    amount = _MUCH if sum(map(len, texts)) >= _MUCH_TEXT else _MANY if len(texts) >= _MANY_ROWS else _LITTLE
     unit = said.get("unit", "char" if lang == "zh" and "tokenizer" not in said else "word")
     preset: dict[str, Any] = {
         "unit": unit,
@@ -147,8 +154,8 @@ def settings_for(lang: str, texts: Sequence[str], given: Mapping[str, Any], *, v
         "wide": False,
         "dropout": 0.5,
         "label_smoothing": 0.0,
-        "epochs": 5 if rows >= 6000 else 8,
-        "batch_size": 32 if rows >= 6000 else 16,
+        "epochs": 8 if few else 5,
+        "batch_size": 16 if few else 32,
         "learning_rate": 0.004,
         "weight_decay": 0.01,
         "average": 0.99,
@@ -158,7 +165,8 @@ def settings_for(lang: str, texts: Sequence[str], given: Mapping[str, Any], *, v
         "refit": amount is _LITTLE and unit == "word",
         "patience": 3,
     }
-    return Settings(**{**preset, **amount, **said})
+    kinds = _KINDS if few and amount is _LITTLE and labels >= _MANY_LABELS else {}
+    return Settings(**{**preset, **amount, **kinds, **said})
 
 
 def _check(name: str, value: Any) -> None:

@@ -164,7 +164,7 @@ void BackwardPass<Real>::collect_sources(const Block& block) const {
   auto& sources = block.sums->sources;
   const auto tokens = static_cast<std::size_t>(block.offset.back());
   sources.h.reserve(tokens);
-  if (tape_.from_zero && s_.steps > 0) sources.from_zero = block.offset[1];
+  if (tape_.from_zero && s_.steps > 0) sources.zero_state_tokens = block.offset[1];
   for (index_t t = 0; t < s_.steps; ++t) {
     const index_t alive = block.rows.alive(s_.alive(t));
     for (index_t i = 0; i < alive; ++i) {

@@ -88,8 +88,8 @@ template <class Real>
 void WeightGradients<Real>::add(const GateGradients<Real>& d, index_t first, int part, int parts) {
   const bool from_table = table_.size() > 0;
   const std::array<const Real* const*, 3> from{sources.x.data() + first, sources.h.data() + first, sources.rh.data() + first};
-  const index_t from_zero = std::clamp<index_t>(sources.from_zero - first, 0, d.tokens);
-  outer(d, from.data(), from_zero, from_table ? 1 : 0, count_, part, parts);
+  const index_t zero_state_tokens = std::clamp<index_t>(sources.zero_state_tokens - first, 0, d.tokens);
+  outer(d, from.data(), zero_state_tokens, from_table ? 1 : 0, count_, part, parts);
   if (projection_.size() > 0) {
     const PanelLayout layout{outputs_, k_.lanes};
     for_each_block(sources.rh.data() + first, d.tokens, layout_.units, [&](OuterProduct<Real> product, index_t token) {
@@ -152,11 +152,11 @@ void WeightGradients<Real>::add_table(const Real* const* table_rows, int part, i
 }
 
 // sources[w][token] times the token's gradients, for the weights [first, last). Recurrent ones gain nothing from the first
-// `from_zero` tokens.
+// `zero_state_tokens`.
 template <class Real>
-void WeightGradients<Real>::outer(const GateGradients<Real>& d, const Real* const* const* from, index_t from_zero,
+void WeightGradients<Real>::outer(const GateGradients<Real>& d, const Real* const* const* from, index_t zero_state_tokens,
                                   std::size_t first, std::size_t last, int part, int parts) {
-  if (from_zero == d.tokens) last = std::min<std::size_t>(last, 1);
+  if (zero_state_tokens == d.tokens) last = std::min<std::size_t>(last, 1);
   index_t total = 0;
   for (std::size_t w = first; w < last; ++w) total += weights_[w].rows * weights_[w].op.slots * layout_.units;
   const Range mine = share(total, part, parts);
@@ -175,7 +175,7 @@ void WeightGradients<Real>::outer(const GateGradients<Real>& d, const Real* cons
       done += weight.rows * width;
     }
     if (std::all_of(rows.begin(), rows.end(), [](const Range& r) { return r.size() <= 0; })) continue;
-    const index_t skipped = w == 0 ? 0 : from_zero;
+    const index_t skipped = w == 0 ? 0 : zero_state_tokens;
     for_each_block(from[w] + skipped, d.tokens - skipped, weight.rows, [&](OuterProduct<Real> product, index_t token) {
       const Range block{product.m_begin, product.m_end};
       const Real* const a = product.a;

@@ -36,7 +36,7 @@ class WeightGradients {
   struct Sources {
     std::vector<const Real*> x, h, rh;       // [tokens]; x without a table
     std::vector<std::int32_t> row_of_token;  // [tokens], with a table
-    index_t from_zero = 0;                   // how many tokens at the beginning meet a state of zeros
+    index_t zero_state_tokens = 0;           // how many of them, at the beginning, meet a state of zeros
   };
   Sources sources;
 
@@ -74,7 +74,7 @@ class WeightGradients {
     index_t rows;         // M
     Buffer<Real> packed;  // empty where no state is multiplied
   };
-  void outer(const GateGradients<Real>& d, const Real* const* const* sources, index_t from_zero, std::size_t first,
+  void outer(const GateGradients<Real>& d, const Real* const* const* sources, index_t zero_state_tokens, std::size_t first,
              std::size_t last, int part, int parts);
   void add_table_rows(const WeightGradients<Real>& other, int part, int parts);
 

@@ -138,7 +138,9 @@ def test_the_amount_of_text_decides() -> None:
     assert little.batch_size < many.batch_size
     assert (little.pretrain, many.pretrain, much.pretrain) == (False, False, True)
     assert (little.refit, many.refit, much.refit) == (True, False, False)
-    assert not settings_for("zh", ["很好"] * 9000, {}).refit
+    chinese = settings_for("zh", ["很好"] * 9000, {})
+    assert (chinese.refit, chinese.pretrain, chinese.maxlen > little.maxlen) == (False, True, True)
+    assert settings_for("zh", ["很好"] * 9000, {"unit": "word"}).maxlen == little.maxlen
     few, kinds = settings_for("en", ["a b"] * 5500, {}), settings_for("en", ["a b"] * 5500, {}, labels=50)
     assert few.batch_size < little.batch_size
     assert few.epochs > little.epochs

@@ -102,6 +102,9 @@ _MANY: Mapping[str, Any] = {
     "learning_rate": 0.003,
     "validation_fraction": 0.05,  # of so many still thousands
 }
+# Characters say less than words. In cross-validation: hotel reviews 88.3 %, 88.9 % with twice the length, 89.0 % with both;
+# takeaway reviews, all shorter, 89.4 and 89.6 %.
+_CHARACTERS: Mapping[str, Any] = {"maxlen": 800, "pretrain": True}
 _MUCH: Mapping[str, Any] = {
     "punctuation": False,
     "min_count": 2,
@@ -166,7 +169,8 @@ def settings_for(
         "patience": 3,
     }
     kinds = _KINDS if few and amount is _LITTLE and labels >= _MANY_LABELS else {}
-    return Settings(**{**preset, **amount, **kinds, **said})
+    characters = _CHARACTERS if lang == "zh" and unit == "char" else {}
+    return Settings(**{**preset, **amount, **kinds, **characters, **said})
 
 
 def _check(name: str, value: Any) -> None:

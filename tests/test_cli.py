@@ -95,11 +95,12 @@ def test_train_says_how_good_it_is_and_where_it_is(run: Run, tmp_path: Path, lab
     assert "Epoch" not in printed
     epochs = re.findall(r"^Epoch (\d+)/12 - .*val_loss", err, re.MULTILINE)
     assert len(epochs) <= 12
-    kept = re.search(rf"kept epoch (\d+) of {len(epochs)}, the most accurate on texts set aside: [0-9.]+%(.*)", printed)
-    assert kept
-    assert kept[2] == "; then learned once more, from all texts"
-    again = re.findall(rf"^Epoch (\d+)/{kept[1]} - (?!.*val_loss)", err, re.MULTILINE)
-    assert again == [str(n + 1) for n in range(int(kept[1]))]
+    best = re.search(rf"epoch (\d+) of {len(epochs)} was the most accurate on texts set aside: [0-9.]+%(.*)", printed)
+    assert best
+    assert best[2] == "; then learned once more, from all texts"
+    again = re.findall(r"^Epoch (\d+)/(\d+) - (?!.*val_loss)", err, re.MULTILINE)
+    assert 0 < len(again) <= len(epochs)
+    assert again == [(str(n + 1), str(len(again))) for n in range(len(again))]
     assert err.count("\n") == len(epochs) + len(again)
     found = re.search(r"held-out accuracy ([\d.]+)%, 95 % interval ([\d.]+)% to ([\d.]+)%", printed)
     assert found
@@ -562,7 +563,7 @@ def test_killed_anywhere_a_training_goes_on_to_the_same_model(
     command = ("train", file, *COLUMNS, "--epochs", 20 if early else 3, "--seed", 3, *SMALL)
     code, said, _ = run(*command, "--out", tmp_path / "whole")
     assert code == 0
-    epochs = re.search(r"kept epoch \d+ of (\d+)", said)
+    epochs = re.search(r"epoch \d+ of (\d+) was", said)
     assert epochs
     assert (int(epochs[1]) < 20) if early else (int(epochs[1]) == 3)
     left = 0  # changes until it is cut off; 0: it is not

@@ -56,7 +56,7 @@ def train(options: Namespace) -> None:
     if kept is not None:
         then = "; then learned once more, from all texts" if kept["refit"] else ""
         which = f"{kept['epoch']} of {kept['epochs']}"
-        say(f"kept epoch {which}, the most accurate on texts set aside: {kept['accuracy']:.1%}{then}")
+        say(f"epoch {which} was the most accurate on texts set aside: {kept['accuracy']:.1%}{then}")
     found = _measured(classifier, data)
     low, high = found.interval
     say(

@@ -43,8 +43,9 @@ struct Forward {
   View<Real, 2> h_T, c_T;  // [B, H]; c_T for cells that have one
 };
 
-// What a forward pass leaves for its backward pass. Blocks of states start with the initial one: h_prev of step 0 is no special
-// case. Rows are in the schedule's order. Refers to the input, which must live as long and stay as it was.
+// What a forward pass leaves for its backward pass. Blocks of states start with the initial one, zeros where there is none:
+// h_prev of step 0 lies where any other does. Rows are in the schedule's order. Refers to the input, which must live as long
+// and stay as it was.
 template <class Real>
 struct Tape {
   Cell cell;
@@ -73,6 +74,8 @@ struct Tape {
   std::array<Buffer<Real>, 2> recurrent_t;  // packed transposed recurrent kernels, by operand
 
   bool from_table() const { return !row_of_token.empty(); }
+  // Whether a state is ever multiplied.
+  bool recurs() const { return schedule.steps > 1 || !from_zero; }
   bool projects() const { return terms != nullptr && terms->view.projection != nullptr; }
   std::size_t nbytes() const;
 };

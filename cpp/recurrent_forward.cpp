@@ -204,12 +204,11 @@ void ForwardPass<Real>::run() {
 
 template <class Real>
 void ForwardPass<Real>::pack(const Member& member) {
-  const bool recurs = s_.steps > 1 || !tape_.from_zero;
-  if (own_) own_->pack(args_.weights, recurs, member.id, member.size);
+  if (own_) own_->pack(args_.weights, tape_.recurs(), member.id, member.size);
   if (!keep_tape_) return;
   const BlockSigns signs = weight_signs(cell_, args_.weights.update_gate_writes);
   const index_t run = k_.lanes * k_.flat_vectors;
-  for (int i = 0; recurs && i < cell_.recurrent_count; ++i) {
+  for (int i = 0; tape_.recurs() && i < cell_.recurrent_count; ++i) {
     const auto n = static_cast<std::size_t>(i);
     const Range runs = share(i == 0 ? runs_of(tape_.outputs) : runs_of(tape_.units), member.id, member.size);
     pack_transposed(args_.weights.recurrent_kernel, cell_.recurrent[n], signs, layout_, run, runs.begin, runs.end,

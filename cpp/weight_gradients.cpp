@@ -55,9 +55,8 @@ void for_each_block(const Real* const* rows, index_t tokens, index_t columns, Bo
 template <class Real>
 WeightGradients<Real>::WeightGradients(const Tape<Real>& tape, const RecurrentKernels<Real>& kernels)
     : k_(kernels), cell_(traits(tape.cell)), layout_{tape.units, kernels.lanes}, d_stride_(d_stride(cell_, kernels.lanes)) {
-  const bool recurs = tape.schedule.steps > 1 || !tape.from_zero;
   const auto weight = [&](const Operand& op, index_t rows) {
-    const bool used = count_ == 0 || recurs;
+    const bool used = count_ == 0 || tape.recurs();
     weights_[count_++] = {op, rows, Buffer<Real>(used ? elements(layout_.packed_size(op, rows), 1) : 0)};
   };
   weight(cell_.input, tape.inputs);

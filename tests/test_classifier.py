@@ -141,6 +141,7 @@ def test_the_amount_of_text_decides() -> None:
     chinese = settings_for("zh", ["很好"] * 9000, {})
     assert (chinese.refit, chinese.pretrain, chinese.maxlen > little.maxlen) == (False, True, True)
     assert settings_for("zh", ["很好"] * 9000, {"unit": "word"}).maxlen == little.maxlen
+    assert settings_for("zh", ["很好"] * 60_000, {}).maxlen == many.maxlen
     few, kinds = settings_for("en", ["a b"] * 5500, {}), settings_for("en", ["a b"] * 5500, {}, labels=50)
     assert few.batch_size < little.batch_size
     assert few.epochs > little.epochs

@@ -102,8 +102,8 @@ _MANY: Mapping[str, Any] = {
     "learning_rate": 0.003,
     "validation_fraction": 0.05,  # of so many still thousands
 }
-# Characters say less than words. In cross-validation: hotel reviews 88.3 %, 88.9 % with twice the length, 89.0 % with both;
-# takeaway reviews, all shorter, 89.4 and 89.6 %.
+# Characters say less than words. In cross-validation on Chinese hotel reviews 88.3 % were right, 88.9 % with twice the length,
+# 89.0 % with both; on takeaway reviews, all shorter, 89.4 and 89.6 %.
 _CHARACTERS: Mapping[str, Any] = {"maxlen": 800, "pretrain": True}
 _MUCH: Mapping[str, Any] = {
     "punctuation": False,
@@ -169,7 +169,7 @@ def settings_for(
         "patience": 3,
     }
     kinds = _KINDS if few and amount is _LITTLE and labels >= _MANY_LABELS else {}
-    characters = _CHARACTERS if lang == "zh" and unit == "char" else {}
+    characters = _CHARACTERS if amount is _LITTLE and lang == "zh" and unit == "char" else {}
     return Settings(**{**preset, **amount, **kinds, **characters, **said})
 
 

@@ -43,6 +43,7 @@ struct Kept {
   std::mutex mutex;
   std::multimap<std::size_t, void*> blocks;
   std::size_t bytes = 0;
+  std::mutex fork_mutex;  // ForkLock's; taken before the other
 };
 
 // Never destroyed: arrays may outlive every static object at interpreter exit.
@@ -52,9 +53,16 @@ Kept& kept() {
 }
 
 #if defined(__unix__) || defined(__APPLE__)
-// A child of fork has only the forking thread: nobody else may hold the lock at that moment.
-const int fork_watch =
-    pthread_atfork([] { kept().mutex.lock(); }, [] { kept().mutex.unlock(); }, [] { kept().mutex.unlock(); });
+// A child of fork has only the forking thread: nobody else may hold a lock at that moment.
+void hold_all() {
+  kept().fork_mutex.lock();
+  kept().mutex.lock();
+}
+void release_all() {
+  kept().mutex.unlock();
+  kept().fork_mutex.unlock();
+}
+const int fork_watch = pthread_atfork(hold_all, release_all, release_all);
 #endif
 
 }  // namespace
@@ -89,11 +97,7 @@ void release_block(void* block, std::size_t wanted) noexcept {
   system_free(block, bytes);
 }
 
-void trim_blocks() noexcept {
-  const std::lock_guard lock(kept().mutex);
-  for (const auto& [bytes, block] : kept().blocks) system_free(block, bytes);
-  kept().blocks.clear();
-  kept().bytes = 0;
-}
+ForkLock::ForkLock() { kept().fork_mutex.lock(); }
+ForkLock::~ForkLock() { kept().fork_mutex.unlock(); }
 
 }  // namespace rnnext

@@ -9,7 +9,16 @@ namespace rnnext {
 
 void* acquire_block(std::size_t bytes);  // throws std::bad_alloc
 void release_block(void* block, std::size_t bytes) noexcept;
-void trim_blocks() noexcept;  // gives what is kept back to the system
+
+// What must be whole in a child of fork is changed under such a lock: fork waits until nobody holds it. Whoever holds one may
+// ask for blocks.
+class ForkLock {
+ public:
+  ForkLock();
+  ~ForkLock();
+  ForkLock(const ForkLock&) = delete;
+  ForkLock& operator=(const ForkLock&) = delete;
+};
 
 template <class Real>
 class Buffer {

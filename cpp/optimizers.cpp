@@ -85,7 +85,7 @@ OptimizerRule::OptimizerRule(const OptimizerOptions& o) : options(o) {
   reach = steps_to_nothing(shrink);
   // Within a run the denominator stays within 5 % of its middle: the series then ends below rounding.
   run = root >= 1.0 ? period : std::clamp(root > 0.0 ? static_cast<int>(-0.1 / std::log(root)) : 1, 1, period);
-  terms = root >= 1.0 || run == 1 ? 1 : idle_terms;
+  const int terms = root >= 1.0 || run == 1 ? 1 : idle_terms;  // more than one where the denominator changes
   for (int first = 1; first <= reach; first += run) {
     const int last = std::min(first + run - 1, reach);
     centre.push_back((std::pow(root, first) + std::pow(root, last)) / 2.0);
@@ -110,20 +110,20 @@ bool OptimizedParameter::idle_moves() const {
 }
 
 void OptimizedParameter::settle() {
-  const std::lock_guard hold(rule_->mutex);
+  const ForkLock hold;
   settle_all();
 }
 
 template <class Id>
 void OptimizedParameter::settle_rows(const Id* ids, index_t count) {
-  const std::lock_guard hold(rule_->mutex);
+  const ForkLock hold;
   settle_named(ids, count);
 }
 template void OptimizedParameter::settle_rows(const std::int32_t*, index_t);
 template void OptimizedParameter::settle_rows(const std::int64_t*, index_t);
 
 void OptimizedParameter::accept() {
-  const std::lock_guard hold(rule_->mutex);
+  const ForkLock hold;
   if (table_) rebase();
 }
 
@@ -151,7 +151,12 @@ void OptimizedParameter::settle_named(const Id* ids, index_t count) {
     current = table_->steps;
     stale_.push_back(r);
   }
-  settle_stale();
+  try {
+    settle_stale();
+  } catch (const std::bad_alloc&) {
+    for (const index_t r : stale_) table_->current[static_cast<std::size_t>(r)] = table_->last[static_cast<std::size_t>(r)];
+    throw;
+  }
 }
 
 // Rows of one age, counted from their last gradient, share their scalars; so the rows are taken in the order of their ages.
@@ -273,7 +278,7 @@ void OptimizedParameter::finish_step(double rate, double decay) {
 }
 
 std::optional<OptimizedParameter::Pending> OptimizedParameter::pending() {
-  const std::lock_guard hold(rule_->mutex);
+  const ForkLock hold;
   settle_all();
   if (!table_) return std::nullopt;
   const Table& t = *table_;
@@ -281,7 +286,7 @@ std::optional<OptimizedParameter::Pending> OptimizedParameter::pending() {
 }
 
 void OptimizedParameter::restore(const std::optional<Pending>& pending) {
-  const std::lock_guard hold(rule_->mutex);
+  const ForkLock hold;
   table_.reset();
   if (!pending) return;
   open_table();
@@ -380,7 +385,7 @@ void OptimizedParameter::step_piece(const ParameterGradient& gradient, index_t b
 
 void optimizer_step(const OptimizerRule& rule, const std::vector<ParameterGradient>& gradients, double rate, double decay,
                     const Clipping& clipping) {
-  const std::lock_guard hold(rule.mutex);
+  const ForkLock hold;
   const std::vector<Piece> pieces = cut(gradients);
   std::vector<double> squares(pieces.size());
   std::vector<float> scales(gradients.size(), 1.0f);

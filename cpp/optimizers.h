@@ -7,7 +7,6 @@
 
 #include <array>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -46,11 +45,8 @@ class OptimizerRule {
   // The i-th idle step after a gradient moves a row by weight[i - 1][j] in term j of the run it belongs to, times rate and m.
   int reach = 0;  // idle steps that move a row at all; what the others would is below rounding
   int run = 1;    // steps of a run
-  int terms = 0;  // 1 unless the denominator changes from step to step
   std::vector<std::array<double, idle_terms>> weight;  // [reach]
   std::vector<double> centre;                          // [runs]
-
-  mutable std::mutex mutex;  // held by whoever changes a parameter or a slot
 };
 
 class OptimizedParameter;
@@ -70,7 +66,7 @@ struct Clipping {
   double value;
 };
 
-// A parameter [rows, width] with its slots, whose memory belongs to the caller.
+// A parameter [rows, width] with its slots, whose memory belongs to the caller. One thread at a time changes any of them.
 class OptimizedParameter {
  public:
   OptimizedParameter(std::shared_ptr<const OptimizerRule> rule, index_t rows, index_t width, float* p,

@@ -83,10 +83,9 @@ int environment_threads() {
 
 }  // namespace
 
-void Barrier::reset(int count) {
-  count_ = count;
-  if (count > 1) arrivals_ = std::make_unique<Arrivals[]>(static_cast<std::size_t>(count));
-}
+void Barrier::make_room(int most) { arrivals_ = std::make_unique<Arrivals[]>(static_cast<std::size_t>(most)); }
+
+void Barrier::reset(int count) { count_ = count; }
 
 void Barrier::wait(int id) {
   if (count_ == 1) return;
@@ -115,6 +114,7 @@ void run_team(int threads, void (*body)(const Member&, void*), void* context) {
     return;
   }
 #ifdef _OPENMP
+  all.make_room(threads);
 #pragma omp parallel num_threads(threads)
   {
     const int size = omp_get_num_threads();

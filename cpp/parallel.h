@@ -12,8 +12,9 @@ namespace rnnext {
 // between cores. A bounded spin, then the processor is yielded, so that a busy neighbour costs little.
 class Barrier {
  public:
-  void reset(int count);
-  void wait(int id);  // 0 <= id < count
+  void make_room(int most);  // throws std::bad_alloc
+  void reset(int count);     // of threads that meet, for as many as there is room
+  void wait(int id);         // 0 <= id < count
 
  private:
   struct alignas(64) Arrivals {

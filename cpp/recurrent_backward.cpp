@@ -116,6 +116,7 @@ BackwardPass<Real>::BackwardPass(const Tape<Real>& tape, const Backward<Real>& a
     }
   }
   groups_ = std::make_unique<Barrier[]>(static_cast<std::size_t>(threads_));
+  for (int g = 0; g < threads_; ++g) groups_[static_cast<std::size_t>(g)].make_room(threads_);
   from_.resize(static_cast<std::size_t>(threads_));
   to_.resize(static_cast<std::size_t>(threads_));
   const auto most = static_cast<std::size_t>(std::max(segment_tokens_, s_.rows));
@@ -141,6 +142,7 @@ typename BackwardPass<Real>::Block BackwardPass<Real>::make_block(index_t number
     }
   }
   block.sums = std::make_unique<WeightGradients<Real>>(tape_, k_);
+  block.sums->make_room(static_cast<std::size_t>(block.offset.back()));
   return block;
 }
 
@@ -162,8 +164,6 @@ typename BackwardPass<Real>::Segment BackwardPass<Real>::segment(const Block& bl
 template <class Real>
 void BackwardPass<Real>::collect_sources(const Block& block) const {
   auto& sources = block.sums->sources;
-  const auto tokens = static_cast<std::size_t>(block.offset.back());
-  sources.h.reserve(tokens);
   if (tape_.from_zero && s_.steps > 0) sources.zero_state_tokens = block.offset[1];
   for (index_t t = 0; t < s_.steps; ++t) {
     const index_t alive = block.rows.alive(s_.alive(t));
@@ -236,12 +236,14 @@ void BackwardPass<Real>::load_gradients(const Member& member) {
   for (index_t r = rows.begin; r < rows.end; ++r) {
     const index_t caller = s_.order[static_cast<std::size_t>(r)];
     Real* dh = dh_.data() + r * tape_.state_stride;
-    Real* dc = dc_.data() + r * tape_.state_stride;
     std::fill_n(dh, tape_.state_stride, Real{0});
-    if (cell_.has_c) std::fill_n(dc, tape_.state_stride, Real{0});
-    if (caller < 0) continue;  // a trunk has no output
-    add_row(args_.dh_T, caller, dh);
-    if (cell_.has_c) add_row(args_.dc_T, caller, dc);
+    if (caller >= 0) add_row(args_.dh_T, caller, dh);  // a trunk has no output
+    if (cell_.has_c) {
+      Real* dc = dc_.data() + r * tape_.state_stride;
+      std::fill_n(dc, tape_.state_stride, Real{0});
+      if (caller >= 0) add_row(args_.dc_T, caller, dc);
+    }
+    if (caller < 0) continue;
     if (!args_.dy) continue;
     for (index_t t = s_.first_output(r) + s_.lengths[static_cast<std::size_t>(r)]; t < s_.positions; ++t) {
       for (index_t u = 0; u < tape_.outputs; ++u) dh[u] += args_.dy(caller, t, u);

@@ -78,7 +78,7 @@ index_t block_steps(index_t rows, index_t record_bytes, index_t weight_bytes) {
   constexpr index_t far_bytes = 8 << 20;
   const index_t least_rows = weight_bytes > far_bytes ? 128 : 24;
   const index_t fitting = near_bytes / (rows * record_bytes);
-  return std::clamp<index_t>(fitting, (least_rows + rows - 1) / rows, 64);
+  return std::max<index_t>((least_rows + rows - 1) / rows, std::min<index_t>(fitting, 64));
 }
 
 template <class Real>
@@ -130,6 +130,7 @@ ForwardPass<Real>::ForwardPass(const Forward<Real>& args, Tape<Real>& tape, bool
   }
   if (keep_tape) tape.input_t = Buffer<Real>(elements(transposed_size(tape.inputs, run, cell_.input, layout_), 1));
   groups_ = std::make_unique<Barrier[]>(static_cast<std::size_t>(threads_));
+  for (int g = 0; g < threads_; ++g) groups_[static_cast<std::size_t>(g)].make_room(threads_);
   from_.resize(static_cast<std::size_t>(threads_));
   to_.resize(static_cast<std::size_t>(threads_));
   for (auto& v : from_) v.resize(elements(block_, s_.rows));

@@ -72,6 +72,18 @@ WeightGradients<Real>::WeightGradients(const Tape<Real>& tape, const RecurrentKe
     table_count_ = static_cast<index_t>(tape.table_rows.size());
     table_panel_ = (table_count_ + 1) * d_stride_;
     table_ = Buffer<Real>(elements(layout_.panels(), table_panel_) + 64);
+    used_.resize(static_cast<std::size_t>(table_count_));
+  }
+}
+
+template <class Real>
+void WeightGradients<Real>::make_room(std::size_t tokens) {
+  sources.h.reserve(tokens);
+  if (count_ > 2 || projection_.size() > 0) sources.rh.reserve(tokens);
+  if (table_.size() > 0) {
+    sources.row_of_token.reserve(tokens);
+  } else {
+    sources.x.reserve(tokens);
   }
 }
 
@@ -86,7 +98,8 @@ void WeightGradients<Real>::clear(int part, int parts) {
 template <class Real>
 void WeightGradients<Real>::add(const GateGradients<Real>& d, index_t first, int part, int parts) {
   const bool from_table = table_.size() > 0;
-  const std::array<const Real* const*, 3> from{sources.x.data() + first, sources.h.data() + first, sources.rh.data() + first};
+  const auto from_first = [&](const std::vector<const Real*>& rows) { return rows.empty() ? nullptr : rows.data() + first; };
+  const std::array<const Real* const*, 3> from{from_first(sources.x), from_first(sources.h), from_first(sources.rh)};
   const index_t zero_state_tokens = std::clamp<index_t>(sources.zero_state_tokens - first, 0, d.tokens);
   outer(d, from.data(), zero_state_tokens, from_table ? 1 : 0, count_, part, parts);
   if (projection_.size() > 0) {
@@ -162,25 +175,26 @@ void WeightGradients<Real>::outer(const GateGradients<Real>& d, const Real* cons
   index_t done = 0;
   for (std::size_t w = first; w < last; ++w) {
     const Weight& weight = weights_[w];
-    // This part's rows of each panel.
-    std::vector<Range> rows;
-    for (index_t p = 0; p < layout_.panels(); ++p) {
-      const index_t width = weight.op.slots * layout_.width(p);
+    const index_t before = done;
+    const index_t panel = weight.rows * weight.op.slots * layout_.lanes;
+    done += weight.rows * weight.op.slots * layout_.units;
+    // This part's rows of a panel.
+    const auto rows_of = [&](index_t p) {
       const auto row_at = [&](index_t position) {
-        const index_t row = std::clamp<index_t>((position - done) / width, 0, weight.rows);
+        const index_t in_panel = position - before - p * panel;
+        const index_t row = std::clamp<index_t>(in_panel / (weight.op.slots * layout_.width(p)), 0, weight.rows);
         return row == weight.rows ? row : row / tile * tile;
       };
-      rows.push_back({row_at(mine.begin), row_at(mine.end)});
-      done += weight.rows * width;
-    }
-    if (std::all_of(rows.begin(), rows.end(), [](const Range& r) { return r.size() <= 0; })) continue;
+      return Range{row_at(mine.begin), row_at(mine.end)};
+    };
+    if (mine.end <= before || mine.begin >= done) continue;
     const index_t skipped = w == 0 ? 0 : zero_state_tokens;
     for_each_block(from[w] + skipped, d.tokens - skipped, weight.rows, [&](OuterProduct<Real> product, index_t token) {
       const Range block{product.m_begin, product.m_end};
       const Real* const a = product.a;
       product.d_stride = d_stride_;
       for (index_t p = 0; p < layout_.panels(); ++p) {
-        const Range mine_of_panel = rows[static_cast<std::size_t>(p)];
+        const Range mine_of_panel = rows_of(p);
         product.m_begin = std::max<index_t>(block.begin, mine_of_panel.begin);
         product.m_end = std::min<index_t>(block.end, mine_of_panel.end);
         if (product.m_begin >= product.m_end) continue;

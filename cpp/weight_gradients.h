@@ -4,6 +4,7 @@
 // Outputs may be split over threads, the sum over tokens never is: it runs in the order of the steps, last first.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <vector>
 
@@ -39,12 +40,13 @@ class WeightGradients {
     index_t zero_state_tokens = 0;           // how many of them, at the beginning, meet a state of zeros
   };
   Sources sources;
+  void make_room(std::size_t tokens);  // for that many in the sources
 
   // Once the sources are known: `order(f)` calls f(first, end) for the ranges of tokens in the order in which they will be
   // added.
   template <class Order>
   void find_first_uses(Order&& order) {
-    used_.assign(static_cast<std::size_t>(table_count_), 0);
+    std::fill(used_.begin(), used_.end(), char{0});
     order([&](index_t first, index_t end) {
       for (index_t token = first; token < end; ++token) {
         std::int32_t& row = sources.row_of_token[static_cast<std::size_t>(token)];

@@ -211,6 +211,16 @@ def test_the_split_is_fixed_and_belongs_to_the_text() -> None:
     assert (datasets.held_out(texts, one_in=5, purpose="validation") != marked).any()
 
 
+def test_a_label_is_not_held_out_alone(tmp_path: Path) -> None:
+    """Nor is the same text with another label, which would then be on both sides."""
+    lines = [f"text {n},{'rare' if n == 23 else n % 2}" for n in range(200)]
+    data = datasets.file_dataset(write(tmp_path / "a.csv", "\n".join(["text,label", *lines, "Text 23,0"])))
+    assert {"text 23", "Text 23"} <= set(data.train_texts)
+    marked = datasets.held_out([f"text {n}" for n in range(200)], one_in=5, purpose="test")
+    assert data.test_texts == [f"text {n}" for n in np.flatnonzero(marked) if n != 23]
+    assert data.label_names[data.train_labels[data.train_texts.index("text 23")]] == "rare"
+
+
 def test_distinct() -> None:
     texts = ["A film", "a  film", "other", "Ａ film", "Other", "third"]
     assert _dataset.distinct(texts, [1, 1, 0, 1, 1, 0]) == (["A film", "third"], [1, 0])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import rnnext
-from rnnext import Sequential, _progress, metrics
+from rnnext import Sequential, _progress, initializers, metrics
 from rnnext._inputs import Batch
 from rnnext.callbacks import Callback
 from rnnext.layers import (
@@ -247,6 +247,29 @@ def test_predictions_of_steps_have_the_length_of_their_row() -> None:
         np.testing.assert_array_equal(model.predict(row[None], verbose=0)[0], wanted)
 
 
+def test_predictions_with_one_output_for_all_steps() -> None:
+    model = Sequential([Embedding(V, D), GlobalMaxPooling1D(keepdims=True), Dense(1)])
+    model.compile("sgd", "mse")
+    x, y = [np.array([3, 1]), np.array([2]), np.array([5, 6, 7])], np.arange(3.0).reshape(3, 1, 1)
+    assert model.predict(x, verbose=0).shape == (3, 1, 1)
+    for row, wanted in zip(x, model.predict(x, verbose=0), strict=True):
+        np.testing.assert_array_equal(model.predict(row[None], verbose=0)[0], wanted)
+    assert np.isfinite(model.fit(x, y, verbose=0).history["loss"]).all()
+
+
+def test_a_layer_that_is_used_again_predicts_with_the_vocabulary_that_is_before_it_now() -> None:
+    """Whether or not a new table lies where one that is gone has lain."""
+    shared, other, x = LSTM(3), LSTM(3), data(20)[0]
+    shared.build((None, None, 4))
+    other.build((None, None, 4))
+    other.set_weights(shared.get_weights())
+    for n in range(100):
+        model = Sequential([Embedding(V, 4, embeddings_initializer=initializers.RandomNormal(seed=n)), shared])
+        found = model.predict(x, verbose=0)
+        np.testing.assert_allclose(found, other(model.layers[0](x)), atol=1e-6)
+        del model
+
+
 def test_predict_from_many_threads_at_once() -> None:
     x, y = data(60)
     models = []
@@ -390,6 +413,15 @@ def test_validation_split_takes_the_last_rows_unshuffled() -> None:
     set_random_seed(2)
     apart = second.fit(x[:35], y[:35], epochs=2, validation_data=(x[35:], y[35:]), verbose=0)
     assert_same(split.history, apart.history)
+    third = tutorial()
+    third.set_weights(first.get_weights())
+    fourth = tutorial()
+    fourth.set_weights(first.get_weights())
+    validation = x[:20], y[:20]
+    set_random_seed(3)
+    both = third.fit(x, y, validation_split=0.3, validation_data=validation, verbose=0)  # as in Keras: nothing is split off
+    set_random_seed(3)
+    assert_same(both.history, fourth.fit(x, y, validation_data=validation, verbose=0).history)
 
 
 def test_weights_of_rows_and_classes() -> None:

@@ -209,6 +209,34 @@ def test_fork_while_another_thread_is_in_the_engine(tmp_path: Path) -> None:
     succeeds(program, tmp_path)
 
 
+@needs_fork
+def test_fork_while_another_thread_trains(tmp_path: Path) -> None:
+    """Its optimizer holds a lock, and its table has rows that are not up to date."""
+    program = """
+    model = rnnext.Sequential([layers.Embedding(20000, 128), layers.GlobalAveragePooling1D(), layers.Dense(1)])
+    model.compile(loss="mse", optimizer="adam")
+    rng = np.random.default_rng(2)
+    stop = threading.Event()
+
+    def busy():
+        while not stop.is_set():
+            model.train_on_batch(rng.integers(0, 20000, (32, 200)), rng.integers(0, 2, 32))
+
+    def looks():
+        return all(np.isfinite(weights).all() for weights in model.get_weights())
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    try:
+        said = [child_says(looks) for _ in range(30)]
+    finally:
+        stop.set()
+        thread.join()
+    assert said == ["True"] * 30
+    """
+    succeeds(program, tmp_path)
+
+
 @pytest.mark.parametrize(
     "method", [pytest.param("fork", marks=needs_fork), "spawn", pytest.param("forkserver", marks=needs_fork)]
 )

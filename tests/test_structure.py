@@ -98,7 +98,7 @@ MODULES: dict[str, set[str]] = {
     "_random": set(),
     "_inputs": set(),
     "_feeds": {"_inputs"},
-    "data": {"_inputs"},
+    "data": {"_inputs", "saving"},
     "_progress": set(),
     "_config": {"_core", "_version"},
     "_openmp": {"_core"},

@@ -201,6 +201,11 @@ class Stack:
             )
         return output
 
+    def steps_have_outputs(self, rows: Rows) -> bool:
+        """Whether the rows are sequences of different length, with an output for each of their steps."""
+        output = self.compute_output_shape((None, *rows.row_shape))
+        return rows.offsets is not None and len(output) > 2 and output[1] is None
+
     def as_input(self, rows: Rows) -> Rows:
         """The rows in the type that the first layer takes: whole numbers become floats where there is no vocabulary."""
         first = self._first()

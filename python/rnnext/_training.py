@@ -155,7 +155,7 @@ def check_examples(
     """The examples as the model takes them. ValueError or TypeError if rows, labels or weights do not fit the model or loss."""
     rows = stack.as_input(examples.x)
     output = stack.check_rows(rows, name=names[0])
-    of_steps = rows.offsets is not None and len(output) > 2
+    of_steps = stack.steps_have_outputs(rows)
     if of_steps:
         _check_steps(examples, names, who=who)
     elif examples.y.offsets is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import tempfile
 from array import array
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext._inputs import Rows, RowSource
+from rnnext.saving import scratch
 
 __all__ = ["TokenFile", "TokenWriter"]
 
@@ -95,8 +95,10 @@ class TokenWriter:
         self.path = Path(path)
 
     def __enter__(self) -> TokenWriter:
-        descriptor, scratch = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.absolute().parent)
-        self._scratch, self._file = Path(scratch), os.fdopen(descriptor, "wb")
+        with contextlib.ExitStack() as stack:
+            self._new = stack.enter_context(scratch(self.path))
+            self._file = stack.enter_context(self._new.open("wb"))
+            self._ending = stack.pop_all()
         self._file.write(bytes(_HEADER.itemsize))
         self._ends, self._labels = array("q", [0]), array("d")
         self._low, self._high = np.iinfo(np.int32).max, 0
@@ -121,13 +123,10 @@ class TokenWriter:
         self._labels.append(float(label))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        try:
-            if kind is None:
-                self._finish()
-        finally:
-            self._file.close()
-            with contextlib.suppress(FileNotFoundError):
-                self._scratch.unlink()
+        with self._ending:
+            if error is not None:
+                raise error
+            self._finish()
 
     def _finish(self) -> None:
         labels, ends = np.frombuffer(self._labels), np.frombuffer(self._ends, np.int64)
@@ -141,5 +140,4 @@ class TokenWriter:
         self._file.write(header.tobytes())
         self._file.flush()
         os.fsync(self._file.fileno())
-        os.chmod(self._scratch, 0o644)
-        os.replace(self._scratch, self.path)
+        os.replace(self._new, self.path)

@@ -150,7 +150,7 @@ class Sequential(Stack):
         """Train for `epochs` epochs and return their losses and metrics.
 
         x is an array [N, ...] or a list of sequences of different length (ids, or vectors [T, I]); y has an entry for each row,
-        or for each of its steps if the model has an output for each. The last `validation_split` of the rows, or
+        or for each of its steps if the model has an output for each. The last `validation_split` of the rows, or in their place
         `validation_data` (x, y[, sample_weight]), are measured after each epoch. Batches of 32 unless `batch_size` says
         otherwise. What does not fit is said before anything is changed.
 
@@ -186,7 +186,8 @@ class Sequential(Stack):
         if is_rows(x):
             if steps is not None:
                 raise ValueError(f"fit: steps_per_epoch is {steps}, expected None: rows of x make as many batches as they make")
-            rows, validation = self._rows_for_fit(compiled, (x, y, sample_weight), class_weight, validation_split, plan)
+            share = validation_split if validation_data is None else 0.0
+            rows, validation = self._rows_for_fit(compiled, (x, y, sample_weight), class_weight, share, plan)
             if plan.pool > 1 and (rows.x.offsets is None or not shuffle):
                 raise ValueError(f"fit: pool is {pool}, expected 1 unless x is a list of sequences and shuffle is True")
             training = RowsFeed(rows, plan.size, shuffle=shuffle, pool=plan.pool)
@@ -308,7 +309,7 @@ class Sequential(Stack):
                 progress.step()
         if lengths is None:
             return np.concatenate(parts)
-        if parts[0].ndim > 2:
+        if self.steps_have_outputs(rows):
             ordered: list[Any] = [None] * len(rows)
             for place, row in zip(order, (row for part in parts for row in part), strict=True):
                 ordered[place] = row[: lengths[place]]

@@ -7,11 +7,11 @@ whatever files its writer put beside them. Knows files; does not know what a mod
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import secrets
 import shutil
-import sys
-import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,9 +23,6 @@ import safetensors
 import safetensors.numpy
 
 from rnnext._version import __version__
-
-if sys.platform != "win32":
-    import fcntl
 
 FORMAT = 1
 CONFIG, WEIGHTS, OPTIMIZER = "config.json", "model.safetensors", "optimizer.safetensors"
@@ -109,10 +106,9 @@ def _checksum(text: str, arrays: Arrays) -> npt.NDArray[np.int64]:
 def write_file(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file, or leave what was there as it was."""
     path = Path(path)
-    with _scratch(path) as scratch:
-        _write(scratch, content)
-        os.chmod(scratch, 0o666 & ~_umask())
-        os.replace(scratch, path)
+    with scratch(path) as new:
+        _write(new, content)
+        os.replace(new, path)
 
 
 def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> None:
@@ -128,11 +124,10 @@ def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> 
     if not replaceable(folder):
         raise FileExistsError(f"{folder}: exists and is not a model folder (no {CONFIG}); choose another place")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _scratch(folder, folder=True) as scratch:
+    with scratch(folder, folder=True) as new:
         for name, content in files.items():
-            _write(scratch / name, content)
-        os.chmod(scratch, 0o777 & ~_umask())
-        _put_in_place(scratch, folder)
+            _write(new / name, content)
+        _put_in_place(new, folder)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -143,48 +138,55 @@ def _write(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _scratch(target: Path, *, folder: bool = False) -> Iterator[Path]:
+def scratch(target: Path, *, folder: bool = False) -> Iterator[Path]:
     """A new file or folder beside the target, to be written and moved there; deleted if that fails.
 
-    It is locked meanwhile, and has a name that says so from then on. Once the target is in its place, what savers that were
-    killed have left of it is deleted: what has such a name, and is not locked by anyone.
+    Its name says what it is, and it is locked meanwhile. Once the target is in its place, what savers that were killed have
+    left of it is deleted: what has such a name, and is not locked by anyone.
     """
-    beginning = f".{target.name}."
-    if folder:
-        scratch = Path(tempfile.mkdtemp(prefix=beginning, dir=target.parent))
-    else:
-        descriptor, path = tempfile.mkstemp(prefix=beginning, dir=target.parent)
-        os.close(descriptor)
-        scratch = Path(path)
-    try:
-        with _locked(scratch) as locked:
-            if locked:
-                named = scratch.with_name(f"{beginning}{_NEW}{scratch.name[len(beginning) :]}")
-                os.rename(scratch, named)
-                scratch = named
-            yield scratch
-    except BaseException:
-        _delete(scratch)
-        raise
+    beginning = f".{target.name}.{_NEW}"
+    while True:
+        new = target.with_name(f"{beginning}{secrets.token_hex(6)}")
+        _create(new, folder=folder)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(_locked(new))
+            except (BlockingIOError, FileNotFoundError):
+                continue  # not locked yet, it was taken for something that was left
+            if not new.exists():
+                continue
+            try:
+                yield new
+            except BaseException:
+                _delete(new)
+                raise
+        break
     with contextlib.suppress(OSError):
         for left in target.parent.iterdir():
-            if left.name.startswith(f"{beginning}{_NEW}"):
-                with contextlib.suppress(OSError), _locked(left) as dead:
-                    if dead:
+            if left.name.startswith(beginning):
+                with contextlib.suppress(OSError), _locked(left) as locked:
+                    if locked:
                         _delete(left)
+
+
+def _create(path: Path, *, folder: bool) -> None:
+    """A new file or folder, with the rights that the process gives to what it makes."""
+    if folder:
+        path.mkdir()
+    else:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[bool]:
-    """Whether the file or folder is locked in this block: not if another saver has it, or if there are no locks here."""
-    if sys.platform == "win32":
-        yield False
-        return
+    """The file or folder is locked in this block; False if this file system has no locks. BlockingIOError if another has it."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         locked = True
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
         except OSError:
             locked = False
         yield locked
@@ -206,10 +208,10 @@ def replaceable(folder: Path) -> bool:
     return folder.is_dir() and not any(folder.iterdir())
 
 
-def _put_in_place(scratch: Path, folder: Path) -> None:
+def _put_in_place(new: Path, folder: Path) -> None:
     """Move a finished folder to its place; what stands there is deleted afterwards."""
     if not folder.exists():
-        os.rename(scratch, folder)
+        os.rename(new, folder)
         return
     aside = _aside(folder)
     if aside.exists():  # of a write that was cut off before or in its last line
@@ -218,7 +220,7 @@ def _put_in_place(scratch: Path, folder: Path) -> None:
         _remove(aside)
     os.rename(folder, aside)
     try:
-        os.rename(scratch, folder)
+        os.rename(new, folder)
     except BaseException:
         os.rename(aside, folder)
         raise
@@ -239,12 +241,6 @@ def _remove(folder: Path) -> None:
 
 def _aside(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.rnnext-old")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def config_to_bytes(config: Mapping[str, Any]) -> bytes:

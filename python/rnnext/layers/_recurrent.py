@@ -400,7 +400,7 @@ class _Recurrent(Layer):
         That pays once about as many tokens were read since the last change as the table has rows, and is given up where it
         would take more than `largest_vocabulary` bytes.
         """
-        key = (*(weight.version for weight in self.weights), None if table is None else (id(table), table.version))
+        key = (*(weight.version for weight in self.weights), None if table is None else (table, table.version))
         kept = self._kept
         if kept is None or kept.key != key:
             kept = _Kept(key, self._pack(self._values()))

@@ -88,6 +88,8 @@ def test_no_text_and_no_token(fitted: TextClassifier) -> None:
         ([False, True], "bool"),
         ([0.5, 1.5], "float64"),
         (np.array(["b", "a"], object), "object"),
+        ([2, 1], "int64 of objects"),
+        ([0.25, 0.75], "longdouble"),
         (np.array([7, 9], np.int8), "int8"),
         (["c", "a", "b"], "U1"),
         ([30, 10, 20, 40], "int64"),
@@ -97,7 +99,10 @@ def test_labels_of_any_type(names: Any, dtype: str, tmp_path: Path) -> None:
     kinds = ([f"k{k}{n}" for n in range(3)] for k in range(len(names)))
     texts, numbers = reviews(60 * len(names), kinds=tuple(kinds))
     labels = [names[number] for number in numbers]
-    given = np.array(labels, object) if dtype == "object" else np.array(labels, dtype) if dtype == "int8" else labels
+    given = np.array(labels, dtype) if dtype in ("object", "int8", "longdouble") else labels
+    if dtype.endswith("of objects"):
+        given = np.array(labels, object)
+    dtype = {"longdouble": "float64"}.get(dtype, dtype.split()[0])
     classifier = small(epochs=8).fit(texts, given)
     assert classifier.classes_.dtype == dtype
     assert classifier.classes_.tolist() == sorted(np.asarray(names).tolist())
@@ -195,6 +200,13 @@ def test_only_the_proportions_of_weights_count() -> None:
     weights = np.random.default_rng(0).uniform(0.5, 2, len(TEXTS))
     one, two = (small().fit(TEXTS, LABELS, w).predict_proba(TEXTS) for w in (weights, weights * 1024))
     np.testing.assert_allclose(one, two, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1e-50, 3e38, 1e300])
+def test_weights_of_any_size(size: float) -> None:
+    plain, sized = (small(epochs=1).fit(TEXTS, LABELS, weights) for weights in (None, [size] * len(TEXTS)))
+    np.testing.assert_allclose(sized.predict_proba(TEXTS), plain.predict_proba(TEXTS), rtol=1e-5)
+    assert sized.score(TEXTS, LABELS, [size] * len(TEXTS)) == pytest.approx(plain.score(TEXTS, LABELS))
 
 
 def test_weights_of_classes() -> None:
@@ -438,7 +450,7 @@ def described(labels: str, text_column: Any = None, **others: Any) -> bytes:
         (
             "labels.json",
             described('["a", "b", "c"]'),
-            "1 outputs, expected 3",
+            r"ends in <Dense dense>, expected Dense\(3, 'softmax'\)",
         ),
         ("labels.json", described('["a", "b"]', text_column=3), "names of columns"),
         (
@@ -452,7 +464,7 @@ def described(labels: str, text_column: Any = None, **others: Any) -> bytes:
         ("config.json", b"{", "not JSON"),
         ("labels.json", None, "a model without labels.json"),
         ("vocabulary.json", None, "a model without vocabulary.json"),
-        ("model.safetensors", None, "has no model.safetensors"),
+        ("model.safetensors", None, "a model without model.safetensors"),
     ],
 )
 def test_a_damaged_folder_is_refused(
@@ -462,6 +474,34 @@ def test_a_damaged_folder_is_refused(
     (tmp_path / "model" / name).unlink()
     if content is not None:
         (tmp_path / "model" / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        TextClassifier.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        (
+            "config.json",
+            '"activation": "sigmoid"',
+            '"activation": "linear"',
+            r"ends in <Dense dense>, expected Dense\(1, 'sigmoid'\)",
+        ),
+        ("config.json", '"units": 6', f'"units": {10**30}', r"config\.json: damaged \("),
+        ("vocabulary.json", '"good",\n', "", "vocabulary.json: has .* words and the output 'ragged', expected"),
+        ("vocabulary.json", '"ragged"', '"padded"', "and the output 'padded', expected .* and 'ragged'"),
+        ("labels.json", '"U4"', '"U1"', "labels are not what <U1 can hold"),
+        ("labels.json", '"history": {', f'"history": {{"x": [1{"0" * 400}],', "labels.json: damaged"),
+        ("labels.json", '"labels": [', '"labels": ' + "[" * 100_000, "labels.json: damaged"),
+    ],
+)
+def test_a_folder_that_was_changed_is_refused(tmp_path: Path, name: str, old: str, new: str, message: str) -> None:
+    small(bidirectional=False, pooling="max").fit(TEXTS, ["good" if label else "bad" for label in LABELS]).save(
+        tmp_path / "model"
+    )
+    content = (tmp_path / "model" / name).read_text()
+    assert old in content
+    (tmp_path / "model" / name).write_text(content.replace(old, new, 1))
     with pytest.raises(ValueError, match=message):
         TextClassifier.load(tmp_path / "model")
 
@@ -509,6 +549,7 @@ def a_generator() -> Iterator[str]:
         (["a", "b"], [0.0, np.nan], ValueError, "labels has nan"),
         (["a", "b"], np.array([1, None], object), TypeError, "cannot be put into an order"),
         (["a", "b"], [1j, 2j], TypeError, "dtype complex128"),
+        (np.array([["a", "b"], ["c", "d"]]), [0, 1], ValueError, r"texts has the shape \(2, 2\), expected \[N\]"),
     ],
 )
 def test_texts_and_labels_that_do_not_fit(texts: Any, labels: Any, error: type[Exception], message: str) -> None:
@@ -542,6 +583,11 @@ def test_texts_and_labels_that_do_not_fit(texts: Any, labels: Any, error: type[E
         ({"refit": "yes"}, {}, TypeError, "refit is 'yes'"),
         ({}, {"refit_callbacks": [print]}, TypeError, "has a builtin_function_or_method, expected a Callback"),
         ({"verbose": 7}, {}, ValueError, "verbose is 7"),
+        ({"bidirectional": "no"}, {}, TypeError, "bidirectional is 'no', expected True or False"),
+        ({"text_column": 5}, {}, TypeError, "text_column is 5, expected a str"),
+        ({"tokenizer": lambda text: [len(text)]}, {}, TypeError, r"tokenizer returned the token \d+, expected str"),
+        ({"tokenizer": print}, {}, TypeError, "tokenizer: it returned None, expected tokens"),
+        ({"class_weight": {0: 0, 1: 0}}, {}, ValueError, "sample_weight and class_weight leave no text that counts"),
     ],
 )
 def test_options_that_do_not_fit(
@@ -550,6 +596,14 @@ def test_options_that_do_not_fit(
     classifier = small(**options)
     with pytest.raises(error, match=message):
         classifier.fit(TEXTS, LABELS, **arguments)
+    assert not hasattr(classifier, "model_")
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
+def test_a_training_that_diverges_is_no_model() -> None:
+    classifier = small(learning_rate=1e30)
+    with pytest.raises(ValueError, match=r"training has diverged, .*: learning_rate is 1e\+30, expected less"):
+        classifier.fit(TEXTS, LABELS)
     assert not hasattr(classifier, "model_")
 
 
@@ -564,11 +618,18 @@ def test_before_fit(tmp_path: Path) -> None:
             call()
 
 
-def test_what_predict_refuses(fitted: TextClassifier) -> None:
+def test_what_predict_refuses(fitted: TextClassifier, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TypeError, match="texts is a str"):
         fitted.predict("a text")
     with pytest.raises(TypeError, match=r"texts\[1\] is a int"):
         fitted.predict(["a", 1])  # type: ignore[list-item]
+    monkeypatch.setattr("rnnext.classifier._classifier._TEXTS_AT_ONCE", 2)
+    with pytest.raises(TypeError, match=r"texts\[4\] is a int"):
+        fitted.predict([*"abcd", 1])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match=r"texts has the shape \(3, 2\)"):
+        fitted.predict(np.full((3, 2), "a"))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="texts is empty"):
+        fitted.score([], [])
 
 
 def test_a_failed_fit_leaves_what_was_learned(fitted: TextClassifier) -> None:

@@ -6,6 +6,7 @@ import ast
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -584,3 +585,72 @@ def test_nothing_is_pickled() -> None:
         calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
         assert not calls & {"eval", "exec", "compile"}, path
         assert "allow_pickle" not in path.read_text(encoding="utf-8"), path
+
+
+# ---------------------------------------------------------------- links, and others at the same time
+
+
+def test_through_a_link_what_it_points_to_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = trained()
+    model.save(tmp_path / "first")
+    (tmp_path / "latest").symlink_to("first")
+    (tmp_path / "link").symlink_to("weights")
+    for _ in range(2):
+        model.fit(*data(), verbose=0)
+        model.save(tmp_path / "latest")
+        model.save_weights(tmp_path / "link")
+        assert bits(load_model(tmp_path / "first")) == bits(model)
+        assert (tmp_path / "latest").is_symlink()
+        assert (tmp_path / "link").is_symlink()
+    assert {path.name for path in tmp_path.iterdir()} == {"first", "latest", "link", "weights"}
+    monkeypatch.chdir(tmp_path / "first")  # which goes away when it is replaced
+    model.save("../first")
+    assert bits(load_model(tmp_path / "first")) == bits(model)
+
+
+def test_what_is_read_is_of_one_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one comes between two files, and another between what is looked at and what is read."""
+    first, second, folder = trained(), trained(), tmp_path / "model"
+    second.fit(*data(), epochs=2, verbose=0)
+    first.save(folder)
+    read, saves = Path.read_bytes, [second, first]
+
+    def slow(path: Path) -> bytes:
+        if path.name == saving.WEIGHTS and saves:
+            saves.pop().save(folder)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", slow)
+    assert bits(load_model(folder)) == bits(second)
+    assert not saves
+
+
+def test_several_save_and_load_at_the_same_time(tmp_path: Path) -> None:
+    code = """
+import sys
+from rnnext import saving
+folder, mine = sys.argv[1:]
+for n in range(60):
+    saving.write_folder(folder, {saving.CONFIG: mine.encode(), saving.WEIGHTS: mine.encode()})
+    found = saving.read_folder(folder, (saving.CONFIG, saving.WEIGHTS))
+    assert len(set(found.values())) == 1, found
+"""
+    folder = tmp_path / "model"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, str(folder), name], stderr=subprocess.PIPE, text=True) for name in "abc"
+    ]
+    for process in processes:
+        _, error = process.communicate(timeout=120)
+        assert process.returncode == 0, error
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    model = trained()
+    model.save(tmp_path / "model")
+    weights = safetensors.numpy.load_file(tmp_path / "model" / saving.WEIGHTS)
+    name = next(iter(weights))
+    weights[name].reshape(-1)[0] = np.nan
+    safetensors.numpy.save_file(weights, tmp_path / "model" / saving.WEIGHTS)
+    with pytest.raises(ValueError, match=f"{re.escape(name)} has NaN or infinity, expected finite numbers"):
+        load_model(tmp_path / "model")

@@ -84,7 +84,7 @@ def damage_in(path: Path) -> Iterator[None]:
     """Errors of a configuration that is not as it was written become a ValueError that names the file."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, MemoryError, RecursionError) as error:
         raise ValueError(f"{path}: damaged ({type(error).__name__}: {error})") from error
 
 

@@ -201,6 +201,12 @@ class Stack:
             )
         return output
 
+    @property
+    def vocabulary(self) -> int | None:
+        """The ids that the rows are of are below this; None if they are no ids."""
+        first = self._first()
+        return None if first is None else first.vocabulary
+
     def steps_have_outputs(self, rows: Rows) -> bool:
         """Whether the rows are sequences of different length, with an output for each of their steps."""
         output = self.compute_output_shape((None, *rows.row_shape))

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from typing import Literal
 
+_ENDLESS = re.compile(r"&#\d{1000,};?")  # no character's number, and too long for one
 _TAG = re.compile(r"<[a-zA-Z/!][^<>]*>")
 # Scripts written without blanks: Han with its extensions and iteration mark, kana.
 _CJK = "\u3005\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -18,6 +19,8 @@ _EMOJI = "\u2600-\u27bf\U0001f300-\U0001faff"
 _MARKS = "".join(chr(code) for code in range(0x300, 0x3000) if unicodedata.category(chr(code)) in ("Mn", "Mc"))
 _LETTERS = rf"(?:[^\W_{_CJK}]+[{_MARKS}]*)+"
 _LETTER = re.compile(_LETTERS)
+# NFKC puts marks in order, which takes the square of their number.
+_LONG, _MANY_MARKS = 1 << 14, re.compile(rf"([{_MARKS}]{{30}})[{_MARKS}]+")
 _MARK = "\0"  # in place of a mark, whose token cannot be told from the mark alone
 
 
@@ -105,9 +108,16 @@ class Tokenizer:
             if "<" in text:
                 text = _TAG.sub(" ", text)
             if "&" in text:
-                text = html.unescape(text)
+                text = html.unescape(_ENDLESS.sub("\ufffd", text))
         if not text.isascii():
+            if len(text) > _LONG:
+                text = _MANY_MARKS.sub(r"\1", text)
             text = unicodedata.normalize("NFKC", text).replace("’", "'")
         if self._lowercase:
             text = text.lower()
-        return self._known(text) if self._split is None else list(self._split(text))
+        if self._split is None:
+            return self._known(text)
+        found = self._split(text)
+        if isinstance(found, str) or not isinstance(found, Iterable):
+            raise TypeError(f"tokenizer: it returned {found!r}, expected tokens, in a list")
+        return list(found)

@@ -22,6 +22,7 @@ __all__ = ["TokenFile", "TokenWriter"]
 _MAGIC = b"RNNXTOK1"
 _HEADER = np.dtype([("magic", "S8"), ("rows", "<i8"), ("ids", "<i8"), ("low", "<i8"), ("high", "<i8"), ("labels", "S8")])
 _KEPT = 128 << 20  # bytes of the file that may be in memory
+_LARGEST = 1 << 53  # whole numbers up to here are exact in between
 _AROUND = 64 << 10  # bytes that come with a row from anywhere in it: the system's fault-around
 
 
@@ -113,6 +114,8 @@ class TokenWriter:
             )
         if isinstance(label, bool | np.bool_) or not isinstance(label, int | float | np.integer | np.floating):
             raise TypeError(f"TokenWriter: label is {label!r}, expected a number")
+        if not abs(label) <= _LARGEST:  # so that NaN is caught, too
+            raise ValueError(f"TokenWriter: label is {label}, expected a finite number, at most 2^53")
         if row.size:
             low, high = int(row.min()), int(row.max())
             if low < 0 or high > np.iinfo(np.int32).max:

@@ -398,28 +398,28 @@ class Sequential(Stack):
 
 
 def load_model(filepath: _Path, *, compile: bool = True) -> Sequential:  # noqa: A002 - Keras's name
-    """The model that `save` wrote, compiled as it was. Nothing in the folder is run; ValueError says what is wrong with it."""
-    folder = Path(filepath)
-    return _model_of(saving.read_config(folder), folder, lambda name: (folder / name).read_bytes(), compile)
+    """The model that `save` wrote, compiled as it was. Nothing in the folder is run.
+
+    FileNotFoundError if there is none, ValueError says what is wrong with it.
+    """
+    names = (saving.CONFIG, saving.WEIGHTS, *([saving.OPTIMIZER] if compile else []))
+    return model_from_files(saving.read_folder(filepath, names), filepath, compile=compile)
 
 
 def model_from_files(files: Mapping[str, bytes], origin: _Path, *, compile: bool = True) -> Sequential:  # noqa: A002
-    """The same of the contents of a model's folder, by their names; ValueError says what is wrong and calls it `origin`."""
+    """The same of the contents of a model's folder, by their names; errors call it `origin`."""
     folder = Path(origin)
 
     def read(name: str) -> bytes:
         if name not in files:
-            raise ValueError(f"{folder}: has no {name}, which is a part of the model")
+            raise FileNotFoundError(f"{folder}: has no {name}, which is a part of the model")
         return files[name]
 
-    return _model_of(saving.config_from_bytes(read(saving.CONFIG), folder / saving.CONFIG), folder, read, compile)
-
-
-def _model_of(config: Mapping[str, Any], folder: Path, read: Callable[[str], bytes], compiles: bool) -> Sequential:
+    config = saving.config_from_bytes(read(saving.CONFIG), folder / saving.CONFIG)
     with damage_in(folder / saving.CONFIG):
         model = Sequential.from_config(config["model"])
         model.build(tuple(config["input_shape"]))
-        compiled = compiled_from(config["compile"]) if compiles and config["compile"] is not None else None
+        compiled = compiled_from(config["compile"]) if compile and config["compile"] is not None else None
     path = folder / saving.WEIGHTS
     load_weights(model, saving.arrays_from_bytes(read(saving.WEIGHTS), path), path)
     restore_generators(model, folder / saving.CONFIG, config)

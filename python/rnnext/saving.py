@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +104,8 @@ def _checksum(text: str, arrays: Arrays) -> npt.NDArray[np.int64]:
 
 
 def write_file(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file, or leave what was there as it was."""
-    path = Path(path)
+    """Write a file, or leave what was there as it was; through a link, what it points to."""
+    path = Path(os.path.realpath(path))
     with scratch(path) as new:
         _write(new, content)
         os.replace(new, path)
@@ -115,9 +115,10 @@ def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> 
     """Write a model folder: all files, or none and what was there stays.
 
     The folder is made beside its place and moved there; one that stands in its place is moved aside first and comes back if the
-    move fails. FileExistsError if there is something that is no model folder: it is not ours to delete.
+    move fails. A link is left, and what it points to replaced. FileExistsError if there is something that is no model folder:
+    it is not ours to delete.
     """
-    folder = Path(folder).absolute()
+    folder = Path(os.path.realpath(folder))
     for name in files:
         if Path(name).name != name or name.startswith("."):
             raise ValueError(f"save: {name!r} is not a plain file name")
@@ -127,7 +128,8 @@ def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> 
     with scratch(folder, folder=True) as new:
         for name, content in files.items():
             _write(new / name, content)
-        _put_in_place(new, folder)
+        with _alone_in(folder.parent):
+            _put_in_place(new, folder)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -150,7 +152,7 @@ def scratch(target: Path, *, folder: bool = False) -> Iterator[Path]:
         _create(new, folder=folder)
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(_locked(new))
+                stack.enter_context(locked(new))
             except (BlockingIOError, FileNotFoundError):
                 continue  # not locked yet, it was taken for something that was left
             if not new.exists():
@@ -164,8 +166,8 @@ def scratch(target: Path, *, folder: bool = False) -> Iterator[Path]:
     with contextlib.suppress(OSError):
         for left in target.parent.iterdir():
             if left.name.startswith(beginning):
-                with contextlib.suppress(OSError), _locked(left) as locked:
-                    if locked:
+                with contextlib.suppress(OSError), locked(left) as ours:
+                    if ours:
                         _delete(left)
 
 
@@ -178,20 +180,31 @@ def _create(path: Path, *, folder: bool) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[bool]:
+def locked(path: Path) -> Iterator[bool]:
     """The file or folder is locked in this block; False if this file system has no locks. BlockingIOError if another has it."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        locked = True
+        ours = True
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise
         except OSError:
-            locked = False
-        yield locked
+            ours = False
+        yield ours
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """No other saver or reader moves models in this folder meanwhile; one that does is waited for, where there are locks."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
 
 
 def _delete(path: Path) -> None:
@@ -248,15 +261,31 @@ def config_to_bytes(config: Mapping[str, Any]) -> bytes:
     return (json.dumps({"format": FORMAT, "rnnext": __version__, **config}, indent=1) + "\n").encode()
 
 
-def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The configuration of a model folder. FileNotFoundError if there is none, ValueError if it is damaged or from later on."""
+def read_folder(folder: str | os.PathLike[str], names: Collection[str]) -> dict[str, bytes]:
+    """The contents of those of the named files that a model folder has, all of one save even if another one comes between.
+
+    FileNotFoundError if there is no model.
+    """
     folder = Path(folder)
-    if not folder.exists() and folder.name and (_aside(folder) / CONFIG).is_file():
-        os.rename(_aside(folder), folder)  # a write was cut off between its two moves
-    path = folder / CONFIG
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder}: no model here, expected a folder with {CONFIG} and {WEIGHTS}")
-    return config_from_bytes(path.read_bytes(), path)
+    while True:
+        _mend(Path(os.path.realpath(folder)))
+        if not (folder / CONFIG).is_file():
+            raise FileNotFoundError(f"{folder}: no model here, expected a folder with {CONFIG} and {WEIGHTS}")
+        with contextlib.suppress(FileNotFoundError):  # of what was moved aside and is being deleted
+            before = folder.stat()
+            found = {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
+            after = folder.stat()
+            if (before.st_dev, before.st_ino) == (after.st_dev, after.st_ino) and CONFIG in found:
+                return found
+
+
+def _mend(folder: Path) -> None:
+    """Put back what a save that was cut off between its two moves has left aside."""
+    if folder.exists() or not (_aside(folder) / CONFIG).is_file():
+        return
+    with _alone_in(folder.parent):
+        if not folder.exists() and (_aside(folder) / CONFIG).is_file():
+            os.rename(_aside(folder), folder)
 
 
 def config_from_bytes(content: bytes, path: Path) -> dict[str, Any]:
@@ -280,3 +309,5 @@ def check_arrays(path: Path, found: Arrays, expected: Mapping[str, tuple[int, ..
     for name, shape in expected.items():
         if found[name].shape != shape or found[name].dtype != np.float32:
             raise ValueError(f"{path}: {name} is {found[name].dtype} {found[name].shape}, expected float32 {shape}")
+        if not np.isfinite(found[name]).all():
+            raise ValueError(f"{path}: {name} has NaN or infinity, expected finite numbers")

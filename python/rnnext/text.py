@@ -276,6 +276,9 @@ class TextVectorizer:
         frequent = np.argsort(-counts, kind="stable")[:limit]
         frequent = frequent[counts[frequent] >= self.min_count]
         words = list(numbers)
+        for word in words:
+            if not isinstance(word, str):
+                raise TypeError(f"TextVectorizer: tokenizer returned the token {word!r}, expected str")
         self._set_vocabulary([*_RESERVED, *(words[n] for n in frequent.tolist())])
         ids = np.ones(len(words), np.int32)
         ids[frequent] = np.arange(len(_RESERVED), len(_RESERVED) + len(frequent))

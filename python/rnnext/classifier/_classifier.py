@@ -21,6 +21,7 @@ from rnnext.classifier import _labels
 from rnnext.classifier._labels import Labels, Numbers, Weights
 from rnnext.classifier._presets import Settings, build, settings_for
 from rnnext.classifier._vectors import vectors_for
+from rnnext.layers import Dense
 from rnnext.models import Sequential, model_from_files
 from rnnext.text import TextVectorizer
 
@@ -144,12 +145,17 @@ class TextClassifier:
         second's. `sample_weight` [N] says what each text counts. ValueError or TypeError, and nothing has changed, if something
         does not fit.
         """
+        for name in ("text_column", "label_column"):
+            if not isinstance(getattr(self, name), str | None):
+                raise TypeError(f"TextClassifier: {name} is {getattr(self, name)!r}, expected a str")
         rows = _texts_of(texts)
         given = _labels.labels_of(labels, len(rows))
         weights = _labels.weights_of(sample_weight, len(rows))
         classes = _labels.classes_of(given)
         numbers = _labels.numbers_of(given, classes)
         of_classes = _labels.weights_of_classes(self.class_weight, classes, numbers)
+        if not (weights * of_classes[numbers]).any():
+            raise ValueError("TextClassifier: sample_weight and class_weight leave no text that counts")
         held_out = None if validation_data is None else _validation(validation_data, classes)
         verbose = check_verbose(self._verbose(verbose))
         with _random.seeded(_seed_of(self.random_state)):
@@ -207,21 +213,24 @@ class TextClassifier:
             watchers.append(SwapEMAWeights(swap_on_epoch=True))
         if held_out is not None:
             chosen = held_out[1]
-            validation = (vectorizer.transform(held_out[0]), _targets(chosen, classes), held_out[2] * of_classes[chosen])
+            counting = _relative(held_out[2] * of_classes[chosen])
+            validation = (vectorizer.transform(held_out[0]), _targets(chosen, classes), counting)
             watchers.append(_MostAccurate("val_accuracy", patience=settings.patience, restore_best_weights=True))
-        weights = weights * of_classes[numbers]
         history = model.fit(
             rows,
             _targets(numbers, classes),
             batch_size=settings.batch_size,
             epochs=epochs or settings.epochs,
-            sample_weight=weights / weights.mean(),
+            sample_weight=_relative(weights * of_classes[numbers]),
             validation_data=validation,
             validation_batch_size=256,
             callbacks=watchers,
             pool=max(1, min(50, steps // 8)),  # not all of few rows together, whose batches would be the same in each epoch
             verbose=verbose,
         )
+        if not all(np.isfinite(array).all() for array in model.get_weights()):
+            rate = f"learning_rate is {settings.learning_rate}, expected less"
+            raise ValueError(f"TextClassifier: training has diverged, weights are no longer finite: {rate}")
         return vectorizer, model, history.history
 
     def _given(self) -> dict[str, Any]:
@@ -243,7 +252,7 @@ class TextClassifier:
     def predict_proba(self, texts: Iterable[str]) -> _Floats:
         """The probability of each class for each text, [N, classes], in the order of `classes_`; rows sum to 1."""
         self._check_fitted()
-        parts = [self._probabilities(part) for part in _chunks(_checked(texts), _TEXTS_AT_ONCE)]
+        parts = [self._probabilities(part) for part in _chunks(_checked(texts, "texts"), _TEXTS_AT_ONCE)]
         return np.concatenate([np.zeros((0, len(self.classes_)), np.float32), *parts])
 
     def _probabilities(self, texts: list[str]) -> _Floats:
@@ -253,8 +262,10 @@ class TextClassifier:
     def score(self, texts: Iterable[str], labels: Any, sample_weight: Any = None) -> float:
         """The share of texts whose label is predicted, each counting as `sample_weight` says."""
         predicted = self.predict(texts)
+        if not len(predicted):
+            raise ValueError("TextClassifier: texts is empty, expected at least one text")
         truth = _labels.labels_of(labels, len(predicted))
-        weights = _labels.weights_of(sample_weight, len(predicted)).astype(np.float64)
+        weights = _labels.weights_of(sample_weight, len(predicted))
         return float(((predicted == truth) * weights).sum() / weights.sum())
 
     # ------------------------------------------------------------ scikit-learn's protocol
@@ -320,10 +331,7 @@ class TextClassifier:
 
         FileNotFoundError if there is none, ValueError if its parts are not those of a text classifier.
         """
-        folder = Path(folder)
-        saving.read_config(folder)  # says what is missing, and mends what a broken write left
-        found = {path.name: path.read_bytes() for path in folder.iterdir() if path.name in _FILES}
-        return cls._from_files(found, folder, tokenizer)
+        return cls._from_files(saving.read_folder(folder, _FILES), Path(folder), tokenizer)
 
     def _to_files(self) -> dict[str, bytes]:
         self._check_fitted()
@@ -345,10 +353,10 @@ class TextClassifier:
     def _from_files(
         cls: type[_Self], files: Mapping[str, bytes], origin: Path, tokenizer: Callable[[str], Iterable[str]] | None
     ) -> _Self:
-        model = model_from_files(files, origin)
-        for name in (_VOCABULARY, _LABELS):
+        for name in _FILES:
             if name not in files:
                 raise ValueError(f"{origin}: a model without {name}, which a text classifier has")
+        model = model_from_files(files, origin)
         try:
             content = json.loads(files[_LABELS].decode("utf-8", "surrogatepass"))
             if content["format"] not in (1, _FORMAT):
@@ -365,23 +373,31 @@ class TextClassifier:
             classifier = cls(**params)
             history = {name: [float(value) for value in values] for name, values in content.get("history", {}).items()}
             best = _best_epoch(history)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{origin / _LABELS}: damaged or of another version ({error})") from error
-        outputs, expected = model.output_shape[-1], 1 if len(classes) == 2 else len(classes)
-        if outputs != expected:
-            raise ValueError(f"{origin}: the model has {outputs} outputs, expected {expected} for {len(classes)} labels")
-        classifier.classes_, classifier.model_ = classes, model
+        outputs, activation = (1, "sigmoid") if len(classes) == 2 else (len(classes), "softmax")
+        last = model.layers[-1]
+        if not isinstance(last, Dense) or (last.units, last.activation.name) != (outputs, activation):
+            raise ValueError(f"{origin}: the model ends in {last!r}, expected Dense({outputs}, {activation!r}) for the labels")
+        vectorizer = TextVectorizer.from_json(files[_VOCABULARY], tokenizer=tokenizer)
+        if vectorizer.vocabulary_size != model.vocabulary or vectorizer.output != "ragged":
+            raise ValueError(
+                f"{origin / _VOCABULARY}: has {vectorizer.vocabulary_size} words and the output {vectorizer.output!r},"
+                f" expected {model.vocabulary} as the model, and 'ragged'"
+            )
+        classifier.classes_, classifier.model_, classifier.vectorizer_ = classes, model, vectorizer
         classifier.history_, classifier.best_epoch_ = history, best
-        classifier.vectorizer_ = TextVectorizer.from_json(files[_VOCABULARY], tokenizer=tokenizer)
         return classifier
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"params": self.get_params(), "files": self._to_files() if self.__sklearn_is_fitted__() else None}
+        params = self.get_params()
+        if not self.__sklearn_is_fitted__():
+            return {"params": params, "files": None}
+        return {"params": params, "files": self._to_files(), "tokenizer": self.vectorizer_.tokenizer}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         if state["files"] is not None:
-            tokenizer = state["params"]["tokenizer"]
-            own = tokenizer if callable(tokenizer) else None
+            own = state["tokenizer"] if callable(state["tokenizer"]) else None
             vars(self).update(vars(self._from_files(state["files"], Path("pickle"), own)))
         vars(self).update(state["params"])
 
@@ -437,17 +453,27 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"TextClassifier: {value!r} is a {type(value).__name__}, expected what JSON can hold")
 
 
-def _checked(texts: Iterable[str]) -> Iterator[str]:
+def _checked(texts: Iterable[str], name: str) -> Iterator[str]:
     if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
-        raise TypeError(f"TextClassifier: texts is a {type(texts).__name__}, expected a list of str")
-    return iter(texts)
+        raise TypeError(f"TextClassifier: {name} is a {type(texts).__name__}, expected a list of str")
+    if getattr(texts, "ndim", 1) != 1:
+        raise ValueError(
+            f"TextClassifier: {name} has the shape {getattr(texts, 'shape', '?')}, expected [N], a str for each text"
+        )
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"TextClassifier: {name}[{index}] is a {type(text).__name__}, expected a str")
+        yield text
+
+
+def _relative(weights: Weights) -> Weights:
+    """The weights as multiples of their mean; all the same if that is 0."""
+    mean = weights.mean()
+    return weights / mean if mean else np.ones_like(weights)
 
 
 def _texts_of(texts: Iterable[str], name: str = "texts") -> list[str]:
-    rows = list(_checked(texts))
-    for index, text in enumerate(rows):
-        if not isinstance(text, str):
-            raise TypeError(f"TextClassifier: {name}[{index}] is a {type(text).__name__}, expected a str")
+    rows = list(_checked(texts, name))
     if not rows:
         raise ValueError(f"TextClassifier: {name} is empty, expected at least one text")
     return rows

@@ -12,7 +12,7 @@ _OWNER = "TextClassifier"
 
 Labels = npt.NDArray[Any]
 Numbers = npt.NDArray[np.int32]
-Weights = npt.NDArray[np.float32]
+Weights = npt.NDArray[np.float64]
 
 
 def labels_of(labels: object, rows: int, *, name: str = "labels") -> Labels:
@@ -22,8 +22,12 @@ def labels_of(labels: object, rows: int, *, name: str = "labels") -> Labels:
     given = labels if hasattr(labels, "__array__") or isinstance(labels, list | tuple) else list(labels)  # type: ignore[call-overload]
     try:
         found = np.asarray(given)
+        if found.dtype.kind == "O" and len({type(label) for label in found.ravel()}) == 1:
+            found = found if isinstance(found.ravel()[0], str) else np.array(found.tolist())
     except ValueError as error:
         raise ValueError(f"{_OWNER}: {name} has entries of different shapes ({error})") from error
+    if found.dtype.kind == "f" and found.itemsize > 8:
+        found = found.astype(np.float64)  # which JSON can hold
     if found.dtype.kind == "U" and isinstance(given, list | tuple) and not all(isinstance(label, str) for label in given):
         kinds = ", ".join(sorted({type(label).__name__ for label in given}))
         raise TypeError(f"{_OWNER}: {name} has labels of different types ({kinds}), expected one type")
@@ -60,7 +64,7 @@ def numbers_of(labels: Labels, classes: Labels, *, name: str = "labels") -> Numb
 def weights_of(sample_weight: object, rows: int, *, name: str = "sample_weight") -> Weights:
     """What each row counts, [N]; all the same if nothing was said."""
     if sample_weight is None:
-        return np.ones(rows, np.float32)
+        return np.ones(rows)
     found = np.asarray(sample_weight)
     if found.dtype.kind not in "biuf":
         raise TypeError(f"{_OWNER}: {name} has dtype {found.dtype}, expected numbers")
@@ -68,17 +72,17 @@ def weights_of(sample_weight: object, rows: int, *, name: str = "sample_weight")
         raise ValueError(f"{_OWNER}: {name} has shape {found.shape}, expected ({rows},), one for each text")
     if not np.isfinite(found).all() or (found < 0).any() or not found.any():
         raise ValueError(f"{_OWNER}: {name} has numbers that are negative or not finite, or is 0 everywhere")
-    return found.astype(np.float32)
+    return found.astype(np.float64)
 
 
 def weights_of_classes(class_weight: object, classes: Labels, numbers: Numbers) -> Weights:
     """What a row of each class counts, [classes]: 1, N / (classes · its rows) if "balanced", or what a dict by label says."""
-    weights = np.ones(len(classes), np.float32)
+    weights = np.ones(len(classes))
     if class_weight is None:
         return weights
     if isinstance(class_weight, str) and class_weight == "balanced":
         counts = np.bincount(numbers, minlength=len(classes))
-        return (len(numbers) / (len(classes) * np.maximum(counts, 1))).astype(np.float32)
+        return np.asarray(len(numbers) / (len(classes) * np.maximum(counts, 1)))
     if not isinstance(class_weight, Mapping):
         raise TypeError(f"{_OWNER}: class_weight is {class_weight!r}, expected None, 'balanced' or a dict by label")
     known = classes.tolist()
@@ -119,4 +123,6 @@ def from_json(content: Mapping[str, Any]) -> Labels:
     classes = np.array(labels, dtype)
     if len(set(classes.tolist())) != len(labels):
         raise ValueError("a label is there twice")
+    if classes.tolist() != labels:  # cut off by a dtype, or NaN
+        raise ValueError(f"labels are not what {dtype} can hold")
     return classes

@@ -117,6 +117,7 @@ _MUCH: Mapping[str, Any] = {
     "validation_fraction": 0.05,
 }
 _SHARES = ("word_dropout", "input_dropout", "dropout", "label_smoothing", "average", "validation_fraction")
+_SWITCHES = ("punctuation", "pretrain", "bidirectional", "wide", "refit")
 _COUNTS = {"units": 1, "embedding_dim": 1, "bigrams": 0, "epochs": 1, "batch_size": 1, "patience": 1}
 
 
@@ -184,8 +185,8 @@ def _check(name: str, value: Any) -> None:
             raise TypeError(f"{_OWNER}: {name} is {value!r}, expected a number")
         if not 0 <= value < limit:
             raise ValueError(f"{_OWNER}: {name} is {value}, expected {expected}")
-    if name == "refit" and not isinstance(value, bool):
-        raise TypeError(f"{_OWNER}: refit is {value!r}, expected True or False")
+    if name in _SWITCHES and not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{_OWNER}: {name} is {value!r}, expected True or False")
     if name in _COUNTS:
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise TypeError(f"{_OWNER}: {name} is {value!r}, expected a whole number")

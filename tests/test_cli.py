@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnnext import Sequential, TextClassifier, cli, datasets
+from rnnext import Sequential, TextClassifier, cli, datasets, saving
 from rnnext.datasets import _fetch
 from rnnext.interop import from_torch
 from rnnext.models import load_model
@@ -188,6 +189,27 @@ def test_what_cannot_be_trained_is_one_line(run: Run, tmp_path: Path, monkeypatc
     assert os.listdir(tmp_path / "other") == ["thesis.txt"]
 
 
+def test_labels_of_any_number_and_with_any_characters(run: Run, tmp_path: Path) -> None:
+    labels = ["a\tb\x1b[31m\x9b", *(f"label {n:02}" for n in range(24))]
+    lines = [json.dumps({"text": f"\x1bfilm {n}", "label": labels[n % 25]}) for n in range(250)]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    options = ("--unit", "char", "--epochs", 1, *SMALL, "--out", tmp_path / "m")
+    code, out, _ = run("train", tmp_path / "a.jsonl", *options)
+    assert code == 0
+    assert f"labels a b [31m , {', '.join(labels[1:20])}, ...\n" in out
+    assert "a b [31m : 10 rows" in run("evaluate", tmp_path / "m", tmp_path / "a.jsonl")[1]
+    text = "\x1b]0;film\x07\x7f\tis\x9b"
+    answers = [json.loads(line) for line in run("predict", tmp_path / "m", "--json", text)[1].splitlines()]
+    assert answers[0]["text"] == text
+    assert set(answers[0]["probabilities"]) == set(labels)
+    classifier = TextClassifier.load(tmp_path / "m")
+    classifier.model_.set_weights([*classifier.model_.get_weights()[:-1], np.eye(25)[0]])  # it says the first label
+    classifier.save(tmp_path / "m")
+    fields = run("predict", tmp_path / "m", "--why", text)[1].split("\t")
+    assert [fields[0], *fields[3:]] == ["a b [31m ", " ]0;film   is \n"]
+    assert "\x1b" not in fields[2]
+
+
 def test_without_a_network_it_says_so(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(archive: object, folder: object) -> None:
         raise OSError("no route")
@@ -220,6 +242,10 @@ def test_without_a_network_it_says_so(run: Run, tmp_path: Path, monkeypatch: pyt
         (["report", "m", "f", "--examples", "-1"], "-1 is out of range"),
         (["train", "--lang", "la"], "invalid choice: 'la'"),
         (["convert", "m"], "required: FILE, --to"),
+        (["report", "m", "f", "--out", "."], "argument --out: '.' is a folder, expected a file to be written"),
+        (["report", "m", "f", "--out", "none/a"], "argument --out: 'none/a' is in a folder that is not there"),
+        (["convert", "m", ".", "--to", "onnx"], "argument FILE: '.' is a folder, expected a file to be written"),
+        (["convert", "m", "none/a", "--to", "keras"], "argument FILE: 'none/a' is in a folder that is not there"),
         (["info", "more"], "unrecognized arguments: more"),
         (["predict", "m", "--loud", "text"], "unrecognized arguments: --loud"),
     ],
@@ -348,9 +374,26 @@ def test_evaluate_with_other_columns(run: Run, folder: Path, tmp_path: Path) -> 
     file.write_text("what\twhich\ngreat film\tgood\nplain\tfine\n", encoding="utf-8")
     message = failed(run("evaluate", folder / "two", file, "--text", "what", "--label", "which"))
     assert "row 2 has the label 'fine', expected one of bad, good" in message
-    file.write_text("what\twhich\n", encoding="utf-8")
-    assert "a header and no rows" in failed(run("evaluate", folder / "two", file, "--text", "what", "--label", "which"))
+    for name, content in (("c.tsv", "what\twhich\n"), ("c.jsonl", "")):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        message = failed(run("evaluate", folder / "two", tmp_path / name, "--text", "what", "--label", "which"))
+        assert f"{name}: no rows, expected at least one" in message
     assert "neither a file nor one of" in failed(run("evaluate", folder / "two", "none"))
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="open files have no names here")
+@pytest.mark.parametrize("command", ["evaluate", "report", "train"])
+def test_a_pipe_is_as_good_as_a_file(run: Run, folder: Path, tmp_path: Path, command: str) -> None:
+    content = reviews(tmp_path / "b.csv", ["good", "bad"], 60).read_bytes()
+    options = {"evaluate": [], "report": ["--out", tmp_path / "a.html"], "train": [*COLUMNS, "--epochs", 1, *SMALL]}[command]
+    if command == "train":
+        options += ["--out", tmp_path / "m"]
+    inner, outer = os.pipe()
+    with open(inner, "rb"):
+        with open(outer, "wb") as file:
+            file.write(content)
+        code, _, err = run(command, *([] if command == "train" else [folder / "two"]), f"/dev/fd/{inner}", *options)
+    assert code == 0, err
 
 
 def test_rows_are_numbered_through_all_chunks(run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -472,7 +515,9 @@ def test_info_and_version(run: Run) -> None:
     assert "ISA selected" in out
     assert json.loads(run("info", "--json")[1])["isa"] in out
     assert run("info", "--datasets")[1] == f"{datasets.info()}\n"
-    assert [each["name"] for each in json.loads(run("info", "--datasets", "--json")[1])] == list(datasets.NAMES)
+    assert [each["name"] for each in json.loads(run("info", "--datasets", "--json")[1])] == [
+        each.name for each in datasets.info()
+    ]
     assert run("--version")[1].startswith("rnnext 0.")
 
 
@@ -505,6 +550,23 @@ def test_a_closed_pipe_is_quiet(folder: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(60) == 141
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes them")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("arguments", ["info", "predict {} good", "predict {}"])
+def test_closed_streams(folder: Path, closed: str, arguments: str) -> None:
+    command = f"{sys.executable} -m rnnext {arguments.format(folder / 'two')} {closed}"
+    done = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_too_little_memory_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(options: object) -> None:
+        raise MemoryError("Unable to allocate 191. GiB")
+
+    monkeypatch.setattr("rnnext.cli._commands.info", refuse)
+    assert failed(run("info")) == "rnnext: error: out of memory. Unable to allocate 191. GiB\n"
 
 
 def lines_until_epoch(process: subprocess.Popen[bytes], number: int, *, again: bool = False) -> None:
@@ -566,13 +628,13 @@ def test_killed_anywhere_a_training_goes_on_to_the_same_model(
     epochs = re.search(r"epoch \d+ of (\d+) was", said)
     assert epochs
     assert (int(epochs[1]) < 20) if early else (int(epochs[1]) == 3)
-    left = 0  # changes until it is cut off; 0: it is not
+    left = math.inf  # changes until it is cut off, and makes no more
 
     def counted(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
             nonlocal left
             left -= 1
-            if left == 0:
+            if left <= 0:
                 raise SystemError
             return function(*arguments, **options)
 
@@ -584,7 +646,7 @@ def test_killed_anywhere_a_training_goes_on_to_the_same_model(
         out, left = tmp_path / f"m{change}", change
         with contextlib.suppress(SystemError):
             run(*command, "--resume", "--out", out)
-        killed, left = left <= 0, 0
+        killed, left = left <= 0, math.inf
         code, last, _ = run(*command, "--resume", "--out", out)
         assert code == 0
         assert last.replace(str(out), "") == said.replace(str(tmp_path / "whole"), "")
@@ -607,16 +669,80 @@ def test_without_resume_a_training_begins_anew(run: Run, folder: Path, tmp_path:
     assert not checkpoint.exists()
 
 
+@pytest.mark.parametrize("content", [b"[1]", b"null", b"{", b"\xff"])
+def test_what_a_checkpoint_is_of_may_be_damaged(run: Run, folder: Path, tmp_path: Path, content: bytes) -> None:
+    checkpoint = tmp_path / ".m.training"
+    checkpoint.mkdir()
+    (checkpoint / "training.safetensors").write_bytes(b"cut off")
+    (checkpoint / "run.json").write_bytes(content)
+    message = failed(run("train", folder / "two.csv", *COLUMNS, *SMALL, "--out", tmp_path / "m", "--resume"))
+    assert f"{checkpoint / 'run.json'}: damaged, expected a JSON object" in message
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_a_model_is_trained_by_one_at_a_time(run: Run, folder: Path, tmp_path: Path) -> None:
+    command = ("train", folder / "two.csv", *COLUMNS, *SMALL)
+    (tmp_path / "link").symlink_to("m")
+    with start(*command, "--epochs", 30, "--out", tmp_path / "m", env=UNBUFFERED) as process:
+        lines_until_epoch(process, 2)
+        process.send_signal(signal.SIGSTOP)  # so that it does not end before we are done
+        for name in ("m", "none/../m", "link"):
+            for more in ((), ("--resume",)):
+                message = failed(run(*command, "--epochs", 1, "--out", f"{tmp_path}/{name}", *more))
+                assert f"{tmp_path}/{name}: is being trained by another process; wait for its end or name" in message
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGCONT)
+        assert process.stderr
+        assert process.stderr.read().endswith(b"interrupted; the same command with --resume goes on\n")
+    assert (tmp_path / ".m.training" / "training.safetensors").exists()
+    assert run(*command, "--epochs", 1, "--out", f"{tmp_path}/none/../link")[0] == 0
+    assert sorted(os.listdir(tmp_path)) == ["link", "m"]
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "m" / "config.json").is_file()
+
+
+def test_a_folder_deleted_before_it_was_locked_is_made_again(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a training that has just ended: once before it was opened, once before it was locked."""
+    ends, locked = iter([True, False]), saving.locked
+
+    @contextlib.contextmanager
+    def late(path: Path) -> Any:
+        before = next(ends, None)
+        if before:
+            path.rmdir()
+        with locked(path) as ours:
+            if before is False:
+                path.rmdir()
+                path.mkdir()
+            yield ours
+
+    monkeypatch.setattr(saving, "locked", late)
+    held = list[bool]()
+
+    def load(*_: object, **__: object) -> None:
+        with contextlib.suppress(BlockingIOError), locked(tmp_path / ".m.training"):
+            held.append(False)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(datasets, "load", load)
+    assert "enough" in failed(run("train", folder / "two.csv", "--out", tmp_path / "m"))
+    assert next(ends, None) is None
+    assert held == []
+    assert not any(tmp_path.iterdir())
+
+
 UNBUFFERED = {**os.environ, "PYTHONUNBUFFERED": "1"}
 
 
 def test_heavy_imports_wait_until_they_are_needed() -> None:
     """What the command line is made of imports the standard library, the version and itself."""
-    for name in ("__init__", "_parser", "_commands"):
+    for name in ("__init__", "_parser", "_printable", "_commands"):
         tree = ast.parse(Path(cli.__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
         for node in tree.body:
             if isinstance(node, ast.Import):
                 assert all(alias.name in sys.stdlib_module_names for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
-                ours = ("rnnext._version", "rnnext.cli", "rnnext.cli._parser")
+                ours = ("rnnext._version", "rnnext.cli", "rnnext.cli._parser", "rnnext.cli._printable")
                 assert node.module in ours or str(node.module).split(".")[0] in sys.stdlib_module_names

@@ -121,6 +121,7 @@ def test_json_lines(tmp_path: Path, name: str) -> None:
         ('{"text": null, "label": 1}', "a.jsonl:1: 'text' is null, expected a string"),
         ('{"text": "x", "label": ""}', r"a.jsonl:1: the label \(column 'label'\) is empty"),
         (b'{"text": "\xff"}', "a.jsonl:1: byte 0xff"),
+        ('{"text": "x", "label": 1}\n' + "[" * 100_000, "a.jsonl:2: lists or objects in each other too deeply"),
     ],
 )
 def test_a_bad_json_line_is_named(tmp_path: Path, content: str | bytes, message: str) -> None:
@@ -209,6 +210,8 @@ def test_the_split_is_fixed_and_belongs_to_the_text() -> None:
     assert (datasets.held_out(texts[::-1], one_in=5, purpose="test")[::-1] == marked).all()
     assert (datasets.held_out([f" TEXT  {n}\n" for n in range(200)], one_in=5, purpose="test") == marked).all()
     assert (datasets.held_out(texts, one_in=5, purpose="validation") != marked).any()
+    with pytest.raises(ValueError, match="held_out: one_in is 0, expected 1 or more"):
+        datasets.held_out(texts, one_in=0, purpose="test")
 
 
 def test_a_label_is_not_held_out_alone(tmp_path: Path) -> None:
@@ -422,7 +425,7 @@ def test_chinese_reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_table_tells_all_that_load_knows() -> None:
     table = datasets.info()
-    assert tuple(each.name for each in table) == datasets.NAMES
+    assert [each.name for each in table] == ["movie_sentences", "product_sentences", "chinese_reviews", "imdb"]
     lines = repr(table).splitlines()
     assert str(table) == repr(table)
     for each in table:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnnext.evaluation import evaluate, most_wrong, wilson_interval
+from rnnext.evaluation import evaluate, wilson_interval
 
 
 def predictions(N: int = 500, C: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -30,6 +30,10 @@ def test_figures_are_those_of_scikit_learn() -> None:
     precision, recall, f1, rows = metrics.precision_recall_fscore_support(y, predicted)
     for n, each in enumerate(found.classes.values()):
         assert (each.rows, each.precision, each.recall, each.f1) == pytest.approx((rows[n], precision[n], recall[n], f1[n]))
+
+
+def test_rounding_is_no_mistake() -> None:
+    assert evaluate([0], np.array([[1 + 2e-7, -1e-7]], np.float32)).loss == pytest.approx(0, abs=1e-6)
 
 
 def test_what_is_not_there_has_no_figure() -> None:
@@ -65,16 +69,10 @@ def test_calibration() -> None:
     for each in honest.bins:
         assert each.low - 1e-6 <= each.confidence <= each.high + 1e-6
         assert 0.5 <= each.low < each.high <= 1
+        assert each.interval == wilson_interval(round(each.accuracy * each.rows), each.rows)
     assert evaluate(np.zeros(4, int), np.array([[1.0, 0.0]] * 4)).bins[0].rows == 4
     sure = evaluate(np.array([0, 1]), np.array([[0.99, 0.01]] * 2))
     assert sure.calibration_error == pytest.approx(0.49)
-
-
-def test_most_wrong() -> None:
-    p = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.01, 0.99]])
-    assert most_wrong([1, 1, 1, 0], p, 5).tolist() == [3, 0, 2]
-    assert most_wrong([1, 1, 1, 0], p, 1).tolist() == [3]
-    assert most_wrong([0, 1, 0, 1], p, 5).tolist() == []
 
 
 @pytest.mark.parametrize(
@@ -87,6 +85,8 @@ def test_most_wrong() -> None:
         ([0.0], [[1.0, 0.0]], None, TypeError, "truth has dtype float64, expected integers"),
         ([2], [[1.0, 0.0]], None, ValueError, "truth has numbers from 2 to 2, expected 0 to 1"),
         ([0], [[np.nan, 0.0]], None, ValueError, "not finite"),
+        ([0], [[5.0, 0.0]], None, ValueError, "probabilities has numbers from 0 to 5, expected 0 to 1"),
+        ([0], [[-0.25, 1.0]], None, ValueError, "probabilities has numbers from -0.25 to 1, expected 0 to 1"),
         ([0], [[1.0, 0.0]], ["a"], ValueError, "labels has 1 names, expected 2"),
     ],
 )

@@ -193,6 +193,10 @@ def test_explain_a_classifier() -> None:
         assert explain(classifier, "a good film", label="no", method=method).strongest(1)[0][1] < 0  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="explain: label is 'maybe', expected one of 'no', 'yes'"):
         explain(classifier, "a good film", label="maybe")
+    with pytest.raises(TypeError, match="text is a list, expected a str"):
+        explain(classifier, ["a good film"])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="explain: classifier has learned nothing yet"):
+        explain(TextClassifier(), "a good film")
 
 
 @pytest.mark.parametrize(

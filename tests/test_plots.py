@@ -90,6 +90,15 @@ def test_evidence(pyplot: Any) -> None:
         plot_evidence(found, most=0)
 
 
+def test_dollars_are_no_formula(pyplot: Any) -> None:
+    labels = ["$x^{$", "a $5_$ b"]
+    ax = drawn(plot_confusion(np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]), labels))
+    assert [text.get_text() for text in ax.get_xticklabels()] == labels
+    found = Evidence("$^$", ("$^$",), np.array([1.0]), (None,), (True,), "$_$", 0.6, "gradient")
+    assert drawn(plot_evidence(found)).get_title() == "$_$: 60.0%"
+    assert [drawn(ax).get_ylabel() for ax in plot_history({"$_$": [0.5]})] == ["$_$"]
+
+
 def test_chinese_is_written_where_there_is_a_font(pyplot: Any) -> None:
     from matplotlib import font_manager
 

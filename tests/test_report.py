@@ -182,5 +182,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     found = json.loads(capsys.readouterr().out)
     assert (found["page"], found["rows"]) == (str(tmp_path / "r.html"), 83)
     command[-1] = str(tmp_path / "none" / "r.html")
-    assert cli.main(command) == 2
-    assert "there is no such folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(command)
+    assert "is in a folder that is not there" in capsys.readouterr().err

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Bin", "ClassFigures", "Evaluation", "evaluate", "most_wrong", "wilson_interval"]
+__all__ = ["Bin", "ClassFigures", "Evaluation", "evaluate", "wilson_interval"]
 
 _Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
 _LEAST = 1e-7  # a probability's, where its logarithm is wanted: as in Keras
+_ROUNDING = 1e-5  # how far outside 0 to 1 float32 may put a probability
 
 
 def wilson_interval(hits: int, rows: int) -> tuple[float, float]:
@@ -48,6 +49,11 @@ class Bin:
     rows: int
     confidence: float
     accuracy: float
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The accuracy's 95 % confidence interval."""
+        return wilson_interval(round(self.accuracy * self.rows), self.rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +165,8 @@ def _checked(truth: npt.ArrayLike, probabilities: npt.ArrayLike) -> tuple[npt.ND
         raise ValueError(f"evaluate: truth has numbers from {y.min()} to {y.max()}, expected 0 to {p.shape[1] - 1}")
     if not np.isfinite(p).all():
         raise ValueError("evaluate: probabilities has numbers that are not finite")
+    if p.min() < -_ROUNDING or p.max() > 1 + _ROUNDING:
+        raise ValueError(f"evaluate: probabilities has numbers from {p.min():g} to {p.max():g}, expected 0 to 1")
     return y.astype(np.int64), p
 
 
@@ -172,10 +180,3 @@ def _bins(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_], lea
             mean, share = float(confidence[chosen].mean()), float(right[chosen].mean())
             found.append(Bin(float(edges[n]), float(edges[n + 1]), rows, mean, share))
     return tuple(found)
-
-
-def most_wrong(truth: npt.ArrayLike, probabilities: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
-    """The rows whose label was missed, those first whose true label was the least probable; at most `count`."""
-    y, p = _checked(truth, probabilities)
-    missed = np.flatnonzero(p.argmax(axis=1) != y)
-    return missed[np.argsort(p[missed, y[missed]], kind="stable")][:count]

@@ -58,6 +58,8 @@ class Evidence:
 
 def explain(classifier: TextClassifier, text: str, *, label: Any = None, method: Method = "gradient") -> Evidence:
     """What each word of a text says for a label: the predicted one, unless another is named. See `word_evidence`."""
+    if not classifier.__sklearn_is_fitted__():
+        raise ValueError("explain: classifier has learned nothing yet, expected one after its fit")
     classes = classifier.classes_.tolist()
     if label is not None and label not in classes:
         raise ValueError(f"explain: label is {label!r}, expected one of {', '.join(map(repr, classes))}")
@@ -82,6 +84,8 @@ def word_evidence(
     """
     if method not in ("gradient", "occlusion"):
         raise ValueError(f"word_evidence: method is {method!r}, expected 'gradient' or 'occlusion'")
+    if not isinstance(text, str):
+        raise TypeError(f"word_evidence: text is a {type(text).__name__}, expected a str")
     read = _Read(vectorizer, text)
     p = _probabilities(model, [read.row])[0]
     if label is not None and not 0 <= label < len(p):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnext.evaluation import Evaluation, evaluate, wilson_interval
+from rnnext.evaluation import Evaluation, evaluate
 
 if TYPE_CHECKING:
     from rnnext.evidence import Evidence
@@ -28,6 +28,7 @@ def _subplots(who: str, columns: int = 1) -> Any:
     return pyplot.subplots(1, columns, figsize=(5 * columns, 4), squeeze=False, layout="constrained")[1][0]
 
 
+_AS_IT_IS: dict[str, Any] = {"parse_math": False}  # "$" in a label or a word is a dollar
 _WITH_CHINESE = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Microsoft YaHei", "WenQuanYi Zen Hei", "SimHei")
 
 
@@ -66,7 +67,8 @@ def plot_history(
         if f"val_{name}" in history:
             ax.plot(epochs, history[f"val_{name}"], marker="o", markersize=3, label="validation")
             ax.legend()
-        ax.set(xlabel="epoch", ylabel=name)
+        ax.set_xlabel("epoch")
+        ax.set_ylabel(name, **_AS_IT_IS)
         ax.locator_params(axis="x", integer=True)
         ax.grid(alpha=0.3)
     return drawn
@@ -102,9 +104,9 @@ def plot_confusion(
         colour = "white" if shares[row, column] > 0.5 else "black"
         ax.text(column, row, f"{count:,}\n{shares[row, column]:.0%}", ha="center", va="center", color=colour, fontsize="small")
     places = range(len(found.labels))
-    family = _family(found.labels)
-    ax.set_xticks(places, found.labels, rotation=45 if len(found.labels) > 4 else 0, family=family)
-    ax.set_yticks(places, found.labels, family=family)
+    style = {"family": _family(found.labels), **_AS_IT_IS}
+    ax.set_xticks(places, found.labels, rotation=45 if len(found.labels) > 4 else 0, **style)
+    ax.set_yticks(places, found.labels, **style)
     ax.set(xlabel="predicted", ylabel="true", title=f"accuracy {found.accuracy:.1%}")
     return ax
 
@@ -123,7 +125,7 @@ def plot_calibration(
     found = _evaluation("plot_calibration", truth, probabilities, labels)
     ax = _subplots("plot_calibration")[0] if ax is None else ax
     least, shares = 1 / len(found.labels), [each.accuracy for each in found.bins]
-    bounds = [wilson_interval(round(each.accuracy * each.rows), each.rows) for each in found.bins]
+    bounds = [each.interval for each in found.bins]
     # matplotlib refuses an error that rounding has made negative.
     errors = [[max(s - low, 0) for s, (low, _) in zip(shares, bounds, strict=True)]]
     errors.append([max(high - s, 0) for s, (_, high) in zip(shares, bounds, strict=True)])
@@ -146,9 +148,9 @@ def plot_evidence(evidence: Evidence, *, most: int = 20, ax: Any = None) -> Any:
     chosen = np.sort(np.argsort(-np.abs(scores), kind="stable")[:most])[::-1]
     ax = _subplots("plot_evidence")[0] if ax is None else ax
     ax.barh(range(len(chosen)), scores[chosen], color=["tab:blue" if s > 0 else "tab:orange" for s in scores[chosen]])
-    family = _family([*evidence.tokens, str(evidence.label)])
-    ax.set_yticks(range(len(chosen)), [evidence.tokens[n] for n in chosen], family=family)
+    style = {"family": _family([*evidence.tokens, str(evidence.label)]), **_AS_IT_IS}
+    ax.set_yticks(range(len(chosen)), [evidence.tokens[n] for n in chosen], **style)
     ax.axvline(0, color="0.4", linewidth=0.8)
-    ax.set_xlabel(f"for {evidence.label} (log-odds)", family=family)
-    ax.set_title(f"{evidence.label}: {evidence.probability:.1%}", family=family)
+    ax.set_xlabel(f"for {evidence.label} (log-odds)", **style)
+    ax.set_title(f"{evidence.label}: {evidence.probability:.1%}", **style)
     return ax

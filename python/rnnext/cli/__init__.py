@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from rnnext.cli._parser import BAD_INPUT, make_parser
+from rnnext.cli._printable import printable
 
 __all__ = ["main"]
 
@@ -20,6 +21,9 @@ _INTERRUPTED, _CLOSED_PIPE = 130, 141  # as shells have it: 128 + the signal's n
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # whoever called us has closed it: then it is empty, or nobody reads it
+            setattr(sys, name, open(os.devnull, mode, errors="replace"))  # noqa: SIM115
     parser = make_parser()
     options, rest = parser.parse_known_args(argv)
     if rest and getattr(options, "texts", None) == [] and not any(word.startswith("-") for word in rest):
@@ -37,7 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Nobody reads on; what is still buffered must not fail again when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _CLOSED_PIPE
+    except MemoryError as error:
+        return _refused(f"out of memory. {error}")
     except (ValueError, OSError, RuntimeError) as error:
-        print(f"rnnext: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return BAD_INPUT
+        return _refused(str(error))
     return 0
+
+
+def _refused(message: str) -> int:
+    print(f"rnnext: error: {' '.join(printable(message).split())}", file=sys.stderr)
+    return BAD_INPUT

@@ -15,6 +15,7 @@ import numpy as np
 from rnnext import datasets
 from rnnext.classifier import TextClassifier
 from rnnext.cli._predict import chunks, progress
+from rnnext.cli._printable import printable
 from rnnext.evaluation import Evaluation
 from rnnext.evaluation import evaluate as figures
 
@@ -46,7 +47,7 @@ def evaluate(options: Namespace) -> None:
             f"{key} {'-' if value is None else format(value, '.1%')}"
             for key, value in (("precision", each.precision), ("recall", each.recall), ("F1", each.f1))
         )
-        print(f"{name}: {each.rows:,} rows, {', '.join(ratios)}")
+        print(f"{printable(name)}: {each.rows:,} rows, {', '.join(ratios)}")
 
 
 def report(options: Namespace) -> None:
@@ -55,8 +56,6 @@ def report(options: Namespace) -> None:
     from rnnext.report import Example, Page
     from rnnext.saving import write_file
 
-    if not options.out.absolute().parent.is_dir():
-        raise FileNotFoundError(f"{options.out}: there is no such folder")
     classifier = TextClassifier.load(options.model)
     found, wrong, right = measured(classifier, labelled(options, classifier), options.data, keep=options.examples)
     names = found.labels
@@ -82,7 +81,8 @@ def report(options: Namespace) -> None:
 
 def labelled(options: Namespace, classifier: TextClassifier) -> Iterator[tuple[str, str]]:
     """Texts and labels of the file, or of the test part of the data set, that the options name."""
-    if not Path(options.data).is_file():
+    path = Path(options.data)
+    if path.is_dir() or not path.exists():  # a pipe is as good as a file
         data = datasets.load(options.data, text=options.text, label=options.label)
         names = data.label_names
         return ((text, names[number]) for text, number in zip(data.test_texts, data.test_labels.tolist(), strict=True))
@@ -116,6 +116,6 @@ def measured(
             before += len(chunk)
             shown.update(len(chunk))
     if not truths:
-        raise ValueError(f"{origin}: a header and no rows")
+        raise ValueError(f"{origin}: no rows, expected at least one")
     found = figures(np.concatenate(truths), np.concatenate(probabilities), labels)
     return found, [kept for *_, kept in sorted(worst, reverse=True)], right

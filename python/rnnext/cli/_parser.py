@@ -38,6 +38,16 @@ def _number(kind: Callable[[str], Any], least: float, below: float = float("inf"
     return convert
 
 
+def _new_file(text: str) -> Path:
+    """A type for argparse: where a file is to be written, so that what is in its way is said before the work is done."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder, expected a file to be written")
+    if not path.absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is in a folder that is not there, expected one that is")
+    return path
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line; its options' `run` does the work."""
     parser = _Parser(prog="rnnext", description="LSTM and GRU text classifiers on the CPU.", epilog=_EXIT_CODES)
@@ -69,7 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
     report = command("report", _commands.report, "Write one HTML page: how good a saved model is on labelled texts, and why.")
     _model(report)
     _labelled(report)
-    report.add_argument("--out", metavar="FILE", type=Path, default=Path("report.html"), help="the page (default: report.html)")
+    report.add_argument("--out", metavar="FILE", type=_new_file, default="report.html", help="the page (default: report.html)")
     report.add_argument(
         "--examples", metavar="N", type=_number(int, 0), default=20, help="most wrong texts to show (default: 20)"
     )
@@ -77,7 +87,9 @@ def make_parser() -> argparse.ArgumentParser:
 
     convert = command("convert", _commands.convert, "Write a saved model for another framework.")
     _model(convert)
-    convert.add_argument("file", metavar="FILE", type=Path, help="FILE.onnx, FILE.safetensors, FILE.keras or FILE.weights.h5")
+    convert.add_argument(
+        "file", metavar="FILE", type=_new_file, help="FILE.onnx, FILE.safetensors, FILE.keras or FILE.weights.h5"
+    )
     convert.add_argument(
         "--to",
         choices=("onnx", "torch", "keras"),
@@ -130,7 +142,7 @@ def _train(train: argparse.ArgumentParser) -> None:
     model.add_argument("--embedding", dest="embedding_dim", metavar="N", type=count, help="size of a word's vector")
     model.add_argument("--dropout", metavar="P", type=share, help="share dropped of what the last layer sees")
     model.add_argument("--vocabulary", dest="max_tokens", metavar="N", type=_number(int, 3), help="most frequent words to know")
-    model.add_argument("--maxlen", metavar="N", type=count, help="words of a text to read, counted from its end")
+    model.add_argument("--maxlen", metavar="N", type=count, help="words of a text to read, a quarter from its beginning")
     model.add_argument("--epochs", metavar="N", type=count, help="most passes over the training texts")
     model.add_argument("--batch-size", metavar="N", type=count, help="texts of one training step")
     plain = (

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rnnext.classifier import TextClassifier
+from rnnext.cli._printable import printable
 from rnnext.datasets import decoded_lines, text_rows
 
 _TEXTS_AT_ONCE = 4096
@@ -71,6 +72,7 @@ def predict(options: Namespace) -> None:
                     print(json.dumps(answer, ensure_ascii=False))
                 else:
                     said = [" ".join(f"{word} {score:+.2f}" for word, score in words)] if options.why else []
-                    print(labels[best], f"{row[best]:.3f}", *said, " ".join(text.split()), sep="\t")
+                    fields = [labels[best], f"{row[best]:.3f}", *said, " ".join(text.split())]
+                    print(*map(printable, fields), sep="\t")
             sys.stdout.flush()
             count.update(len(texts))

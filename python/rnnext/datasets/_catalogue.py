@@ -74,8 +74,6 @@ _CATALOGUE = (
     ),
 )
 
-NAMES = tuple(each.name for each in _CATALOGUE)
-
 
 class DatasetTable(tuple[DatasetInfo, ...]):
     """The data sets one by one; shown as a table."""
@@ -132,7 +130,7 @@ def load(
         if (found / "aclImdb").is_dir() or (found / "train").is_dir():
             return _imdb.imdb(found)
         return file_dataset(part_file(found, "train"), test=part_file(found, "test"), **columns)
-    if not found.is_file():
+    if not found.exists():  # a pipe is as good as a file: it is read once
         raise ValueError(f"{found}: neither a file nor one of {', '.join(_names())}")
     return file_dataset(found, test=test, **columns)
 

@@ -45,6 +45,8 @@ def held_out(texts: Sequence[str], *, one_in: int, purpose: str) -> npt.NDArray[
 
     The same text is therefore always on the same side, whatever else is in the set; two purposes give unrelated choices.
     """
+    if one_in < 1:
+        raise ValueError(f"held_out: one_in is {one_in}, expected 1 or more")
 
     def marked(text: str) -> bool:
         digest = hashlib.sha256(f"{purpose}\n{normalised(text)}".encode("utf-8", "surrogatepass")).digest()

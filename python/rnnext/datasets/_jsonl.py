@@ -23,6 +23,8 @@ def jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[
                 row = json.loads(line)
             except ValueError as error:
                 raise ValueError(f"{path}:{number}: not JSON ({error})") from error
+            except RecursionError as error:
+                raise ValueError(f"{path}:{number}: lists or objects in each other too deeply to be read") from error
             if not isinstance(row, dict):
                 raise ValueError(f"{path}:{number}: a JSON {type(row).__name__}, expected an object on each line")
             yield number, tuple(_field(f"{path}:{number}", row, name) for name in columns)

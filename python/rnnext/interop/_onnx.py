@@ -119,18 +119,11 @@ def _read(who: str, source: Any) -> tuple[Any, str]:
         return source, "the ONNX graph"
     what = "the ONNX graph" if isinstance(source, bytes) else str(source)
     try:
-        if isinstance(source, bytes):
-            return _checked(onnx.load_from_string(source), what), what
-        return _checked(onnx.load(os.fspath(source)), what), what
+        proto = onnx.load_from_string(source) if isinstance(source, bytes) else onnx.load(os.fspath(source))
+        onnx.checker.check_model(proto)
+        return proto, what
     except (DecodeError, onnx.checker.ValidationError) as error:
         raise ValueError(f"{who}: {what}: not an ONNX model, or a damaged one ({error})") from error
-
-
-def _checked(proto: Any, what: str) -> Any:
-    import onnx
-
-    onnx.checker.check_model(proto)
-    return proto
 
 
 def _constants(who: str, proto: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from html import escape
 
 import numpy as np
 
-from rnnext.evaluation import Evaluation, wilson_interval
+from rnnext.evaluation import Evaluation
 from rnnext.evidence import Evidence
 from rnnext.report._chart import Chart
 from rnnext.report._style import STYLE
@@ -149,13 +149,12 @@ def _confusion(found: Evaluation) -> str:
 
 def _calibration(found: Evaluation) -> str:
     least = 1 / len(found.labels)
-    bounds = [wilson_interval(round(each.accuracy * each.rows), each.rows) for each in found.bins]
-    lowest = min([least, *(low for low, _ in bounds)])
+    lowest = min([least, *(each.interval[0] for each in found.bins)])
     x, y = "probability of the predicted label", "share that was right"
     chart = Chart((least, 1), (lowest, 1), x_label=x, y_label=y)
     chart.line([(least, least), (1, 1)], "ideal")
-    for each, (low, high) in zip(found.bins, bounds, strict=True):
-        chart.bar(each.confidence, low, high, "one")
+    for each in found.bins:
+        chart.bar(each.confidence, *each.interval, "one")
     chart.line([(each.confidence, each.accuracy) for each in found.bins], "one", dots=True)
     rows = "".join(
         f"<tr><td>{each.low:.2f} to {each.high:.2f}</td><td>{each.rows:,}</td><td>{each.confidence:.1%}</td>"

@@ -50,7 +50,7 @@ class BackwardPass {
   void step(index_t t, const Block& block, const Segment& segment, const Walker& walker);
   void divide(index_t t, const RowSet& rows, const Walker& walker, const Real* const* dy);
   void rejoin(index_t t, const RowSet& rows, const Walker& walker);
-  void part_from_trunk(index_t t, const RowSet& rows, Range units);
+  void part_from_trunk(index_t t, const RowSet& rows, const Walker& walker);
   void input_gradients(const Block& block, const Segment& segment, const Walker& walker);
   void product_with_input(const GateGradients<Real>& d, const Real* const* from, Real* const* to, index_t rows, Range runs);
   void table_gradients(const Member& member);
@@ -353,7 +353,7 @@ void BackwardPass<Real>::step(index_t t, const Block& block, const Segment& segm
     if (phase + 1 < cell.backward_phases) walker.barrier.wait();
   }
   if (zoned) rejoin(t, rows, walker);
-  part_from_trunk(t, rows, walker.units);
+  part_from_trunk(t, rows, walker);
 }
 
 // With zoneout a state's gradient, the output's with it, goes by two ways: past the step, and through it.
@@ -390,15 +390,15 @@ void BackwardPass<Real>::rejoin(index_t t, const RowSet& rows, const Walker& wal
 
 // What the rows that joined at step t had from their trunk, they hand back.
 template <class Real>
-void BackwardPass<Real>::part_from_trunk(index_t t, const RowSet& rows, Range units) {
-  const auto hand_back = [&](const Buffer<Real>& gradients, index_t row) {
+void BackwardPass<Real>::part_from_trunk(index_t t, const RowSet& rows, const Walker& walker) {
+  const auto hand_back = [&](const Buffer<Real>& gradients, index_t row, Range part) {
     Real* to = gradients.data() + rows.first * tape_.state_stride;
     const Real* from = gradients.data() + row * tape_.state_stride;
-    for (index_t u = units.begin; u < units.end; ++u) to[u] += from[u];
+    for (index_t u = part.begin; u < part.end; ++u) to[u] += from[u];
   };
   for (index_t i = rows.alive(s_.joining(t)); i < rows.alive(s_.alive(t)); ++i) {
-    hand_back(dh_, rows.row(i));
-    if (cell_.has_c) hand_back(dc_, rows.row(i));
+    hand_back(dh_, rows.row(i), walker.outputs);
+    if (cell_.has_c) hand_back(dc_, rows.row(i), walker.units);
   }
 }
 

@@ -36,7 +36,7 @@ class ForwardPass {
   void project(index_t begin, index_t end, const RowSet& rows, Range panels, std::vector<const Real*>& from,
                std::vector<Real*>& to);
   void step(index_t t, const RowSet& rows, Range panels, const Real* const* input, const Meeting& group);
-  void join(index_t t, const RowSet& rows, Range units, const Meeting& group);
+  void join(index_t t, const RowSet& rows, Range outputs, Range units, const Meeting& group);
   void between(index_t t, const RowSet& rows, Range outputs, Range units, const Meeting& group);
   void copy_outputs(index_t t, const RowSet& rows, Range outputs);
   void finish_rows(const RowSet& rows, int member, int members);
@@ -264,7 +264,7 @@ void ForwardPass<Real>::walk_rows(const RowSet& rows, const Part& mine, const Me
   auto& to = to_[mine.id];
   const Real* const* input = nullptr;
   for (index_t t = 0; t < s_.steps; ++t) {
-    join(t, rows, mine.units, barrier);
+    join(t, rows, mine.outputs, mine.units, barrier);
     if (t % block_ == 0) {
       project(t, std::min(t + block_, s_.steps), rows, mine.panels, from, to);
       input = tape_.from_table() ? from.data() : to.data();
@@ -362,17 +362,17 @@ void ForwardPass<Real>::step(index_t t, const RowSet& rows, Range panels, const 
 
 // Rows that join start from the state of their trunk.
 template <class Real>
-void ForwardPass<Real>::join(index_t t, const RowSet& rows, Range units, const Meeting& group) {
+void ForwardPass<Real>::join(index_t t, const RowSet& rows, Range outputs, Range units, const Meeting& group) {
   const index_t before = rows.alive(s_.joining(t));
   const index_t after = rows.alive(s_.alive(t));
   if (before >= after) return;
-  const auto copy = [&](const Buffer<Real>& states, index_t row) {
+  const auto copy = [&](const Buffer<Real>& states, index_t row, Range part) {
     const Real* from = states.data() + state_row(t, rows.first) * tape_.state_stride;
-    std::copy(from + units.begin, from + units.end, states.data() + state_row(t, row) * tape_.state_stride + units.begin);
+    std::copy(from + part.begin, from + part.end, states.data() + state_row(t, row) * tape_.state_stride + part.begin);
   };
   for (index_t i = before; i < after; ++i) {
-    copy(tape_.h, rows.row(i));
-    if (cell_.has_c) copy(tape_.c, rows.row(i));
+    copy(tape_.h, rows.row(i), outputs);
+    if (cell_.has_c) copy(tape_.c, rows.row(i), units);
   }
   group.wait();
 }
@@ -441,9 +441,12 @@ void ForwardPass<Real>::finish_rows(const RowSet& rows, int member, int members)
 
 template <class Real>
 std::size_t Tape<Real>::nbytes() const {
-  std::size_t n = h.size() + c.size() + rh.size() + left.size() + c_new.size() + gates.size() + input_t.size();
+  std::size_t n = h.size() + c.size() + rh.size() + left.size() + mask.size() + c_new.size() + gates.size() + input_t.size();
   for (const Buffer<Real>& b : recurrent_t) n += b.size();
-  return n * sizeof(Real) + x_rows.size() * sizeof(Real*) + (table_rows.size() + row_of_token.size()) * sizeof(std::int32_t);
+  n *= sizeof(Real);
+  if (terms) n += terms->nbytes();
+  return n + schedule.nbytes() + x_rows.size() * sizeof(Real*) +
+         (table_rows.size() + row_of_token.size()) * sizeof(std::int32_t);
 }
 
 template <class Real>

@@ -145,6 +145,28 @@ def test_rows_that_begin_alike(cell: str, writes: bool, reverse: bool, shape: tu
         assert_close(got, wanted, batch * steps, name)
 
 
+@pytest.mark.parametrize("outputs", [2, 9, 20])
+def test_rows_that_begin_alike_with_a_projection(outputs: int) -> None:
+    """That is narrower than the state, as wide, and wider: against the same without a common way."""
+    batch, steps, inputs, units = 40, 30, 3, 9
+    rng = np.random.default_rng(4)
+    ids, table = padded_ids(batch, steps, 20), vectors(20, inputs)
+    shapes = {"kernel": (inputs, 4 * units), "recurrent_kernel": (outputs, 4 * units), "projection": (units, outputs)}
+    w = {name: (0.4 * rng.standard_normal(shape)).astype(np.float32) for name, shape in shapes.items()}
+    dy = rng.standard_normal((batch, outputs)).astype(np.float32)
+    found = []
+    for h0 in (None, np.zeros((batch, outputs), np.float32)):
+        y, h_T, c_T, tape = _core.recurrent_forward("lstm", (ids, table), **w, bias=None, h0=h0)
+        assert tape is not None
+        (_, values), dkernel, drecurrent, *_, others = _core.recurrent_backward(tape, dy)
+        found.append(((y, h_T, c_T), (values, dkernel, drecurrent, *others.values()), tape.nbytes))
+    together, apart = found
+    assert together[2] < 0.8 * apart[2], "nothing was walked together: the test tests nothing"
+    assert bits(together[0]) == bits(apart[0])
+    for got, wanted in zip(together[1], apart[1], strict=True):
+        assert_close(got, wanted, batch * steps, "a gradient")
+
+
 @forms
 @pytest.mark.parametrize("lengths", [None, np.array([3, 9, 0, 7])])
 def test_packed_weights_give_the_same_bits(cell: str, writes: bool, lengths: np.ndarray | None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnnext import layers, reference
+from rnnext import activations, layers, reference
 from rnnext.layers import (
     GRU,
     LSTM,
@@ -175,12 +175,21 @@ def test_recurrent_layers_equal_the_reference(form: str, go_backwards: bool, ret
     dy = normal(rng, B, T, H) if return_sequences else normal(rng, B, H)
     ours = {"whole": {}, "lengths": {"lengths": LENGTHS}, "right": {"mask": RIGHT}, "left": {"mask": MASKS["left"]}}[window]
     theirs: dict[str, Any] = {} if window == "whole" else {"lengths": LENGTHS}
-    if window == "left":
-        theirs["starts"] = np.where(LENGTHS > 0, T - LENGTHS, 0)  # an empty row has its initial state everywhere
+    if window != "whole":  # an empty row has its initial state everywhere
+        theirs["starts"] = np.where(LENGTHS > 0, T - LENGTHS if window == "left" else 0, T if go_backwards else 0)
     found, expected = layer_run(layer, x, dy, states, **ours), reference_run(layer, x, dy, states, **theirs)
     for name, got, wanted in zip(["y", "x", "kernel", "recurrent", "bias", "h0", "c0"], found, expected, strict=False):
         error = np.linalg.norm(got - wanted)
         assert error <= 2e-6 * max(np.linalg.norm(wanted), 1), f"{name}: {error}"
+
+
+@forms
+@pytest.mark.parametrize("other", [[1, 1, 1], [0, 1, 1], [1, 0, 1]])
+def test_a_row_without_tokens_repeats_its_initial_state_whatever_the_others_are(form: str, other: list[int]) -> None:
+    layer = built(FORMS[form](H, go_backwards=True, return_sequences=True), None, None, D)
+    x, state = normal(np.random.default_rng(2), 2, 3, D), [np.full((2, H), 0.5, np.float32)] * layer.states
+    y = layer(x, mask=np.array([[0, 0, 0], other], bool), initial_state=state)
+    np.testing.assert_array_equal(y[0], np.full((3, H), 0.5, np.float32))
 
 
 @forms
@@ -311,6 +320,12 @@ def test_dense_gradients(activation: str, shape: tuple[int, ...], use_bias: bool
     check_gradients(layer, x, training=training)
 
 
+def test_no_gradient_where_relu_is_zero() -> None:
+    y = np.array([[0, 2, 0, 3]], np.float32)
+    dx = activations.get("relu").backward(np.array([[np.inf, np.inf, np.nan, -1]], np.float32), y)
+    np.testing.assert_array_equal(dx, np.array([[0, np.inf, 0, -1]], np.float32), strict=True)
+
+
 def test_a_row_of_dense_does_not_depend_on_the_others() -> None:
     for units in (1, 2, 5, 64):
         layer = built(Dense(units, "sigmoid"), None, 100)
@@ -373,6 +388,8 @@ def test_dropout() -> None:
     np.testing.assert_array_equal(Dropout(0)(x, training=True), x)
     shared = Dropout(0.5, noise_shape=(None, 1), seed=0)(x, training=True)
     assert (shared == shared[:, :1]).all()
+    whole = Dropout(0.5, noise_shape=(200, 1), seed=0)(x, training=True)
+    np.testing.assert_array_equal(whole, shared)
 
 
 def test_spatial_dropout_drops_features_of_all_steps() -> None:
@@ -431,6 +448,14 @@ IDS = np.zeros((2, 5), np.int32)
         (lambda: Dense(2, activation="no"), ValueError, "activation is 'no', expected one of"),
         (lambda: Dropout(1.5), ValueError, "dropout: rate is 1.5, expected 0 to 1"),
         (lambda: Dropout("half"), TypeError, "dropout: rate is 'half', expected a number"),
+        (lambda: Dropout(0.5, noise_shape=3), TypeError, "dropout: noise_shape is 3, expected a tuple of int and None"),
+        (lambda: Dropout(0.5, noise_shape="ab"), TypeError, "dropout: noise_shape is 'ab', expected a tuple"),
+        (
+            lambda: Dropout(0.5, noise_shape=(2, 4, 3))(X, training=True),
+            ValueError,
+            r"dropout: noise_shape is \(2, 4, 3\), expected for each axis of x \(2, 5, 3\) None, 1 or its size",
+        ),
+        (lambda: Dropout(0.5, noise_shape=(2, 1))(X, training=True), ValueError, r"dropout: noise_shape is \(2, 1\)"),
         (
             lambda: SpatialDropout1D(0.5)(IDS.astype("f4")),
             ValueError,

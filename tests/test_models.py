@@ -15,7 +15,7 @@ import pytest
 import rnnext
 from rnnext import Sequential, _progress, initializers, metrics
 from rnnext._inputs import Batch
-from rnnext.callbacks import Callback
+from rnnext.callbacks import Callback, TerminateOnNaN
 from rnnext.layers import (
     GRU,
     LSTM,
@@ -587,13 +587,32 @@ def fit(*data: Any, **options: Any) -> Callable[[Sequential], Any]:
         (fit(X, np.where(Y, np.nan, 0)), ValueError, "fit: y has nan at .*, expected finite numbers"),
         (fit(X, ["a"] * 50), TypeError, "fit: y has dtype <U1, expected numbers"),
         (fit(X, None), ValueError, "fit: y has shape .*, expected 50 labels"),
+        (fit(np.full((50, 9, 2), 1e39), Y), ValueError, r"fit: x has 1e\+39 at 0, 0, 0, expected finite numbers of float32"),
+        (fit(X, Y, sample_weight=[1e39] * 50), ValueError, "fit: sample_weight has numbers that are .* beyond float32"),
+        (
+            fit(X, Y, class_weight={0: 1e39}),
+            ValueError,
+            r"fit: class_weight has 1e\+39 for class 0, expected 0 to",
+        ),
+        (
+            fit(X, Y, sample_weight=[1e30] * 50, class_weight={0: 1e30}),
+            ValueError,
+            "times class_weight is beyond",
+        ),
+        (fit(X, Y, sample_weight=[[1], [1, 2]]), ValueError, "fit: sample_weight has entries of different shapes"),
+        (lambda m: m([[1], [2, 3]], mask=np.ones((2, 2), bool)), ValueError, "mask is given, expected None"),
+        (lambda m: m.evaluate(iter([])), ValueError, "evaluate: x hands out no batch"),
+        (lambda m: m.evaluate(iter([(X, Y)]), Y), ValueError, "evaluate: y is given, expected None: x hands out"),
+        (lambda m: m.evaluate(X, Y, steps=2), ValueError, "evaluate: steps is 2, expected None"),
+        (lambda m: m.predict_on_batch(3), TypeError, "predict_on_batch: x is a int"),
+        (lambda m: m.test_on_batch(X, None), ValueError, "evaluate: y has shape"),
         (fit(X, [[0]] * 49 + [[0, 1]]), ValueError, "fit: y has rows of different length"),
         (fit(X, Y, sample_weight=Y[:-1]), ValueError, r"fit: sample_weight has shape \(49,\), expected \(50,\)"),
         (fit(X, Y, sample_weight=Y - 1), ValueError, "fit: sample_weight has numbers that are negative"),
         (fit(X, Y, sample_weight=["a"] * 50), TypeError, "fit: sample_weight has dtype <U1, expected numbers"),
         (fit(X, Y, sample_weight=np.ones((50, T))), ValueError, "fit: y does not fit .*sample_weight has shape"),
         (fit(X, Y, class_weight={"a": 1}), TypeError, "fit: class_weight has the key 'a', expected class numbers"),
-        (fit(X, Y, class_weight={0: -1}), ValueError, "fit: class_weight has -1 for class 0, expected a number from 0 on"),
+        (fit(X, Y, class_weight={0: -1}), ValueError, "fit: class_weight has -1 for class 0, expected 0 to"),
         (fit(X, Y, class_weight=[1, 2]), TypeError, "fit: class_weight is a list, expected a dict"),
         (fit(X, Y, batch_size=0), ValueError, "fit: batch_size is 0, expected at least 1"),
         (fit(X, Y, batch_size=2.0), TypeError, "fit: batch_size is 2.0, expected a whole number"),
@@ -635,6 +654,65 @@ def test_what_does_not_fit_is_said_before_anything_changes(
     assert model.optimizer is optimizer
     assert optimizer.iterations == steps
     model.fit(X, Y, verbose=0)
+
+
+def test_a_metric_that_does_not_fit_is_said_before_anything_changes() -> None:
+    model = Sequential([Embedding(V, 3), GRU(4), Dense(3, "softmax")])
+    model.compile("adam", "categorical_crossentropy", metrics=["sparse_categorical_accuracy"])
+    before = bits(model)
+    for train in (model.fit, model.train_on_batch):
+        with pytest.raises(ValueError, match="sparse_categorical_accuracy: y_true has shape"):
+            train(X, np.eye(3)[Y])  # type: ignore[operator]
+    assert bits(model) == before
+    assert model.optimizer is not None
+    assert model.optimizer.iterations == 0
+
+
+def test_metrics_leave_out_batches_without_a_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    """Which AUC would refuse, before a callback can see the loss."""
+    model = tutorial()
+    model.compile("sgd", "binary_crossentropy", metrics=["auc"])
+    model.layers[-1].weights[1].assign([np.nan])
+    history = model.fit(X, Y, epochs=3, callbacks=TerminateOnNaN(), verbose=0)
+    assert capsys.readouterr().out == "Batch 0: Invalid loss, terminating training\n"
+    assert np.isnan(history.history["loss"]).all()
+
+
+def test_evaluate_takes_batches_as_fit_does() -> None:
+    model = tutorial()
+    model.fit(X, Y, verbose=0)
+    expected = model.evaluate(X, Y, 10, verbose=0)
+    pieces = [(X[n : n + 10], Y[n : n + 10]) for n in range(0, 50, 10)]
+    assert model.evaluate(iter(pieces), verbose=0) == expected
+    assert model.evaluate(pieces_by_number(pieces), verbose=0) == expected
+    assert model.evaluate(iter(pieces), steps=2, verbose=0) == model.evaluate(X[:20], Y[:20], 10, verbose=0)
+    fresh = Sequential([LSTM(3), Dense(1)])
+    fresh.compile("sgd", "mse")
+    assert np.isfinite(fresh.evaluate(iter([(np.ones((4, 3, 2), np.float32), np.ones(4))]), verbose=0))
+
+
+class pieces_by_number:  # noqa: N801 - a PyDataset's form
+    def __init__(self, pieces: list[Any]) -> None:
+        self.pieces = pieces
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def __getitem__(self, number: int) -> Any:
+        return self.pieces[number]
+
+
+def test_inputs_as_stateful_programs_say_them() -> None:
+    model = Sequential([Input(batch_shape=(4, 3, 2)), LSTM(3, stateful=True), Dense(1)])
+    assert model.input_shape == (None, 3, 2)
+    assert model.predict(np.ones((4, 3, 2), np.float32), verbose=0).shape == (4, 1)
+    assert Input((3,), batch_size=2).shape == Input(batch_shape=(2, 3)).shape == (3,)
+    for wrong in ({}, {"shape": (3,), "batch_shape": (2, 3)}, {"batch_shape": 3}, {"shape": (3,), "batch_size": 0}):
+        with pytest.raises(ValueError, match=r"Input: (shape|batch_shape|batch_size) "):
+            Input(**wrong)  # type: ignore[arg-type]
+    for shape in ((-1,), (2.5,), "ab", 3):
+        with pytest.raises(ValueError, match=r"input_layer: shape is .*, expected sizes from 1 on or None"):
+            Input(shape)  # type: ignore[arg-type]
 
 
 def test_unbuilt_models_stay_unbuilt_by_wrong_data() -> None:

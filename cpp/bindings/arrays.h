@@ -18,7 +18,8 @@ namespace rnnext {
 
 namespace py = pybind11;
 
-// C-contiguous, and at an address that a T may have: NumPy makes views that are not.
+// C-contiguous, and at an address that a T may have: NumPy makes views that are not. Made of an array it is that array, or a
+// copy; what goes wrong with the copy is raised.
 template <class T>
 using aligned_array = py::array_t<T, static_cast<int>(py::array::c_style) | py::detail::npy_api::NPY_ARRAY_ALIGNED_>;
 
@@ -75,7 +76,7 @@ py::array with_contiguous_rows(const py::array& array) {
   bool whole_strides = true;
   for (py::ssize_t d = 0; d < array.ndim(); ++d) whole_strides &= array.strides(d) % array.itemsize() == 0;
   if (aligned && rows && whole_strides) return array;
-  return aligned_array<Real>::ensure(array);
+  return aligned_array<Real>(array);
 }
 
 template <class Real, int Rank>

@@ -88,6 +88,7 @@ struct PyParameter {
 
 void settle_rows(PyParameter& self, const py::array& rows) {
   const py::array whole = py::array::ensure(rows, py::array::c_style);
+  if (!whole) throw std::bad_alloc();
   const auto settle = [&](auto id) {
     const auto* ids = static_cast<const decltype(id)*>(whole.data());
     const index_t count = whole.size();
@@ -110,7 +111,7 @@ template <class T>
 std::vector<T> as_vector(const Argument& argument, const py::object& object, const std::vector<index_t>& shape) {
   const py::array array = argument.require<T>(object, static_cast<int>(shape.size()), describe(shape));
   if (shape_of(array) != shape) argument.fail("has shape " + describe(shape_of(array)) + ", expected " + describe(shape));
-  const auto whole = aligned_array<T>::ensure(array);
+  const auto whole = aligned_array<T>(array);
   return {whole.data(), whole.data() + whole.size()};
 }
 
@@ -172,7 +173,7 @@ ParameterGradient checked_gradient(const PyParameter& parameter, const py::handl
     if (shape.empty()) argument.fail("has rows, expected an array, as the parameter has none");
     const auto pair = py::reinterpret_borrow<py::tuple>(object);
     const Argument rows_argument{who, "rows of the gradient of " + parameter.name};
-    kept.push_back(aligned_array<index_t>::ensure(rows_argument.require<index_t>(pair[0], 1, "[N]")));
+    kept.push_back(aligned_array<index_t>(rows_argument.require<index_t>(pair[0], 1, "[N]")));
     gradient.rows = static_cast<const index_t*>(kept.back().data());
     gradient.count = kept.back().shape(0);
     for (index_t i = 0; i < gradient.count; ++i) {
@@ -187,7 +188,7 @@ ParameterGradient checked_gradient(const PyParameter& parameter, const py::handl
   }
   const py::array array = argument.require<float>(values, static_cast<int>(shape.size()), describe(shape));
   if (shape_of(array) != shape) argument.fail("has shape " + describe(shape_of(array)) + ", expected " + describe(shape));
-  kept.push_back(aligned_array<float>::ensure(array));
+  kept.push_back(aligned_array<float>(array));
   gradient.g = static_cast<const float*>(kept.back().data());
   return gradient;
 }

@@ -21,7 +21,7 @@ class Positions {
  public:
   Positions(const Argument& argument, const py::object& object, index_t rows, index_t positions) {
     if (object.is_none()) return;
-    array_ = aligned_array<index_t>::ensure(argument.require<index_t>(object, 1, "[B]"));
+    array_ = aligned_array<index_t>(argument.require<index_t>(object, 1, "[B]"));
     argument.expect_shape(array_, {rows}, "[B]");
     data_ = static_cast<const index_t*>(array_.data());
     for (index_t b = 0; b < rows; ++b) {
@@ -83,7 +83,7 @@ struct InputArrays {
 
  private:
   void take_ids(const Argument& argument, const py::object& object, index_t count) {
-    ids = aligned_array<std::int32_t>::ensure(argument.require<std::int32_t>(object, 2, "[B, T]"));
+    ids = aligned_array<std::int32_t>(argument.require<std::int32_t>(object, 2, "[B, T]"));
     rows = ids.shape(0);
     positions = ids.shape(1);
     views.ids = view<2>(static_cast<const std::int32_t*>(ids.data()), {rows, positions});
@@ -164,7 +164,7 @@ struct WeightArrays {
     } else {
       argument.expect_shape(keep, {rows, width}, symbols);
     }
-    keep = aligned_array<Real>::ensure(keep);
+    keep = aligned_array<Real>(keep);
     return view<2>(static_cast<const Real*>(keep.data()), {rows, width});
   }
 

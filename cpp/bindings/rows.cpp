@@ -21,10 +21,10 @@ py::tuple sum_rows(const py::object& ids_in, const py::object& d_in, index_t tab
   const std::string who = "sum_rows";
   const Argument ids_argument{who, "ids"};
   const Argument d_argument{who, "d"};
-  const py::array ids = aligned_array<std::int32_t>::ensure(ids_argument.require<std::int32_t>(ids_in, 2, "[B, T]"));
+  const py::array ids = aligned_array<std::int32_t>(ids_argument.require<std::int32_t>(ids_in, 2, "[B, T]"));
   py::array d = d_argument.require<Real>(d_in, 3, "[B, T, D]");
   d_argument.expect_shape(d, {ids.shape(0), ids.shape(1), d.shape(2)}, "[B, T, D]");
-  d = aligned_array<Real>::ensure(d);
+  d = aligned_array<Real>(d);
   const index_t tokens = ids.size();
   const index_t width = d.shape(2);
   const auto* id = static_cast<const std::int32_t*>(ids.data());
@@ -59,11 +59,11 @@ template <class Real>
 py::array scale_steps(const py::object& x_in, const py::object& scale_in) {
   const Argument x_argument{"scale_steps", "x"};
   const Argument scale_argument{"scale_steps", "scale"};
-  const py::array x = aligned_array<Real>::ensure(x_argument.require<Real>(x_in, 3, "[B, T, D]"));
+  const py::array x = aligned_array<Real>(x_argument.require<Real>(x_in, 3, "[B, T, D]"));
   py::array scale = scale_argument.require<Real>(scale_in, 3, "[B, 1, D]");
   const index_t rows = x.shape(0), steps = x.shape(1), width = x.shape(2);
   scale_argument.expect_shape(scale, {rows, 1, width}, "[B, 1, D]");
-  scale = aligned_array<Real>::ensure(scale);
+  scale = aligned_array<Real>(scale);
   auto [y, y_view] = new_array<Real, 3>({rows, steps, width});
   const auto* from = static_cast<const Real*>(x.data());
   const auto* by = static_cast<const Real*>(scale.data());

@@ -14,6 +14,7 @@ Values: TypeAlias = npt.NDArray[Any]
 Weights: TypeAlias = npt.NDArray[np.float32]
 _Index: TypeAlias = npt.NDArray[np.int64] | slice
 
+_LARGEST = float(np.finfo(np.float32).max)
 _CHECKED_AT_ONCE = 1 << 22  # numbers, so that those of a mapped file do not all come into memory together
 
 
@@ -142,8 +143,9 @@ def rows_of(x: object, *, who: str, name: str = "x") -> Rows:
 def _sequences(x: Sequence[Any] | Values, who: str, name: str) -> Rows:
     """Sequences [T] or [T, I], end to end."""
     rows = [_sequence(row, n, who, name) for n, row in enumerate(x)]
-    # An empty list says neither what is in it nor how large that would be.
-    first = next((row for row in rows if row.size), np.zeros(0, np.int32))
+    # An empty list says neither what is in it nor how large that would be, an empty array of vectors does.
+    none = next((row for row in rows if row.ndim > 1), np.zeros(0, np.int32))
+    first = next((row for row in rows if row.size), none)
     for n, row in enumerate(rows):
         if row.size and row.shape[1:] != first.shape[1:]:
             expected = ", ".join(["T", *map(str, first.shape[1:])])
@@ -177,12 +179,13 @@ def _of_numbers(rows: Rows, who: str, name: str) -> Rows:
         raise TypeError(f"{who}: {name} has dtype {x.dtype}, expected numbers")
     step = max(1, _CHECKED_AT_ONCE // max(1, math.prod(x.shape[1:])))
     for begin in range(0, len(x), step):
-        finite = np.isfinite(x[begin : begin + step])
-        if not finite.all():
-            first, *rest = (int(i) for i in np.argwhere(~finite)[0])
+        part = x[begin : begin + step]
+        fits = np.isfinite(part) if x.itemsize <= 4 else np.abs(part) <= _LARGEST
+        if not fits.all():
+            first, *rest = (int(i) for i in np.argwhere(~fits)[0])
             at = (begin + first, *rest)
             place = at if rows.offsets is None else (*rows.place(at[0]), *at[1:])
-            raise ValueError(f"{who}: {name} has {x[at]} at {', '.join(map(str, place))}, expected finite numbers")
+            raise ValueError(f"{who}: {name} has {x[at]} at {', '.join(map(str, place))}, expected finite numbers of float32")
     return rows.converted(np.dtype(np.float32))
 
 
@@ -203,15 +206,18 @@ def weights_of(sample_weight: object, y: Rows, *, who: str, name: str = "sample_
     """What each row counts, [N], or each of its steps, [N, T]; None if nothing was said."""
     if sample_weight is None:
         return None
-    array = np.asarray(sample_weight)
+    try:
+        array = np.asarray(sample_weight)
+    except ValueError as error:
+        raise ValueError(f"{who}: {name} has entries of different shapes ({error})") from error
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{who}: {name} has dtype {array.dtype}, expected numbers")
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim not in (1, 2) or len(array) != len(y):
         raise ValueError(f"{who}: {name} has shape {array.shape}, expected ({len(y)},), one for each row of x")
-    if not np.isfinite(array).all() or (array < 0).any():
-        raise ValueError(f"{who}: {name} has numbers that are negative or not finite")
+    if not ((array >= 0) & (array <= _LARGEST)).all():
+        raise ValueError(f"{who}: {name} has numbers that are negative or not finite, or beyond float32")
     return array.astype(np.float32)
 
 
@@ -222,8 +228,8 @@ def class_weights_of(class_weight: Mapping[int, float], y: Rows, *, who: str) ->
     for number, weight in class_weight.items():
         if isinstance(number, bool) or not isinstance(number, int | np.integer):
             raise TypeError(f"{who}: class_weight has the key {number!r}, expected class numbers")
-        if not isinstance(weight, int | float | np.number) or not 0 <= weight < np.inf:
-            raise ValueError(f"{who}: class_weight has {weight!r} for class {number}, expected a number from 0 on")
+        if not isinstance(weight, int | float | np.number) or not 0 <= weight <= _LARGEST:
+            raise ValueError(f"{who}: class_weight has {weight!r} for class {number}, expected 0 to {_LARGEST:.3g}")
     if y.offsets is not None or y.flat.ndim > 2:
         raise ValueError(f"{who}: class_weight is for one label a row, but y has {y.row_shape} a row")
     one_hot = y.flat.ndim == 2 and y.flat.shape[1] > 1
@@ -240,7 +246,10 @@ def weighted_by_class(examples: Examples, class_weight: Mapping[int, float] | No
         return examples
     by_class = class_weights_of(class_weight, examples.y, who=who)
     if examples.weights is not None:
-        by_class = examples.weights * by_class.reshape(-1, *(1,) * (examples.weights.ndim - 1))
+        with np.errstate(over="ignore"):
+            by_class = examples.weights * by_class.reshape(-1, *(1,) * (examples.weights.ndim - 1))
+        if not np.isfinite(by_class).all():
+            raise ValueError(f"{who}: sample_weight times class_weight is beyond float32")
     return examples._replace(weights=by_class)
 
 

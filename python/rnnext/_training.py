@@ -79,9 +79,9 @@ class Compiled:
             metric.reset_state()
 
     def update(self, loss: float, y: Values, y_pred: Values, mask: Mask | None, weights: Weights | None) -> None:
-        """Take in a batch and its loss."""
+        """Take in a batch and its loss. Where that is no number metrics would refuse it, or be none for the whole epoch."""
         self.mean_loss.update_state(loss, sample_weight=len(y_pred))
-        for name, metric in (self.metrics or {}).items():
+        for name, metric in (self.metrics or {}).items() if math.isfinite(loss) else ():
             metric.update_state(y, y_pred, _of_steps(mask, weights if name in self._weighted else None))
 
     def get_state(self) -> dict[str, Any]:
@@ -196,20 +196,17 @@ def _check_steps(examples: Examples, names: tuple[str, str], *, who: str) -> Non
 # ---------------------------------------------------------------- steps, epochs, measurements
 
 
-def train_step(
-    stack: Stack, compiled: Compiled, examples: Examples, chosen: Index | slice
-) -> tuple[float, Values, Values, Mask | None, Weights | None]:
-    """Change the weights by one batch; what `Compiled.update` wants to know of it."""
+def train_step(stack: Stack, compiled: Compiled, examples: Examples, chosen: Index | slice) -> None:
+    """Change the weights by one batch, once loss and metrics have taken it in: if one refuses it, nothing has changed."""
     y = examples.y.batch(chosen).x
     weights = None if examples.weights is None else examples.weights[chosen]
     y_pred, mask, backward = stack.forward(examples.x.batch(chosen), training=True)
     loss = compiled.loss_for(y.shape, y_pred.shape)
     value, dloss = loss.forward(y, y_pred, _of_loss(loss, mask, weights))
     learned = stack.trainable_weights
-    value += penalty(learned)
+    compiled.update(value + penalty(learned), y, y_pred, mask, weights)
     compiled.optimizer.apply(with_penalty(backward(dloss()), learned), learned)
     constrain(learned)
-    return value, y, y_pred, mask, weights
 
 
 @dataclass(frozen=True)
@@ -314,7 +311,7 @@ def _train_epoch(
     progress.done(run.step)
     for examples, chosen in () if stopped else training.pieces(run.generator):
         watchers.on_train_batch_begin(run.step)
-        compiled.update(*train_step(stack, compiled, examples, chosen))
+        train_step(stack, compiled, examples, chosen)
         run.step += 1
         so_far = compiled.results() if watchers.at_batch_end or progress.showing else None
         watchers.on_train_batch_end(run.step - 1, so_far)

@@ -70,6 +70,8 @@ class Sequential(Stack):
         """y_pred for one batch x, an array or a list of sequences."""
         rows = self._rows_of(x, who=self.name)
         batch = rows.batch(slice(None))
+        if mask is not None and batch.mask is not None:
+            raise ValueError(f"{self.name}: mask is given, expected None: sequences of different length have their own")
         batch = batch if mask is None else Batch(batch.x, mask)
         return self.forward(batch, training=True)[0] if training else self.infer(batch)[0]
 
@@ -204,11 +206,11 @@ class Sequential(Stack):
                     raise ValueError(f"fit: {name} is given, expected None: x hands out batches (x, y) with all of that")
             if validation_split:
                 raise ValueError(f"fit: validation_split is {validation_split}, expected 0, as x hands out batches")
-            training = feed_of(x, steps, self._check_for(compiled, class_weight), plan.first, shuffle=shuffle)
+            training = feed_of(x, steps, self._check_for(compiled, class_weight, who="fit"), plan.first, shuffle=shuffle)
             first = training.peek() if isinstance(training, StreamFeed) else x[0] if len(x) else None
             if first is None:
                 raise ValueError("fit: x is empty, expected at least one batch")
-            self._build_for(training.check(first).x)
+            training.check(first)
             validation = None
         if validation_data is not None:
             validation = self._validation_feed(compiled, validation_data, plan)
@@ -241,14 +243,17 @@ class Sequential(Stack):
             validation = RowsFeed(held_out, plan.validation_size, shuffle=False)
         return weighted_by_class(training, class_weight, who="fit"), validation
 
-    def _check_for(self, compiled: Compiled, class_weight: Mapping[int, float] | None) -> Callable[[Any], Examples]:
+    def _check_for(
+        self, compiled: Compiled, class_weight: Mapping[int, float] | None, *, who: str
+    ) -> Callable[[Any], Examples]:
         """What makes checked examples of a batch that somebody hands out."""
 
         def check(batch: Any) -> Examples:
             if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
-                raise ValueError("fit: a batch of x has another form than (x, y) or (x, y, sample_weight)")
-            examples = check_examples(self, compiled, examples_of((*batch, None)[:3], who="fit"), who="fit")
-            return weighted_by_class(examples, class_weight, who="fit")
+                raise ValueError(f"{who}: a batch of x has another form than (x, y) or (x, y, sample_weight)")
+            examples = check_examples(self, compiled, examples_of((*batch, None)[:3], who=who), who=who)
+            self._build_for(examples.x)
+            return weighted_by_class(examples, class_weight, who=who)
 
         return check
 
@@ -267,7 +272,7 @@ class Sequential(Stack):
             raise TypeError(
                 "fit: validation_data is an iterator, which is used up by one epoch, expected what can be iterated again"
             )
-        return feed_of(given, None, self._check_for(compiled, None), 0, shuffle=False)
+        return feed_of(given, None, self._check_for(compiled, None, who="fit"), 0, shuffle=False)
 
     def evaluate(
         self,
@@ -276,18 +281,35 @@ class Sequential(Stack):
         batch_size: int | None = None,
         verbose: Verbose = "auto",
         sample_weight: Any = None,
+        steps: int | None = None,
         *,
         return_dict: bool = False,
     ) -> Any:
-        """Loss and metrics on rows that are not trained on: a list (the loss alone if there are no metrics), or a dict."""
+        """Loss and metrics on rows that are not trained on: a list (the loss alone if there are no metrics), or a dict.
+
+        x may also hand out batches (x, y[, sample_weight]), as for `fit`; `steps` of them are measured, or all.
+        """
         compiled = self._expect_compiled("evaluate")
-        size = _batch_size(batch_size, _PREDICT_ROWS, who="evaluate")
-        examples = examples_of((x, y, sample_weight), who="evaluate")
-        examples = check_examples(self, compiled, examples, who="evaluate")
-        self._build_for(examples.x)
-        with Progress("evaluate", steps_of(len(examples.x), size), verbose) as progress:
-            found = measure(self, compiled, RowsFeed(examples, size, shuffle=False), progress)
+        count = None if steps is None else count_of(steps, who="evaluate", name="steps")
+        feed: Feed
+        if is_rows(x):
+            if steps is not None:
+                raise ValueError(f"evaluate: steps is {steps}, expected None: rows of x make as many batches as they make")
+            size = _batch_size(batch_size, _PREDICT_ROWS, who="evaluate")
+            examples = examples_of((x, y, sample_weight), who="evaluate")
+            examples = check_examples(self, compiled, examples, who="evaluate")
+            self._build_for(examples.x)
+            feed = RowsFeed(examples, size, shuffle=False)
+        else:
+            for name, value in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
+                if value is not None:
+                    raise ValueError(f"evaluate: {name} is given, expected None: x hands out batches (x, y) with all of that")
+            feed = feed_of(x, count, self._check_for(compiled, None, who="evaluate"), 0, shuffle=False)
+        with Progress("evaluate", feed.steps, verbose) as progress:
+            found = measure(self, compiled, feed, progress)
             progress.finish(found)
+        if not compiled.mean_loss.count:
+            raise ValueError("evaluate: x hands out no batch, expected (x, y) or (x, y, sample_weight)")
         return _as_keras(found, return_dict)
 
     def predict(self, x: Any, batch_size: int | None = None, verbose: Verbose = "auto") -> Any:
@@ -335,16 +357,17 @@ class Sequential(Stack):
         batch = weighted_by_class(batch, class_weight, who="train_on_batch")
         self._build_for(batch.x)
         compiled.reset()
-        compiled.update(*train_step(self, compiled, batch, slice(None)))
+        train_step(self, compiled, batch, slice(None))
         return _as_keras(compiled.results(), return_dict)
 
     def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None, *, return_dict: bool = False) -> Any:
         """Loss and metrics of one batch."""
-        return self.evaluate(x, y, len(y), 0, sample_weight, return_dict=return_dict)
+        rows = len(rows_of(x, who="test_on_batch"))
+        return self.evaluate(x, y, rows, 0, sample_weight, return_dict=return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
         """y_pred of one batch."""
-        return self.predict(x, len(x), 0)
+        return self.predict(x, len(rows_of(x, who="predict_on_batch")), 0)
 
     # ------------------------------------------------------------ saving
 

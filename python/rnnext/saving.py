@@ -292,7 +292,7 @@ def config_from_bytes(content: bytes, path: Path) -> dict[str, Any]:
     """The same of the file's content; ValueError calls it `path`."""
     try:
         config = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error})") from error
     found = config.get("format") if isinstance(config, dict) else None
     if found != FORMAT:

@@ -16,6 +16,8 @@ class InputLayer(Layer):
         self, shape: Sequence[int | None], *, dtype: str | None = None, name: str | None = None, trainable: bool = True
     ) -> None:
         super().__init__(name=name, trainable=trainable)
+        if isinstance(shape, str) or not isinstance(shape, Sequence) or not all(_is_size(size) for size in shape):
+            raise ValueError(f"{self.name}: shape is {shape!r}, expected sizes from 1 on or None, as (200,)")
         self.shape: Shape = tuple(shape)
         self.dtype = dtype
 
@@ -34,6 +36,31 @@ class InputLayer(Layer):
         return {**super().get_config(), "shape": list(self.shape), "dtype": self.dtype}
 
 
-def Input(shape: Sequence[int | None], *, dtype: str | None = None, name: str | None = None) -> InputLayer:  # noqa: N802 - Keras's name
-    """The first entry of a Sequential's list, as in Keras: `Input(shape=(200,))`."""
+def _is_size(size: object) -> bool:
+    return size is None or (isinstance(size, int) and not isinstance(size, bool) and size > 0)
+
+
+def Input(  # noqa: N802 - Keras's name
+    shape: Sequence[int | None] | None = None,
+    batch_size: int | None = None,
+    dtype: str | None = None,
+    name: str | None = None,
+    *,
+    batch_shape: Sequence[int | None] | None = None,
+) -> InputLayer:
+    """The first entry of a Sequential's list, as in Keras: `Input(shape=(200,))`.
+
+    `batch_shape` is `batch_size` and shape together, as Keras wants them for a stateful layer; nothing depends on the size of a
+    batch here.
+    """
+    if (shape is None) == (batch_shape is None):
+        raise ValueError("Input: shape and batch_shape are both given or both None, expected one of them")
+    if batch_shape is not None:
+        if isinstance(batch_shape, str) or not isinstance(batch_shape, Sequence) or not batch_shape:
+            raise ValueError(f"Input: batch_shape is {batch_shape!r}, expected (B, ...)")
+        batch_size, *row = batch_shape
+        shape = tuple(row)
+    if not _is_size(batch_size):
+        raise ValueError(f"Input: batch_size is {batch_size!r}, expected a size from 1 on or None")
+    assert shape is not None
     return InputLayer(shape, dtype=dtype, name=name)

@@ -414,17 +414,22 @@ class _Recurrent(Layer):
         self._kept = _Kept(key, whole, whole=True)
         return whole, True
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies: packed weights are made again."""
+        return {**vars(self), "_kept": None}
+
     def _window(self, mask: Mask | None, lengths: Any, rows: int, positions: int) -> tuple[Window, Holes | None]:
         """Where the engine finds the tokens; with holes, after they were moved together (and turned round, if need be)."""
         if lengths is not None:
             if mask is not None:
                 raise ValueError(f"{self.name}: mask and lengths were both given, expected one of them")
-            return from_lengths(self, lengths, rows, positions), None
+            window = from_lengths(self, lengths, rows, positions)
+            return (window.read_backwards(positions) if self.go_backwards else window), None
         if mask is None:
             return Window(), None
-        window = from_mask(check_mask(self, mask, rows, positions))
-        if window is not None:
-            return window, None
+        found = from_mask(check_mask(self, mask, rows, positions))
+        if found is not None:
+            return (found.read_backwards(positions) if self.go_backwards else found), None
         holes = Holes(mask[:, ::-1] if self.go_backwards else mask)
         return holes.window, holes
 

@@ -19,6 +19,13 @@ class Window(NamedTuple):
     starts: _I64 | None = None
     lengths: _I64 | None = None
 
+    def read_backwards(self, positions: int) -> Window:
+        """The same, with rows without tokens at the end, where reading begins: all their outputs are then behind it."""
+        if self.lengths is None or self.lengths.all():
+            return self
+        starts = np.zeros_like(self.lengths) if self.starts is None else self.starts
+        return Window(np.where(self.lengths == 0, positions, starts), self.lengths)
+
 
 def from_lengths(layer: Layer, lengths: Any, rows: int, positions: int) -> Window:
     """The first `lengths[b]` steps of each row. TypeError or ValueError says which length is not one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from pathlib import Path
@@ -29,6 +30,7 @@ from rnnext.callbacks import (
 from rnnext.layers import GRU, Dense, Embedding
 from rnnext.models import load_model
 from rnnext.optimizers import SGD
+from rnnext.optimizers.schedules import ExponentialDecay
 from rnnext.utils import set_random_seed
 
 
@@ -105,6 +107,37 @@ def test_what_callbacks_log_is_in_the_history() -> None:
 
     model, x, y = model_and_data()
     assert model.fit(x, y, epochs=2, callbacks=Rate(), verbose=0).history["rate"] == [0.5, 0.5]
+
+
+def test_batches_by_the_other_names_of_their_hooks() -> None:
+    class Recorded(Callback):
+        def __init__(self) -> None:
+            self.calls: list[Any] = []
+
+        def on_batch_begin(self, batch: int, logs: Any = None) -> None:
+            self.calls.append(batch)
+
+        def on_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.calls.append(set(logs))
+
+    model, x, y = model_and_data()
+    recorded, ends = Recorded(), []
+    told = LambdaCallback(on_batch_end=lambda batch, logs: ends.append(batch))
+    model.fit(x, y, batch_size=20, callbacks=[recorded, told], verbose=0)
+    assert recorded.calls == [0, {"loss", "accuracy"}, 1, {"loss", "accuracy"}]
+    assert ends == [0, 1]
+
+
+@pytest.mark.parametrize("hook", ["on_test_batch_begin", "on_test_batch_end"])
+def test_hooks_that_nobody_calls_are_refused(hook: str) -> None:
+    model, x, y = model_and_data()
+    callback = type("Own", (Callback,), {hook: lambda self, *given: None})()
+    with pytest.raises(
+        TypeError, match=f"callbacks has a Own with {hook}, which is never called, expected .* on_epoch_begin, "
+    ):
+        model.fit(x, y, callbacks=callback, verbose=0)
+    assert model.optimizer is not None
+    assert model.optimizer.iterations == 0
 
 
 def test_stop_training_ends_within_the_epoch() -> None:
@@ -201,6 +234,54 @@ def test_early_stopping_refuses_before_training() -> None:
         EarlyStopping(mode="up")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="monitor is 'val_speed', expected one of loss, accuracy, val_loss, val_accuracy"):
         model.fit(x, y, callbacks=[EarlyStopping("val_speed", mode="max")], validation_split=0.2, verbose=0)
+    assert model.optimizer is not None
+    assert model.optimizer.iterations == 0
+
+
+def test_what_another_callback_logs_can_be_followed(tmp_path: Path) -> None:
+    class Speed(Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            logs["val_speed"] = 0.5
+
+    model, x, y = model_and_data()
+    watchers = [
+        Speed(),
+        LearningRateScheduler(lambda epoch: 0.25),
+        EarlyStopping("val_speed", mode="max"),
+        ModelCheckpoint(tmp_path / "{val_speed}-{learning_rate}", "val_speed", save_best_only=True, mode="max"),
+    ]
+    assert model.fit(x, y, epochs=3, validation_split=0.2, callbacks=watchers, verbose=0).epoch == [0, 1]
+    assert [path.name for path in tmp_path.iterdir()] == ["0.5-0.25"]
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: EarlyStopping(patience="3"), TypeError, "EarlyStopping: patience is '3', expected a number"),
+        (lambda: EarlyStopping(patience=-1), ValueError, "EarlyStopping: patience is -1, expected a number from 0 on"),
+        (lambda: EarlyStopping(patience=float("nan")), ValueError, "EarlyStopping: patience is nan"),
+        (lambda: EarlyStopping(baseline="low"), TypeError, "EarlyStopping: baseline is 'low', expected a number"),
+        (lambda: EarlyStopping(baseline=float("nan")), ValueError, "EarlyStopping: baseline is nan, expected a number"),
+        (lambda: EarlyStopping(min_delta="a"), TypeError, "EarlyStopping: min_delta is 'a', expected a number"),
+        (lambda: EarlyStopping(start_from_epoch=None), TypeError, "EarlyStopping: start_from_epoch is None"),
+        (lambda: EarlyStopping(monitor=3), TypeError, "EarlyStopping: monitor is 3, expected a name"),
+        (lambda: ModelCheckpoint(""), ValueError, "ModelCheckpoint: filepath is empty, expected a path"),
+        (
+            lambda: ModelCheckpoint("m", initial_value_threshold="a"),
+            TypeError,
+            "ModelCheckpoint: initial_value_threshold is 'a', expected a number",
+        ),
+        (lambda: ReduceLROnPlateau(factor="a"), TypeError, "ReduceLROnPlateau: factor is 'a', expected a number"),
+        (lambda: ReduceLROnPlateau(patience=None), TypeError, "ReduceLROnPlateau: patience is None, expected a number"),
+        (lambda: ReduceLROnPlateau(cooldown="1"), TypeError, "ReduceLROnPlateau: cooldown is '1', expected a number"),
+        (lambda: ReduceLROnPlateau(min_lr=-1), ValueError, "ReduceLROnPlateau: min_lr is -1, expected a number from 0 on"),
+        (lambda: CSVLogger("a.csv", separator="::"), ValueError, "CSVLogger: separator is '::', expected one character"),
+        (lambda: LambdaCallback(on_epoch_end=3), TypeError, "LambdaCallback: on_epoch_end is 3, expected a function"),
+    ],
+)
+def test_arguments_are_checked_at_once(make: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make()
 
 
 # ---------------------------------------------------------------- ModelCheckpoint
@@ -227,8 +308,6 @@ def test_a_checkpoint_every_few_steps(tmp_path: Path) -> None:
     model.fit(x, y, batch_size=10, epochs=2, callbacks=saved, verbose=0)  # 4 steps an epoch
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1-3", "2-2"]
     model.load_weights(tmp_path / "1-3")
-    with pytest.raises(KeyError, match=r"filepath '.*' names 'auc', expected one of epoch, loss, accuracy"):
-        model.fit(x, y, callbacks=ModelCheckpoint(tmp_path / "{auc}"), verbose=0)
 
 
 @pytest.mark.parametrize(
@@ -259,6 +338,20 @@ def test_checkpoints_refuse_before_training(tmp_path: Path) -> None:
     best = ModelCheckpoint(tmp_path / "m", save_best_only=True, save_freq=2)
     with pytest.raises(ValueError, match="there is no validation after single steps"):
         model.fit(x, y, validation_split=0.2, callbacks=best, verbose=0)
+    for template, names in (
+        ("{auc}", "epoch, loss, accuracy"),
+        ("{val_loss}", "epoch, loss, accuracy"),
+        ("{batch}", "epoch, loss, accuracy"),
+        ("{epoch:.2z}", "epoch"),
+        ("{epoch", "epoch"),
+        ("{}", "epoch"),
+        ("{epoch.x}", "epoch"),
+    ):
+        with pytest.raises(ValueError, match=rf"ModelCheckpoint: filepath is '.*{re.escape(template)}' .* named {names}"):
+            model.fit(x, y, callbacks=ModelCheckpoint(tmp_path / template), verbose=0)
+    each = ModelCheckpoint(tmp_path / "{val_loss}", save_freq=2)
+    with pytest.raises(ValueError, match=r"named epoch, batch, loss, accuracy, learning_rate$"):
+        model.fit(x, y, validation_split=0.2, callbacks=each, verbose=0)
     assert model.optimizer is not None
     assert model.optimizer.iterations == 0
     assert not list(tmp_path.iterdir())
@@ -284,6 +377,7 @@ def rates_of(callback: Any, values: list[float]) -> list[float]:
 PLATEAUS: list[tuple[dict[str, Any], list[float], list[float]]] = [
     ({"patience": 2, "factor": 0.5}, [3, 3, 3, 3, 3, 2, 2, 2], [1, 1, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]),
     ({"patience": 1, "cooldown": 2}, [3, 3, 3, 3, 3, 3], [1, 0.1, 0.1, 0.01, 0.01, 0.001]),
+    ({"patience": 0.5, "cooldown": 1.5}, [3, 3, 3, 3, 3, 3], [1, 0.1, 0.1, 0.01, 0.01, 0.001]),
     ({"patience": 1, "min_lr": 0.05}, [3, 3, 3, 3], [1, 0.1, 0.05, 0.05]),
     ({"patience": 1, "min_delta": 0.5}, [3, 2.8, 2.4], [1, 0.1, 0.1]),
     ({"patience": 1, "mode": "max"}, [1, 2, 2, 3], [1, 1, 0.1, 0.1]),
@@ -321,6 +415,10 @@ def test_rates_are_set_and_logged() -> None:
         model.fit(x, y, callbacks=LearningRateScheduler(lambda epoch: None), verbose=0)  # type: ignore[arg-type, return-value]
     with pytest.raises(ValueError, match="factor is 1, expected less than 1"):
         ReduceLROnPlateau(factor=1)
+    model.compile(SGD(ExponentialDecay(0.1, 10, 0.5)), "binary_crossentropy")
+    with pytest.raises(TypeError, match=r"ReduceLROnPlateau: the optimizer's learning rate cannot be .* a schedule says it"):
+        model.fit(x, y, callbacks=ReduceLROnPlateau("loss"), verbose=0)
+    assert model.optimizer.iterations == 0
 
 
 # ---------------------------------------------------------------- CSVLogger
@@ -342,6 +440,8 @@ def test_rows_of_a_log(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) == 2
     with pytest.raises(FileNotFoundError, match=r"CSVLogger: filename is .*, but there is no such folder"):
         model.fit(x, y, callbacks=CSVLogger(tmp_path / "none" / "log.csv"), verbose=0)
+    with pytest.raises(IsADirectoryError, match=r"CSVLogger: filename is .*, which is a folder, expected a file"):
+        model.fit(x, y, callbacks=CSVLogger(tmp_path), verbose=0)
 
 
 @pytest.mark.filterwarnings("default")

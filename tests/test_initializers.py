@@ -186,6 +186,12 @@ def test_other_names_and_functions() -> None:
         (lambda: initializers.HeNormal(seed=-1), ValueError, "HeNormal: seed is -1"),
         (lambda: initializers.HeNormal(seed=1.5), TypeError, "HeNormal: seed is 1.5"),  # type: ignore[arg-type]
         (lambda: initializers.RandomUniform(1, 0), ValueError, "maxval is 0, expected at least minval, 1"),
+        (lambda: initializers.RandomUniform("a"), TypeError, "RandomUniform: minval is 'a', expected a number"),  # type: ignore[arg-type]
+        (lambda: initializers.RandomNormal(stddev=-1), ValueError, "RandomNormal: stddev is -1, expected at least 0"),
+        (lambda: initializers.TruncatedNormal(math.nan), ValueError, "TruncatedNormal: mean is nan, expected a finite number"),
+        (lambda: initializers.Orthogonal(gain="a"), TypeError, "Orthogonal: gain is 'a', expected a number"),  # type: ignore[arg-type]
+        (lambda: initializers.Identity("a"), TypeError, "Identity: gain is 'a', expected a number"),  # type: ignore[arg-type]
+        (lambda: initializers.VarianceScaling("a"), TypeError, "scale is 'a', expected a number"),  # type: ignore[arg-type]
         (lambda: initializers.VarianceScaling(0), ValueError, "scale is 0"),
         (lambda: initializers.VarianceScaling(mode="fan"), ValueError, "mode is 'fan'"),  # type: ignore[arg-type]
         (lambda: initializers.VarianceScaling(distribution="x"), ValueError, "distribution is 'x'"),  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ from interop_cases import (
     stacks,
 )
 
-from rnnext import interop
+from rnnext import Sequential, interop
 from rnnext.layers import (
     GRU,
     LSTM,
@@ -187,6 +187,19 @@ def test_options_that_keras_does_not_have(keras: Any, option: dict[str, Any]) ->
     assert_refused(
         lambda: interop.to_keras(pooled), "attention_pooling1d is a AttentionPooling1D, which has no counter", pooled
     )
+
+
+def test_zeros_for_masked_steps_without_sequences(keras: Any) -> None:
+    """Where Keras's layer returns something else than its documentation says."""
+    model = Sequential([Embedding(V, D, mask_zero=True), GRU(H, zero_output_for_mask=True)])
+    model.build((None, 3))
+    x = np.array([[1, 2, 0], [1, 2, 3]])
+    theirs = interop.to_keras(model)
+    np.testing.assert_allclose(theirs.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
+    layers = [keras.layers.Embedding(V, D, mask_zero=True), keras.layers.GRU(H, zero_output_for_mask=True)]
+    refused = keras.Sequential([keras.Input((3,)), *layers])
+    with pytest.raises(ValueError, match=r"has zero_output_for_mask=True without return_sequences, for which Keras returns 0"):
+        interop.from_keras(refused)
 
 
 def test_keras_weights_that_do_not_fit(keras: Any, tmp_path: Path) -> None:

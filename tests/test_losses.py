@@ -374,6 +374,7 @@ def test_crossentropy_by_shapes() -> None:
         (lambda: losses.MeanSquaredError("average"), ValueError, "reduction is 'average'"),  # type: ignore[arg-type]
         (lambda: losses.MeanSquaredError(None), ValueError, "reduction is None.*unreduced"),  # type: ignore[arg-type]
         (lambda: losses.BinaryCrossentropy(label_smoothing=1.5), ValueError, "label_smoothing is 1.5"),
+        (lambda: losses.CategoricalCrossentropy(label_smoothing="a"), TypeError, "label_smoothing is 'a', expected a number"),  # type: ignore[arg-type]
         (lambda: losses.serialize("mse"), TypeError, "loss is 'mse'"),  # type: ignore[arg-type]
     ],
 )

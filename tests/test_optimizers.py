@@ -460,6 +460,10 @@ def test_names_and_configurations(kind: type[Optimizer]) -> None:
         (lambda: Adam(beta_1=1.0), ValueError, "Adam: beta_1 is 1"),
         (lambda: AdamW(beta_2=-0.1), ValueError, "AdamW: beta_2 is -0.1"),
         (lambda: AdamW(weight_decay=None), TypeError, "AdamW: weight_decay is None"),  # type: ignore[arg-type]
+        (lambda: SGD(nesterov="a"), TypeError, "SGD: nesterov is 'a', expected True or False"),  # type: ignore[arg-type]
+        (lambda: RMSprop(centered=None), TypeError, "RMSprop: centered is None, expected True or False"),  # type: ignore[arg-type]
+        (lambda: AdamW(amsgrad="a"), TypeError, "AdamW: amsgrad is 'a', expected True or False"),  # type: ignore[arg-type]
+        (lambda: Adam(use_ema=0.5), TypeError, "Adam: use_ema is 0.5, expected True or False"),  # type: ignore[arg-type]
         (lambda: Adam(clipnorm=0.0), ValueError, "Adam: clipnorm is 0, expected more than 0"),
         (lambda: Adam(clipnorm=1.0, clipvalue=1.0), ValueError, "expected at most one of them"),
         (lambda: optimizers.get("adamm"), ValueError, "'adamm' is not known, expected one of adam, adamw, rmsprop, sgd"),

@@ -71,6 +71,7 @@ def test_names_dicts_and_classes(module: Any) -> None:
             assert type(again) is kind
             assert module.serialize(again) == described
         assert module.get(given) is given
+    assert type(regularizers.get("l1l2")) is regularizers.L1L2  # Keras's name since 3.15
 
 
 class Own(regularizers.L2):
@@ -89,6 +90,9 @@ class Own(regularizers.L2):
         (lambda: regularizers.serialize(Own()), ValueError, "regularizer is a Own, expected one of this module's"),
         (lambda: constraints.MinMaxNorm(2, 1), ValueError, "min_value is 2 and max_value 1, expected"),
         (lambda: constraints.MinMaxNorm(rate=2), ValueError, "rate is 2, expected 0 to 1"),
+        (lambda: constraints.MaxNorm("a"), TypeError, "MaxNorm: max_value is 'a', expected a number"),
+        (lambda: constraints.UnitNorm("a"), TypeError, "UnitNorm: axis is 'a', expected the number of an axis"),
+        (lambda: constraints.MaxNorm(axis=None), TypeError, "MaxNorm: axis is None, expected the number of an axis"),
         (lambda: constraints.get("max"), ValueError, "no constraint 'max', expected one of MaxNorm, "),
         (lambda: constraints.get(lambda w: w), TypeError, "expected a name, a dict, a Constraint or None"),
         (lambda: LSTM(3, kernel_regularizer="l3"), ValueError, "no regularizer 'l3'"),

@@ -35,7 +35,8 @@ def relu(x: Array) -> Array:
 
 
 def _relu_backward(dy: Array, y: Array) -> Array:
-    return dy * (y > 0)
+    dx: Array = np.where(y > 0, dy, np.float32(0))  # not a product: 0 times inf is NaN
+    return dx
 
 
 def sigmoid(x: Array) -> Array:

@@ -26,6 +26,12 @@ __all__ = [
 _EPSILON = np.float32(1e-7)  # Keras's, which keeps a norm of 0 from dividing
 
 
+def _checked_number(owner: object, name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise TypeError(f"{type(owner).__name__}: {name} is {value!r}, expected a number")
+    return float(value)
+
+
 class Constraint:
     """What turns a weight w into the one that takes its place, of the same shape."""
 
@@ -60,6 +66,9 @@ class MinMaxNorm(Constraint):
     def __init__(
         self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0, axis: int | Sequence[int] = 0
     ) -> None:
+        self.min_value = _checked_number(self, "min_value", min_value)
+        self.max_value = _checked_number(self, "max_value", max_value)
+        self.rate = _checked_number(self, "rate", rate)
         if not 0 <= min_value <= max_value:
             raise ValueError(
                 f"{type(self).__name__}: min_value is {min_value} and max_value {max_value},"
@@ -67,10 +76,10 @@ class MinMaxNorm(Constraint):
             )
         if not 0 <= rate <= 1:
             raise ValueError(f"{type(self).__name__}: rate is {rate}, expected 0 to 1")
-        self.min_value = min_value
-        self.max_value = max_value
-        self.rate = rate
-        self.axis = axis if isinstance(axis, int) else tuple(axis)
+        axes = tuple(axis) if isinstance(axis, Sequence) else (axis,)
+        if not all(isinstance(each, int) for each in axes):
+            raise TypeError(f"{type(self).__name__}: axis is {axis!r}, expected the number of an axis, or several")
+        self.axis = axis if isinstance(axis, int) else axes
 
     def __call__(self, w: Array) -> Array:
         norms = np.sqrt(np.square(w).sum(axis=self.axis, keepdims=True))

@@ -86,6 +86,14 @@ def _checked_seed(owner: object, seed: object) -> int | None:
     return int(seed)
 
 
+def _checked_number(owner: object, name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise TypeError(f"{type(owner).__name__}: {name} is {value!r}, expected a number")
+    if not math.isfinite(value):
+        raise ValueError(f"{type(owner).__name__}: {name} is {value}, expected a finite number")
+    return float(value)
+
+
 class Initializer:
     """What `__call__(shape, dtype="float32")` gives an array. Subclasses with arguments also define `get_config`."""
 
@@ -144,7 +152,7 @@ class Identity(Initializer):
     """`gain` on the diagonal of a matrix, square or not, 0 elsewhere."""
 
     def __init__(self, gain: float = 1.0) -> None:
-        self.gain = gain
+        self.gain = _checked_number(self, "gain", gain)
 
     def __call__(self, shape: Sequence[int], dtype: npt.DTypeLike | None = "float32") -> Array:
         sizes = _checked_shape(self, shape)
@@ -170,8 +178,10 @@ class RandomNormal(Initializer):
     """Normal, with mean `mean` and standard deviation `stddev`."""
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
-        self.mean = mean
-        self.stddev = stddev
+        self.mean = _checked_number(self, "mean", mean)
+        self.stddev = _checked_number(self, "stddev", stddev)
+        if self.stddev < 0:
+            raise ValueError(f"{type(self).__name__}: stddev is {stddev}, expected at least 0")
         self.seed = _checked_seed(self, seed)
 
     def __call__(self, shape: Sequence[int], dtype: npt.DTypeLike | None = "float32") -> Array:
@@ -194,10 +204,10 @@ class RandomUniform(Initializer):
     """Uniform from `minval` to `maxval`."""
 
     def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None) -> None:
-        if not minval <= maxval:
+        self.minval = _checked_number(self, "minval", minval)
+        self.maxval = _checked_number(self, "maxval", maxval)
+        if minval > maxval:
             raise ValueError(f"RandomUniform: maxval is {maxval}, expected at least minval, {minval}")
-        self.minval = minval
-        self.maxval = maxval
         self.seed = _checked_seed(self, seed)
 
     def __call__(self, shape: Sequence[int], dtype: npt.DTypeLike | None = "float32") -> Array:
@@ -231,7 +241,7 @@ class VarianceScaling(Initializer):
         distribution: Literal["truncated_normal", "normal", "untruncated_normal", "uniform"] = "truncated_normal",
         seed: int | None = None,
     ) -> None:
-        if not scale > 0:
+        if not _checked_number(self, "scale", scale) > 0:
             raise ValueError(f"{type(self).__name__}: scale is {scale}, expected more than 0")
         if mode not in ("fan_in", "fan_out", "fan_avg"):
             raise ValueError(f"{type(self).__name__}: mode is {mode!r}, expected 'fan_in', 'fan_out' or 'fan_avg'")
@@ -322,7 +332,7 @@ class Orthogonal(Initializer):
     """
 
     def __init__(self, gain: float = 1.0, seed: int | None = None) -> None:
-        self.gain = gain
+        self.gain = _checked_number(self, "gain", gain)
         self.seed = _checked_seed(self, seed)
 
     def __call__(self, shape: Sequence[int], dtype: npt.DTypeLike | None = "float32") -> Array:

@@ -93,6 +93,8 @@ def _check_probabilities(owner: str, y_true: Array) -> None:
 
 
 def _check_smoothing(owner: object, label_smoothing: float) -> None:
+    if isinstance(label_smoothing, bool) or not isinstance(label_smoothing, int | float | np.number):
+        raise TypeError(f"{type(owner).__name__}: label_smoothing is {label_smoothing!r}, expected a number")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{type(owner).__name__}: label_smoothing is {label_smoothing}, expected 0 to 1")
 

@@ -290,12 +290,12 @@ class SparseCategoricalAccuracy(_Averaged):
         self._add(sparse_categorical_accuracy(y_true, y_pred), sample_weight)
 
 
-def _checked_k(owner: object, k: object) -> int:
-    if isinstance(k, bool) or not isinstance(k, int | np.integer):
-        raise TypeError(f"{type(owner).__name__}: k is {k!r}, expected a whole number")
-    if k < 1:
-        raise ValueError(f"{type(owner).__name__}: k is {k}, expected at least 1")
-    return int(k)
+def _checked_count(owner: object, name: str, value: object, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{type(owner).__name__}: {name} is {value!r}, expected a whole number")
+    if value < least:
+        raise ValueError(f"{type(owner).__name__}: {name} is {value}, expected at least {least}")
+    return int(value)
 
 
 class TopKCategoricalAccuracy(_Averaged):
@@ -303,7 +303,7 @@ class TopKCategoricalAccuracy(_Averaged):
 
     def __init__(self, k: int = 5, name: str = "top_k_categorical_accuracy") -> None:
         super().__init__(name)
-        self.k = _checked_k(self, k)
+        self.k = _checked_count(self, "k", k)
 
     def update_state(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> None:
         self._add(top_k_categorical_accuracy(y_true, y_pred, self.k), sample_weight)
@@ -317,7 +317,7 @@ class SparseTopKCategoricalAccuracy(_Averaged):
 
     def __init__(self, k: int = 5, name: str = "sparse_top_k_categorical_accuracy") -> None:
         super().__init__(name)
-        self.k = _checked_k(self, k)
+        self.k = _checked_count(self, "k", k)
 
     def update_state(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> None:
         self._add(sparse_top_k_categorical_accuracy(y_true, y_pred, self.k), sample_weight)
@@ -407,8 +407,8 @@ class _PositiveRatio(Metric):
         if thresholds is not None and not 0 <= thresholds <= 1:
             raise ValueError(f"{type(self).__name__}: thresholds is {thresholds}, expected 0 to 1")
         self.thresholds = None if thresholds is None else float(thresholds)
-        self.top_k = None if top_k is None else _checked_k(self, top_k)
-        self.class_id = class_id
+        self.top_k = None if top_k is None else _checked_count(self, "top_k", top_k)
+        self.class_id = None if class_id is None else _checked_count(self, "class_id", class_id, 0)
         self._true_positives = 0.0
         self._others = 0.0
 
@@ -509,7 +509,10 @@ class AUC(Metric):
                 f"AUC: summation_method is {summation_method!r}, expected 'interpolation', 'minoring' or 'majoring'"
             )
         if thresholds is not None:
-            inner = np.sort(np.asarray(thresholds, np.float64).reshape(-1))
+            try:
+                inner = np.sort(np.asarray(thresholds, np.float64).reshape(-1))
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"AUC: thresholds is {thresholds!r}, expected numbers from 0 to 1") from error
             if not inner.size or not (inner[0] >= 0 and inner[-1] <= 1):
                 raise ValueError(f"AUC: thresholds is {thresholds!r}, expected numbers from 0 to 1")
         else:

@@ -83,7 +83,7 @@ class L2(L1L2):
 
 l1, l2, l1_l2 = L1, L2, L1L2  # as in Keras
 
-_NAMES: dict[str, type[Regularizer]] = {"L1": L1, "L2": L2, "L1L2": L1L2, "l1": L1, "l2": L2, "l1_l2": L1L2}
+_NAMES: dict[str, type[Regularizer]] = {"L1": L1, "L2": L2, "L1L2": L1L2, "l1": L1, "l2": L2, "l1_l2": L1L2, "l1l2": L1L2}
 
 
 def _class(name: object) -> type[Regularizer]:

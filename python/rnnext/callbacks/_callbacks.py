@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
 
 if TYPE_CHECKING:
     from rnnext.models import Sequential
 
 Logs: TypeAlias = dict[str, float]
+
+HOOKS = (
+    "on_epoch_begin",
+    "on_epoch_end",
+    "on_train_begin",
+    "on_train_end",
+    "on_train_batch_begin",
+    "on_train_batch_end",
+    "on_batch_begin",
+    "on_batch_end",
+    "on_test_begin",
+    "on_test_end",
+)
 
 
 class Callback:
@@ -20,6 +36,7 @@ class Callback:
 
     model: Sequential
     params: dict[str, Any]  # epochs, steps of an epoch, verbose, and whether there is validation
+    _open_logs: bool = True  # whether a callback of somebody's own may add to the logs; set by fit
 
     def set_model(self, model: Sequential) -> None:
         self.model = model
@@ -41,9 +58,17 @@ class Callback:
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Before a step, counted from 0 in its epoch."""
+        self.on_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """After a step; `logs` are the epoch's loss and metrics so far."""
+        self.on_batch_end(batch, logs)
+
+    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Keras's other name for `on_train_batch_begin`."""
+
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Keras's other name for `on_train_batch_end`."""
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Before an epoch's validation."""
@@ -60,20 +85,27 @@ class Callback:
 
 
 class CallbackList(Callback):
-    """Several as one, called in their order. TypeError if one is no callback."""
+    """Several as one, called in their order. TypeError for what is no callback, and for hooks that nobody calls here."""
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         for callback in callbacks:
             if not isinstance(callback, Callback):
                 raise TypeError(f"fit: callbacks has a {type(callback).__name__}, expected a Callback")
+            if unknown := [name for name in dir(callback) if name.startswith("on_test_batch_")]:
+                raise TypeError(
+                    f"fit: callbacks has a {type(callback).__name__} with {', '.join(unknown)}, which is never called, "
+                    f"expected hooks among {', '.join(HOOKS)}"
+                )
         self.callbacks = list(callbacks)
         # A step is short: only those that look at it are asked, and its results are made for them alone.
-        self.at_batch_begin = [c for c in callbacks if _overrides(c, "on_train_batch_begin")]
-        self.at_batch_end = [c for c in callbacks if _overrides(c, "on_train_batch_end")]
+        self.at_batch_begin = [c for c in callbacks if _overrides(c, "on_train_batch_begin", "on_batch_begin")]
+        self.at_batch_end = [c for c in callbacks if _overrides(c, "on_train_batch_end", "on_batch_end")]
 
     def set_model(self, model: Sequential) -> None:
         self.model = model
+        open_logs = any(_may_log(callback) for callback in self.callbacks)
         for callback in self.callbacks:
+            callback._open_logs = open_logs
             callback.set_model(model)
 
     def set_params(self, params: dict[str, Any]) -> None:
@@ -113,9 +145,27 @@ class CallbackList(Callback):
             callback.on_test_end(logs)
 
 
-def _overrides(callback: Callback, hook: str) -> bool:
-    """Whether the callback's class, or the callback itself, does something at a hook."""
-    return getattr(getattr(callback, hook), "__func__", None) is not getattr(Callback, hook)
+def _overrides(callback: Callback, *hooks: str) -> bool:
+    """Whether the callback's class, or the callback itself, does something at one of the hooks."""
+    return any(getattr(getattr(callback, hook), "__func__", None) is not getattr(Callback, hook) for hook in hooks)
+
+
+def _may_log(callback: Callback) -> bool:
+    """Whether somebody's own function gets logs that it may add to, as a metric that is to be monitored."""
+    functions = [getattr(callback, hook) for hook in ("on_train_batch_end", "on_batch_end", "on_test_end", "on_epoch_end")]
+    return not all(str(getattr(each, "__module__", "")).startswith("rnnext.callbacks.") for each in functions)
+
+
+def checked_number(callback: Callback, name: str, value: float, least: float = -math.inf) -> float:
+    """The same; TypeError or ValueError unless it is a number, from `least` on."""
+    owner = type(callback).__name__
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{owner}: {name} is {value!r}, expected a number")
+    if not value >= least:
+        raise ValueError(
+            f"{owner}: {name} is {value}, expected a number" + (f" from {least:g} on" if least > -math.inf else "")
+        )
+    return value
 
 
 def checked_save_freq(callback: Callback, save_freq: Literal["epoch"] | int) -> Literal["epoch"] | int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from rnnext import metrics
-from rnnext.callbacks._callbacks import Callback, Logs, checked_save_freq
+from rnnext.callbacks._callbacks import Callback, Logs, checked_number, checked_save_freq
 from rnnext.parameters import Array
 
 Mode: TypeAlias = Literal["auto", "min", "max"]
@@ -43,9 +44,11 @@ class Monitor(Callback):
     def __init__(self, monitor: str, mode: Mode, min_delta: float = 0.0) -> None:
         if mode not in ("auto", "min", "max"):
             raise ValueError(f"{type(self).__name__}: mode is {mode!r}, expected 'auto', 'min' or 'max'")
+        if not isinstance(monitor, str):
+            raise TypeError(f"{type(self).__name__}: monitor is {monitor!r}, expected a name, as 'val_loss'")
         self.monitor = monitor
         self.mode = mode
-        self.min_delta = abs(min_delta)
+        self.min_delta = abs(checked_number(self, "min_delta", min_delta))
         self.best: float | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -53,6 +56,13 @@ class Monitor(Callback):
             raise ValueError(f"{type(self).__name__}: monitor is {self.monitor!r}, but fit got no validation data")
         self.sign = 1.0 if self._rising() else -1.0
         self.best = None
+        if not self._open_logs:
+            self._value(self._made_up_logs(self.params["validation"]))
+
+    def _made_up_logs(self, validation: bool) -> Logs:
+        """With all that the logs will have, but for what callbacks of somebody's own may add."""
+        names = self.model.metrics_names
+        return dict.fromkeys([*names, *(f"val_{name}" for name in names if validation), "learning_rate"], 1.0)
 
     def get_state(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -102,11 +112,13 @@ class EarlyStopping(Monitor):
         start_from_epoch: int = 0,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        self.patience = patience
+        self.patience = checked_number(self, "patience", patience, 0)
         self.verbose = verbose
+        if baseline is not None:
+            checked_number(self, "baseline", baseline)
         self.baseline = baseline
         self.restore_best_weights = restore_best_weights
-        self.start_from_epoch = start_from_epoch
+        self.start_from_epoch = checked_number(self, "start_from_epoch", start_from_epoch, 0)
         self.best_weights: list[Array] | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -163,10 +175,14 @@ class ModelCheckpoint(Monitor):
     ) -> None:
         super().__init__(monitor, mode)
         self.filepath = os.fspath(filepath)
+        if not self.filepath:
+            raise ValueError("ModelCheckpoint: filepath is empty, expected a path")
         self.verbose = verbose
         self.save_best_only = save_best_only
         self.save_weights_only = save_weights_only
         self.save_freq = checked_save_freq(self, save_freq)
+        if initial_value_threshold is not None:
+            checked_number(self, "initial_value_threshold", initial_value_threshold)
         self.initial_value_threshold = initial_value_threshold
         self.batches = 0  # since the model was saved
 
@@ -178,6 +194,10 @@ class ModelCheckpoint(Monitor):
                     f"ModelCheckpoint: monitor is {self.monitor!r} and save_freq is {self.save_freq}, expected 'epoch': there "
                     "is no validation after single steps"
                 )
+        at_end = self.save_freq == "epoch"
+        logs = self._made_up_logs(at_end and self.params["validation"])
+        places = {"epoch": 1, **({} if at_end else {"batch": 1}), **logs}
+        self._path(defaultdict(float, places) if self._open_logs else places)
         self.best = self.initial_value_threshold
         self.batches = 0
 
@@ -206,15 +226,20 @@ class ModelCheckpoint(Monitor):
                 return
             self.best = value
             said = f"Epoch {epoch + 1}: {self.monitor} is {value:.5f} (before: {before}), saving model"
-        try:
-            path = Path(self.filepath.format(**{"epoch": epoch + 1, **batch, **(logs or {})}))
-        except KeyError as error:
-            names = ", ".join(["epoch", *batch, *(logs or ())])
-            raise KeyError(f"ModelCheckpoint: filepath {self.filepath!r} names {error}, expected one of {names}") from error
+        path = self._path({"epoch": epoch + 1, **batch, **(logs or {})})
         if self.verbose:
             print(f"{said} to {path}")
         path.parent.mkdir(parents=True, exist_ok=True)
         (self.model.save_weights if self.save_weights_only else self.model.save)(path)
+
+    def _path(self, places: Mapping[str, float]) -> Path:
+        try:
+            return Path(self.filepath.format_map(places))
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"ModelCheckpoint: filepath is {self.filepath!r} ({error!r}), expected places for numbers named "
+                f"{', '.join(places)}"
+            ) from error
 
     def get_state(self) -> dict[str, Any]:
         return {**super().get_state(), "batches": self.batches, "epoch": getattr(self, "epoch", 0)}
@@ -238,17 +263,24 @@ class ReduceLROnPlateau(Monitor):
         min_lr: float = 0.0,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        if not 0 <= factor < 1:
+        if not 0 <= checked_number(self, "factor", factor) < 1:
             raise ValueError(f"ReduceLROnPlateau: factor is {factor}, expected less than 1, at least 0")
         self.factor = factor
-        self.patience = patience
+        self.patience = checked_number(self, "patience", patience, 0)
         self.verbose = verbose
-        self.cooldown = cooldown
-        self.min_lr = min_lr
+        self.cooldown = checked_number(self, "cooldown", cooldown, 0)
+        self.min_lr = checked_number(self, "min_lr", min_lr, 0)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         super().on_train_begin(logs)
-        self.wait = self.cooldown_counter = 0
+        self.wait = 0
+        self.cooldown_counter: float = 0
+        optimizer = self.model.optimizer
+        assert optimizer is not None
+        try:
+            optimizer.learning_rate = optimizer.learning_rate
+        except TypeError as error:  # a schedule says it
+            raise TypeError(f"ReduceLROnPlateau: the optimizer's learning rate cannot be reduced ({error})") from error
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         value = self._value(logs)
@@ -257,7 +289,7 @@ class ReduceLROnPlateau(Monitor):
         assert logs is not None
         logs["learning_rate"] = before = optimizer.learning_rate
         if self.cooldown_counter:
-            self.cooldown_counter -= 1
+            self.cooldown_counter = max(self.cooldown_counter - 1, 0)
             self.wait = 0
         if self._better(value, self.best):
             self.best, self.wait = value, 0

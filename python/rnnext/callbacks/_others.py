@@ -9,18 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rnnext.callbacks._callbacks import Callback, Logs
-
-_HOOKS = (
-    "on_epoch_begin",
-    "on_epoch_end",
-    "on_train_begin",
-    "on_train_end",
-    "on_train_batch_begin",
-    "on_train_batch_end",
-    "on_test_begin",
-    "on_test_end",
-)
+from rnnext.callbacks._callbacks import HOOKS, Callback, Logs
 
 
 class LearningRateScheduler(Callback):
@@ -60,6 +49,8 @@ class CSVLogger(Callback):
     """
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
+        if not isinstance(separator, str) or len(separator) != 1:
+            raise ValueError(f"CSVLogger: separator is {separator!r}, expected one character")
         self.filename = Path(filename)
         self.sep = separator
         self.append = append
@@ -68,6 +59,8 @@ class CSVLogger(Callback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         if not self.filename.absolute().parent.is_dir():
             raise FileNotFoundError(f"CSVLogger: filename is {self.filename}, but there is no such folder")
+        if self.filename.is_dir():
+            raise IsADirectoryError(f"CSVLogger: filename is {self.filename}, which is a folder, expected a file")
         self.keys = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -129,10 +122,12 @@ class LambdaCallback(Callback):
         **hooks: Callable[..., Any],
     ) -> None:
         given = [on_epoch_begin, on_epoch_end, on_train_begin, on_train_end, on_train_batch_begin, on_train_batch_end]
-        if unknown := hooks.keys() - set(_HOOKS):
-            raise TypeError(f"LambdaCallback: {', '.join(sorted(unknown))} is no hook, expected {', '.join(_HOOKS)}")
-        for name, function in [*zip(_HOOKS, given, strict=False), *hooks.items()]:
+        if unknown := hooks.keys() - set(HOOKS):
+            raise TypeError(f"LambdaCallback: {', '.join(sorted(unknown))} is no hook, expected {', '.join(HOOKS)}")
+        for name, function in [*zip(HOOKS, given, strict=False), *hooks.items()]:
             if function is not None:
+                if not callable(function):
+                    raise TypeError(f"LambdaCallback: {name} is {function!r}, expected a function")
                 setattr(self, name, function)
 
 

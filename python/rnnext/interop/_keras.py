@@ -157,6 +157,8 @@ def _keras_layer(who: str, layer: Layer, name: str | None = None) -> Any:
     known, config = _arguments(kind), layer.get_config()
     expect_convertible(who, layer, known)
     chosen = {option: value for option, value in config.items() if option in known and "initializer" not in option}
+    if "zero_output_for_mask" in chosen:  # Keras's has another meaning without return_sequences
+        chosen["zero_output_for_mask"] &= chosen["return_sequences"]
     for option, value in chosen.items():
         if isinstance(value, dict):
             module = keras.regularizers if option.endswith("regularizer") else keras.constraints
@@ -280,6 +282,11 @@ def _layer_of(who: str, described: _Described) -> Layer:
     if kind == "InputLayer":
         shape = config["batch_shape"][1:]
         return layers.InputLayer(shape, dtype=config.get("dtype"), name=config["name"])
+    if config.get("zero_output_for_mask") and not config.get("return_sequences"):
+        raise ValueError(
+            f"{who}: {name} has zero_output_for_mask=True without return_sequences, for which Keras returns 0 where the last"
+            " step is masked; here it does nothing then"
+        )
     known, chosen = _arguments(ours), dict[str, Any]()
     for option, value in config.items():
         if option in known and "initializer" not in option and option != "dtype":

@@ -54,6 +54,10 @@ class Dropout(Layer):
     ) -> None:
         super().__init__(name=name, trainable=trainable)
         self.rate = check_rate(self, "rate", rate)
+        if noise_shape is not None and not (
+            isinstance(noise_shape, Sequence) and all(size is None or isinstance(size, int) for size in noise_shape)
+        ):
+            raise TypeError(f"{self.name}: noise_shape is {noise_shape!r}, expected a tuple of int and None")
         self.noise_shape = None if noise_shape is None else tuple(noise_shape)
         self.seed = check_seed(self, seed)
         self.generator = _random.generator(seed)
@@ -66,11 +70,10 @@ class Dropout(Layer):
         return x * scale, lambda dy, need_dx=True: Gradients(dy * scale, [])
 
     def _drawn_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        if self.noise_shape is None:
-            return shape
-        if len(self.noise_shape) != len(shape):
-            raise ValueError(f"{self.name}: x has shape {shape}, expected {len(self.noise_shape)} axes as in noise_shape")
-        return tuple(size if noise is None else noise for noise, size in zip(self.noise_shape, shape, strict=True))
+        noise = shape if self.noise_shape is None else self.noise_shape
+        if len(noise) != len(shape) or any(n not in (None, 1, size) for n, size in zip(noise, shape, strict=True)):
+            raise ValueError(f"{self.name}: noise_shape is {noise}, expected for each axis of x {shape} None, 1 or its size")
+        return tuple(size if n is None else n for n, size in zip(noise, shape, strict=True))
 
     def generators(self) -> dict[str, np.random.Generator]:
         return {self.name: self.generator}

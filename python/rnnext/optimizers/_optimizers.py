@@ -30,6 +30,12 @@ def _number(owner: str, name: str, value: object, least: float, most: float = ma
     return float(value)
 
 
+def _flag(owner: str, name: str, value: object) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{owner}: {name} is {value!r}, expected True or False")
+    return bool(value)
+
+
 def _limit(owner: str, name: str, value: float | None) -> float | None:
     if value is None:
         return None
@@ -152,7 +158,7 @@ class Optimizer:
         self.clipnorm: Final = _limit(owner, "clipnorm", clipnorm)
         self.clipvalue: Final = _limit(owner, "clipvalue", clipvalue)
         self.global_clipnorm: Final = _limit(owner, "global_clipnorm", global_clipnorm)
-        self.use_ema: Final = use_ema
+        self.use_ema: Final = _flag(owner, "use_ema", use_ema)
         self.ema_momentum: Final = _number(owner, "ema_momentum", ema_momentum, 0.0, 1.0)
         self.ema_overwrite_frequency: Final = _count(owner, "ema_overwrite_frequency", ema_overwrite_frequency, 1)
         self.ema_frequency: Final = _count(owner, "ema_frequency", ema_frequency, 1) or 1
@@ -541,9 +547,9 @@ class SGD(Optimizer):
         name: str | None = None,
     ) -> None:
         self.momentum: Final = _number("SGD", "momentum", momentum, 0.0, 1.0)
-        self.nesterov: Final = nesterov
+        self.nesterov: Final = _flag("SGD", "nesterov", nesterov)
         super().__init__(
-            _core.OptimizerRule("sgd", momentum=self.momentum, nesterov=nesterov),
+            _core.OptimizerRule("sgd", momentum=self.momentum, nesterov=self.nesterov),
             ("momentum" if self.momentum else None, None, None),
             learning_rate=learning_rate,
             weight_decay=weight_decay,
@@ -591,10 +597,10 @@ class RMSprop(Optimizer):
         self.rho: Final = _number("RMSprop", "rho", rho, 0.0, 1.0)
         self.momentum: Final = _number("RMSprop", "momentum", momentum, 0.0, 1.0)
         self.epsilon: Final = _number("RMSprop", "epsilon", epsilon, 0.0)
-        self.centered: Final = centered
+        self.centered: Final = _flag("RMSprop", "centered", centered)
         super().__init__(
-            _core.OptimizerRule("rmsprop", rho=self.rho, momentum=self.momentum, epsilon=self.epsilon, centered=centered),
-            ("velocity", "momentum" if self.momentum else None, "average_gradient" if centered else None),
+            _core.OptimizerRule("rmsprop", rho=self.rho, momentum=self.momentum, epsilon=self.epsilon, centered=self.centered),
+            ("velocity", "momentum" if self.momentum else None, "average_gradient" if self.centered else None),
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             clipnorm=clipnorm,
@@ -651,10 +657,10 @@ class Adam(Optimizer):
         if self.beta_1 == 1.0:
             raise ValueError(f"{owner}: beta_1 is 1, expected less")
         self.epsilon: Final = _number(owner, "epsilon", epsilon, 0.0)
-        self.amsgrad: Final = amsgrad
+        self.amsgrad: Final = _flag(owner, "amsgrad", amsgrad)
         super().__init__(
-            _core.OptimizerRule("adam", beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon, amsgrad=amsgrad),
-            ("momentum", "velocity", "velocity_hat" if amsgrad else None),
+            _core.OptimizerRule("adam", beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon, amsgrad=self.amsgrad),
+            ("momentum", "velocity", "velocity_hat" if self.amsgrad else None),
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             clipnorm=clipnorm,

@@ -468,3 +468,12 @@ def test_backward_errors_with_a_projection() -> None:
     ):
         with pytest.raises(ValueError, match=f"recurrent_forward: {name} has shape"):
             _core.recurrent_forward("lstm", **{**arguments, name: value})
+
+
+def test_a_copy_that_there_is_no_memory_for_is_said() -> None:
+    """Of a view that the kernels cannot read as it lies, and that is larger than the addresses that there are."""
+    x = np.broadcast_to(zeros(1, 1, 1), (2**20, 2**20, 2**8))
+    with pytest.raises(MemoryError):
+        _core.recurrent_forward("lstm", x, zeros(2**8, 8), zeros(2, 8), None)
+    with pytest.raises(MemoryError):
+        _core.scale_steps(x, np.broadcast_to(zeros(1, 1, 1), (2**20, 1, 2**8)))

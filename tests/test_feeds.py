@@ -309,6 +309,9 @@ def test_a_damaged_token_file_is_refused(tmp_path: Path) -> None:
             TokenFile(path)
     with pytest.raises(FileNotFoundError):
         TokenFile(tmp_path / "none")
+    path.write_bytes(content[:48] + b"\xff\xff\xff\xff" + content[52:])  # the first id is -1, which the header does not know
+    with pytest.raises(ValueError, match="tokens: damaged, it has ids from -1 to"):
+        tutorial().predict(TokenFile(path), verbose=0)
 
 
 MEMORY = """

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -268,6 +270,23 @@ def test_a_layer_that_is_used_again_predicts_with_the_vocabulary_that_is_before_
         found = model.predict(x, verbose=0)
         np.testing.assert_allclose(found, other(model.layers[0](x)), atol=1e-6)
         del model
+
+
+def test_a_model_that_nobody_holds_is_gone_at_once() -> None:
+    """Not when the garbage collector next comes by: cross-validation makes one after the other."""
+    x, y = data()
+    model = tutorial()
+    history = model.fit(x, y, verbose=0)
+    model.predict(x, verbose=0)
+    model.evaluate(x, y, verbose=0)
+    left = weakref.ref(model)
+    gc.disable()
+    try:
+        del model
+        assert left() is None
+    finally:
+        gc.enable()
+    assert history.history["loss"]
 
 
 def test_predict_from_many_threads_at_once() -> None:

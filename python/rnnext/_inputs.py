@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from rnnext._checks import number
+
 Values: TypeAlias = npt.NDArray[Any]
 Weights: TypeAlias = npt.NDArray[np.float32]
 _Index: TypeAlias = npt.NDArray[np.int64] | slice
@@ -53,7 +55,7 @@ class Rows:
         x = np.zeros((*mask.shape, *self.flat.shape[1:]), self.dtype or self.flat.dtype)
         x[mask] = self.flat[(begin[:, None] + steps)[mask]]
         if self.source is not None:
-            self.source.was_read(len(lengths), int(lengths.sum()))
+            self.source.was_read(len(lengths), x)
         return Batch(x, mask)
 
     def part(self, begin: int, end: int) -> Rows:
@@ -95,8 +97,8 @@ class RowSource:
         """The rows, not copied."""
         raise NotImplementedError(f"{type(self).__name__}: rows is not defined")
 
-    def was_read(self, rows: int, ids: int) -> None:
-        """So many rows with so many ids have been read: they may leave the memory again."""
+    def was_read(self, rows: int, ids: Values) -> None:
+        """So many rows with these ids have been read: they may leave the memory again. ValueError if they are damaged."""
 
 
 class Examples(NamedTuple):
@@ -225,18 +227,18 @@ def class_weights_of(class_weight: Mapping[int, float], y: Rows, *, who: str) ->
     """What each row counts by its class, [N]; a class that is not named counts 1."""
     if not isinstance(class_weight, Mapping):
         raise TypeError(f"{who}: class_weight is a {type(class_weight).__name__}, expected a dict from classes to weights")
-    for number, weight in class_weight.items():
-        if isinstance(number, bool) or not isinstance(number, int | np.integer):
-            raise TypeError(f"{who}: class_weight has the key {number!r}, expected class numbers")
+    for key, weight in class_weight.items():
+        if isinstance(key, bool) or not isinstance(key, int | np.integer):
+            raise TypeError(f"{who}: class_weight has the key {key!r}, expected class numbers")
         if not isinstance(weight, int | float | np.number) or not 0 <= weight <= _LARGEST:
-            raise ValueError(f"{who}: class_weight has {weight!r} for class {number}, expected 0 to {_LARGEST:.3g}")
+            raise ValueError(f"{who}: class_weight has {weight!r} for class {key}, expected 0 to {_LARGEST:.3g}")
     if y.offsets is not None or y.flat.ndim > 2:
         raise ValueError(f"{who}: class_weight is for one label a row, but y has {y.row_shape} a row")
     one_hot = y.flat.ndim == 2 and y.flat.shape[1] > 1
     classes = y.flat.argmax(axis=1) if one_hot else np.rint(y.flat.reshape(-1)).astype(np.int64)
     weights = np.ones(len(classes), np.float32)
-    for number, weight in class_weight.items():
-        weights[classes == number] = weight
+    for key, weight in class_weight.items():
+        weights[classes == key] = weight
     return weights
 
 
@@ -265,21 +267,10 @@ def examples_of(data: tuple[Any, ...], *, who: str, names: tuple[str, str, str] 
 
 def split_off(examples: Examples, share: float, *, who: str) -> tuple[Examples, Examples]:
     """All but the last rows, and the last `share` of the rows."""
-    if isinstance(share, bool) or not isinstance(share, int | float | np.number):
-        raise TypeError(f"{who}: validation_split is {share!r}, expected a number")
-    if not 0 < share < 1:
+    if not 0 < number(who, "validation_split", share) < 1:
         raise ValueError(f"{who}: validation_split is {share}, expected more than 0 and less than 1")
     rows = len(examples.x)
     kept = int(rows * (1 - share))
     if kept in (0, rows):
         raise ValueError(f"{who}: validation_split is {share} of {rows} rows, which leaves one part empty")
     return examples.part(0, kept), examples.part(kept, rows)
-
-
-def count_of(value: object, *, who: str, name: str, least: int = 1) -> int:
-    """A whole number; TypeError or ValueError names what came."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{who}: {name} is {value!r}, expected a whole number")
-    if value < least:
-        raise ValueError(f"{who}: {name} is {value}, expected at least {least}")
-    return int(value)

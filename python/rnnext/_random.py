@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from rnnext._checks import whole_number
+
 _lock = threading.Lock()
 
 
@@ -28,14 +30,6 @@ _global = _Source()
 _current: ContextVar[_Source] = ContextVar("rnnext_randomness", default=_global)
 
 
-def _checked_seed(name: str, seed: object) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise TypeError(f"{name} is {seed!r}, expected a whole number")
-    if seed < 0:
-        raise ValueError(f"{name} is {seed}, expected at least 0")
-    return int(seed)
-
-
 def _entropy_of(source: _Source) -> int:
     """The seed in use; the lock must be held."""
     if source.entropy is None:
@@ -47,7 +41,7 @@ def _entropy_of(source: _Source) -> int:
 
 def set_seed(seed: int) -> None:
     """Start again from `seed`. TypeError or ValueError if that is not a whole number from 0 on."""
-    checked, source = _checked_seed("set_seed: seed", seed), _current.get()
+    checked, source = whole_number("set_seed", "seed", seed, 0), _current.get()
     with _lock:
         source.entropy, source.derived = checked, 0
 
@@ -55,7 +49,7 @@ def set_seed(seed: int) -> None:
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """A source of its own for what this thread does in the block; the global one is as before after it."""
-    token = _current.set(_Source(_checked_seed("seeded: seed", seed)))
+    token = _current.set(_Source(whole_number("seeded", "seed", seed, 0)))
     try:
         yield
     finally:
@@ -67,7 +61,7 @@ def generator(seed: int | np.random.Generator | None = None) -> np.random.Genera
     if isinstance(seed, np.random.Generator):
         return seed
     if seed is not None:
-        return np.random.Generator(np.random.PCG64(_checked_seed("generator: seed", seed)))
+        return np.random.Generator(np.random.PCG64(whole_number("generator", "seed", seed, 0)))
     source = _current.get()
     with _lock:
         sequence = np.random.SeedSequence(_entropy_of(source), spawn_key=(source.derived,))
@@ -86,7 +80,7 @@ def set_state(state: Mapping[str, Any]) -> None:
     """Go on from where `get_state` was called. ValueError if `state` is not what it returned."""
     if set(state) != {"entropy", "derived"}:
         raise ValueError(f"set_state: state has the keys {sorted(state)}, expected ['derived', 'entropy']")
-    entropy, derived = (_checked_seed(f"set_state: {key}", state[key]) for key in ("entropy", "derived"))
+    entropy, derived = (whole_number("set_state", key, state[key], 0) for key in ("entropy", "derived"))
     source = _current.get()
     with _lock:
         source.entropy, source.derived = entropy, derived

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rnnext import layers
 from rnnext._inputs import Batch, Rows
 from rnnext.layers._layer import Backprop, Layer, Mask, Shape, assign_all
-from rnnext.parameters import Array, Gradient, Parameter, RowGradient
+from rnnext.parameters import Array, Gradient, Parameter, dense
 
 Backward: TypeAlias = Callable[[Array], list[Gradient]]
 
@@ -279,13 +279,9 @@ def penalty(learned: Sequence[Parameter]) -> float:
 def with_penalty(gradients: list[Gradient], learned: Sequence[Parameter]) -> list[Gradient]:
     """The gradients of the weights, with those of the penalty added."""
     return [
-        gradient if weight.regularizer is None else _dense(gradient) + weight.regularizer.gradient(weight.value)
+        gradient if weight.regularizer is None else dense(gradient) + weight.regularizer.gradient(weight.value)
         for gradient, weight in zip(gradients, learned, strict=True)
     ]
-
-
-def _dense(gradient: Gradient) -> Array:
-    return gradient.dense() if isinstance(gradient, RowGradient) else gradient
 
 
 def constrain(learned: Sequence[Parameter]) -> None:

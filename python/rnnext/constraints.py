@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnext._checks import named, number
 from rnnext.parameters import Array
 
 __all__ = [
@@ -24,12 +25,6 @@ __all__ = [
 ]
 
 _EPSILON = np.float32(1e-7)  # Keras's, which keeps a norm of 0 from dividing
-
-
-def _checked_number(owner: object, name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"{type(owner).__name__}: {name} is {value!r}, expected a number")
-    return float(value)
 
 
 class Constraint:
@@ -66,16 +61,14 @@ class MinMaxNorm(Constraint):
     def __init__(
         self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0, axis: int | Sequence[int] = 0
     ) -> None:
-        self.min_value = _checked_number(self, "min_value", min_value)
-        self.max_value = _checked_number(self, "max_value", max_value)
-        self.rate = _checked_number(self, "rate", rate)
+        self.min_value = number(self, "min_value", min_value, finite=False)
+        self.max_value = number(self, "max_value", max_value, finite=False)
+        self.rate = number(self, "rate", rate, 0, 1)
         if not 0 <= min_value <= max_value:
             raise ValueError(
                 f"{type(self).__name__}: min_value is {min_value} and max_value {max_value},"
                 f" expected 0 <= min_value <= max_value"
             )
-        if not 0 <= rate <= 1:
-            raise ValueError(f"{type(self).__name__}: rate is {rate}, expected 0 to 1")
         axes = tuple(axis) if isinstance(axis, Sequence) else (axis,)
         if not all(isinstance(each, int) for each in axes):
             raise TypeError(f"{type(self).__name__}: axis is {axis!r}, expected the number of an axis, or several")
@@ -127,12 +120,6 @@ _NAMES: dict[str, type[Constraint]] = {
 }
 
 
-def _class(name: object) -> type[Constraint]:
-    if not isinstance(name, str) or name not in _NAMES:
-        raise ValueError(f"constraints.get: no constraint {name!r}, expected one of {', '.join(sorted(_NAMES))}")
-    return _NAMES[name]
-
-
 def get(identifier: str | Mapping[str, Any] | type[Constraint] | Constraint | None) -> Constraint | None:
     """A constraint from a name ("max_norm", "MaxNorm"), from what `serialize` returned, or from a class.
 
@@ -140,14 +127,8 @@ def get(identifier: str | Mapping[str, Any] | type[Constraint] | Constraint | No
     """
     if identifier is None or isinstance(identifier, Constraint):
         return identifier
-    if isinstance(identifier, str):
-        return _class(identifier)()
-    if isinstance(identifier, Mapping):
-        config = identifier.get("config", {})
-        try:
-            return _class(identifier.get("class_name")).from_config(config)
-        except TypeError as error:
-            raise ValueError(f"constraints.get: the config of {identifier['class_name']} is {config!r} ({error})") from error
+    if isinstance(identifier, str | Mapping):
+        return named("constraints.get", "constraint", _NAMES, identifier)
     if isinstance(identifier, type) and issubclass(identifier, Constraint):
         return identifier()
     raise TypeError(f"constraints.get: identifier is {identifier!r}, expected a name, a dict, a Constraint or None")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rnnext._checks import number
 from rnnext._inputs import Rows, RowSource
 from rnnext.saving import scratch
 
@@ -70,8 +71,12 @@ class TokenFile(RowSource):
     def rows(self) -> Rows:
         return Rows(self.ids, self.offsets, source=self)
 
-    def was_read(self, rows: int, ids: int) -> None:
-        self._read += rows * _AROUND + 4 * ids
+    def was_read(self, rows: int, ids: npt.NDArray[Any]) -> None:
+        low, high = self.ids_range
+        if ids.size and (ids.min() < min(low, 0) or ids.max() > high):  # 0 also fills rows up
+            found = f"ids from {ids.min()} to {ids.max()}"
+            raise ValueError(f"{self.path}: damaged, it has {found}, its header says {low} to {high}")
+        self._read += rows * _AROUND + ids.nbytes
         if self._read >= _KEPT and hasattr(self._map, "madvise"):
             self._map.madvise(mmap.MADV_DONTNEED)  # the pages stay in the system's cache, as long as it has room
             self._read = 0
@@ -112,10 +117,7 @@ class TokenWriter:
             raise TypeError(
                 f"TokenWriter: ids has shape {row.shape} and dtype {row.dtype}, expected a sequence of whole numbers"
             )
-        if isinstance(label, bool | np.bool_) or not isinstance(label, int | float | np.integer | np.floating):
-            raise TypeError(f"TokenWriter: label is {label!r}, expected a number")
-        if not abs(label) <= _LARGEST:  # so that NaN is caught, too
-            raise ValueError(f"TokenWriter: label is {label}, expected a finite number, at most 2^53")
+        number("TokenWriter", "label", label, -_LARGEST, _LARGEST, expected="a finite number, at most 2^53")
         if row.size:
             low, high = int(row.min()), int(row.max())
             if low < 0 or high > np.iinfo(np.int32).max:

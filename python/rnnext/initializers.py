@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext import _random
+from rnnext._checks import named, number, positive, whole_number_or_none
 from rnnext.parameters import Array
 
 __all__ = [
@@ -76,24 +77,6 @@ def _checked_shape(owner: object, shape: Sequence[int]) -> tuple[int, ...]:
     return sizes
 
 
-def _checked_seed(owner: object, seed: object) -> int | None:
-    if seed is None:
-        return None
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise TypeError(f"{type(owner).__name__}: seed is {seed!r}, expected a whole number or None")
-    if seed < 0:
-        raise ValueError(f"{type(owner).__name__}: seed is {seed}, expected at least 0")
-    return int(seed)
-
-
-def _checked_number(owner: object, name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"{type(owner).__name__}: {name} is {value!r}, expected a number")
-    if not math.isfinite(value):
-        raise ValueError(f"{type(owner).__name__}: {name} is {value}, expected a finite number")
-    return float(value)
-
-
 class Initializer:
     """What `__call__(shape, dtype="float32")` gives an array. Subclasses with arguments also define `get_config`."""
 
@@ -152,7 +135,7 @@ class Identity(Initializer):
     """`gain` on the diagonal of a matrix, square or not, 0 elsewhere."""
 
     def __init__(self, gain: float = 1.0) -> None:
-        self.gain = _checked_number(self, "gain", gain)
+        self.gain = number(self, "gain", gain)
 
     def __call__(self, shape: Sequence[int], dtype: npt.DTypeLike | None = "float32") -> Array:
         sizes = _checked_shape(self, shape)
@@ -178,11 +161,11 @@ class RandomNormal(Initializer):
     """Normal, with mean `mean` and standard deviation `stddev`."""
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
-        self.mean = _checked_number(self, "mean", mean)
-        self.stddev = _checked_number(self, "stddev", stddev)
+        self.mean = number(self, "mean", mean)
+        self.stddev = number(self, "stddev", stddev)
         if self.stddev < 0:
             raise ValueError(f"{type(self).__name__}: stddev is {stddev}, expected at least 0")
-        self.seed = _checked_seed(self, seed)
+        self.seed = whole_number_or_none(self, "seed", seed, 0)
 
     def __call__(self, shape: Sequence[int], dtype: npt.DTypeLike | None = "float32") -> Array:
         sizes = _checked_shape(self, shape)
@@ -204,11 +187,11 @@ class RandomUniform(Initializer):
     """Uniform from `minval` to `maxval`."""
 
     def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None) -> None:
-        self.minval = _checked_number(self, "minval", minval)
-        self.maxval = _checked_number(self, "maxval", maxval)
+        self.minval = number(self, "minval", minval)
+        self.maxval = number(self, "maxval", maxval)
         if minval > maxval:
             raise ValueError(f"RandomUniform: maxval is {maxval}, expected at least minval, {minval}")
-        self.seed = _checked_seed(self, seed)
+        self.seed = whole_number_or_none(self, "seed", seed, 0)
 
     def __call__(self, shape: Sequence[int], dtype: npt.DTypeLike | None = "float32") -> Array:
         sizes = _checked_shape(self, shape)
@@ -241,8 +224,7 @@ class VarianceScaling(Initializer):
         distribution: Literal["truncated_normal", "normal", "untruncated_normal", "uniform"] = "truncated_normal",
         seed: int | None = None,
     ) -> None:
-        if not _checked_number(self, "scale", scale) > 0:
-            raise ValueError(f"{type(self).__name__}: scale is {scale}, expected more than 0")
+        positive(self, "scale", scale)
         if mode not in ("fan_in", "fan_out", "fan_avg"):
             raise ValueError(f"{type(self).__name__}: mode is {mode!r}, expected 'fan_in', 'fan_out' or 'fan_avg'")
         name = str(distribution).lower()
@@ -254,7 +236,7 @@ class VarianceScaling(Initializer):
         self.scale = scale
         self.mode = mode
         self.distribution = "truncated_normal" if name == "normal" else name
-        self.seed = _checked_seed(self, seed)
+        self.seed = whole_number_or_none(self, "seed", seed, 0)
 
     def __call__(self, shape: Sequence[int], dtype: npt.DTypeLike | None = "float32") -> Array:
         sizes = _checked_shape(self, shape)
@@ -332,8 +314,8 @@ class Orthogonal(Initializer):
     """
 
     def __init__(self, gain: float = 1.0, seed: int | None = None) -> None:
-        self.gain = _checked_number(self, "gain", gain)
-        self.seed = _checked_seed(self, seed)
+        self.gain = number(self, "gain", gain)
+        self.seed = whole_number_or_none(self, "seed", seed, 0)
 
     def __call__(self, shape: Sequence[int], dtype: npt.DTypeLike | None = "float32") -> Array:
         sizes = _checked_shape(self, shape)
@@ -396,25 +378,13 @@ _NAMES: dict[str, type[Initializer]] = {
 }
 
 
-def _class(name: object) -> type[Initializer]:
-    if not isinstance(name, str) or name not in _NAMES:
-        raise ValueError(f"initializers.get: no initializer {name!r}, expected one of {', '.join(sorted(_NAMES))}")
-    return _NAMES[name]
-
-
 def get(identifier: str | Mapping[str, Any] | type[Initializer] | InitializerFunction) -> InitializerFunction:
     """An initializer from a name ("glorot_uniform", "GlorotUniform"), from what `serialize` returned, or from a class.
 
     An initializer passes through, as does any function that takes `(shape, dtype)`. ValueError for a name that is not known.
     """
-    if isinstance(identifier, str):
-        return _class(identifier)()
-    if isinstance(identifier, Mapping):
-        config = identifier.get("config", {})
-        try:
-            return _class(identifier.get("class_name")).from_config(config)
-        except TypeError as error:
-            raise ValueError(f"initializers.get: the config of {identifier['class_name']} is {config!r} ({error})") from error
+    if isinstance(identifier, str | Mapping):
+        return named("initializers.get", "initializer", _NAMES, identifier)
     if isinstance(identifier, type):
         if issubclass(identifier, Initializer):
             return identifier()

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from rnnext._checks import named, number
 from rnnext.parameters import Array
 
 __all__ = [
@@ -90,13 +91,6 @@ def _check_probabilities(owner: str, y_true: Array) -> None:
     if not (least >= -_SLACK and most <= 1 + _SLACK):  # so that NaN is caught, too
         found = "NaN" if np.isnan(least) else f"values from {least:g} to {most:g}"
         raise ValueError(f"{owner}: y_true has {found}, expected labels from 0 to 1")
-
-
-def _check_smoothing(owner: object, label_smoothing: float) -> None:
-    if isinstance(label_smoothing, bool) or not isinstance(label_smoothing, int | float | np.number):
-        raise TypeError(f"{type(owner).__name__}: label_smoothing is {label_smoothing!r}, expected a number")
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"{type(owner).__name__}: label_smoothing is {label_smoothing}, expected 0 to 1")
 
 
 def _mean_of_last(values: Array) -> Array:
@@ -202,7 +196,7 @@ class BinaryCrossentropy(Loss):
         name: str = "binary_crossentropy",
     ) -> None:
         super().__init__(name, reduction)
-        _check_smoothing(self, label_smoothing)
+        number(self, "label_smoothing", label_smoothing, 0, 1)
         self.from_logits = from_logits
         self.label_smoothing = label_smoothing
 
@@ -263,7 +257,7 @@ class CategoricalCrossentropy(Loss):
         name: str = "categorical_crossentropy",
     ) -> None:
         super().__init__(name, reduction)
-        _check_smoothing(self, label_smoothing)
+        number(self, "label_smoothing", label_smoothing, 0, 1)
         self.from_logits = from_logits
         self.label_smoothing = label_smoothing
 
@@ -470,12 +464,6 @@ _NAMES: dict[str, type[Loss]] = {
 }
 
 
-def _class(name: object) -> type[Loss]:
-    if not isinstance(name, str) or name not in _NAMES:
-        raise ValueError(f"losses.get: no loss {name!r}, expected one of {', '.join(sorted(_NAMES))}")
-    return _NAMES[name]
-
-
 def get(identifier: str | Mapping[str, Any] | Loss | type[Loss] | Callable[..., Any]) -> Loss:
     """A loss from a name ("binary_crossentropy", "BinaryCrossentropy", "bce"), from one of this module's functions, from what
     `serialize` returned, or from a class; a loss passes through. ValueError for a name, TypeError for a function that is not
@@ -483,14 +471,8 @@ def get(identifier: str | Mapping[str, Any] | Loss | type[Loss] | Callable[..., 
     """
     if isinstance(identifier, Loss):
         return identifier
-    if isinstance(identifier, str):
-        return _class(identifier)()
-    if isinstance(identifier, Mapping):
-        config = identifier.get("config", {})
-        try:
-            return _class(identifier.get("class_name")).from_config(config)
-        except TypeError as error:
-            raise ValueError(f"losses.get: the config of {identifier['class_name']} is {config!r} ({error})") from error
+    if isinstance(identifier, str | Mapping):
+        return named("losses.get", "loss", _NAMES, identifier)
     known: Any = identifier
     if not (isinstance(identifier, type) and issubclass(identifier, Loss)):
         known = next((kind for function, kind in _OF_FUNCTION.items() if function is identifier), None)

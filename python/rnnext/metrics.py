@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext import losses
+from rnnext._checks import named, whole_number, whole_number_or_none
 from rnnext.losses import Loss, as_floats, kind_of_labels, same_rank, weights_of_losses
 from rnnext.parameters import Array
 
@@ -290,20 +291,12 @@ class SparseCategoricalAccuracy(_Averaged):
         self._add(sparse_categorical_accuracy(y_true, y_pred), sample_weight)
 
 
-def _checked_count(owner: object, name: str, value: object, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{type(owner).__name__}: {name} is {value!r}, expected a whole number")
-    if value < least:
-        raise ValueError(f"{type(owner).__name__}: {name} is {value}, expected at least {least}")
-    return int(value)
-
-
 class TopKCategoricalAccuracy(_Averaged):
     """How often the class of the one-hot labels is among those with the k highest scores."""
 
     def __init__(self, k: int = 5, name: str = "top_k_categorical_accuracy") -> None:
         super().__init__(name)
-        self.k = _checked_count(self, "k", k)
+        self.k = whole_number(self, "k", k)
 
     def update_state(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> None:
         self._add(top_k_categorical_accuracy(y_true, y_pred, self.k), sample_weight)
@@ -317,7 +310,7 @@ class SparseTopKCategoricalAccuracy(_Averaged):
 
     def __init__(self, k: int = 5, name: str = "sparse_top_k_categorical_accuracy") -> None:
         super().__init__(name)
-        self.k = _checked_count(self, "k", k)
+        self.k = whole_number(self, "k", k)
 
     def update_state(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> None:
         self._add(sparse_top_k_categorical_accuracy(y_true, y_pred, self.k), sample_weight)
@@ -407,8 +400,8 @@ class _PositiveRatio(Metric):
         if thresholds is not None and not 0 <= thresholds <= 1:
             raise ValueError(f"{type(self).__name__}: thresholds is {thresholds}, expected 0 to 1")
         self.thresholds = None if thresholds is None else float(thresholds)
-        self.top_k = None if top_k is None else _checked_count(self, "top_k", top_k)
-        self.class_id = None if class_id is None else _checked_count(self, "class_id", class_id, 0)
+        self.top_k = whole_number_or_none(self, "top_k", top_k)
+        self.class_id = whole_number_or_none(self, "class_id", class_id, 0)
         self._true_positives = 0.0
         self._others = 0.0
 
@@ -516,10 +509,7 @@ class AUC(Metric):
             if not inner.size or not (inner[0] >= 0 and inner[-1] <= 1):
                 raise ValueError(f"AUC: thresholds is {thresholds!r}, expected numbers from 0 to 1")
         else:
-            if isinstance(num_thresholds, bool) or not isinstance(num_thresholds, int | np.integer):
-                raise TypeError(f"AUC: num_thresholds is {num_thresholds!r}, expected a whole number")
-            if num_thresholds < 2:
-                raise ValueError(f"AUC: num_thresholds is {num_thresholds}, expected at least 2")
+            whole_number("AUC", "num_thresholds", num_thresholds, 2)
             inner = np.arange(1, num_thresholds - 1) / (num_thresholds - 1)
         if num_labels is not None and not multi_label:
             raise ValueError(f"AUC: num_labels is {num_labels}, expected None unless multi_label is True")
@@ -677,26 +667,14 @@ _NAMES: dict[str, type[Metric]] = {
 }
 
 
-def _class(name: object) -> type[Metric]:
-    if not isinstance(name, str) or name not in _NAMES:
-        raise ValueError(f"metrics.get: no metric {name!r}, expected one of {', '.join(sorted(_NAMES))}")
-    return _NAMES[name]
-
-
 def get(identifier: str | Mapping[str, Any] | Metric | type[Metric] | Callable[..., Any]) -> Metric:
     """A metric from a name ("auc", "AUC", "binary_accuracy"), from what `serialize` returned, from a class, or from a function
     of `(y_true, y_pred)` that returns a value for each row; a metric passes through. ValueError for a name that is not known.
     """
     if isinstance(identifier, Metric):
         return identifier
-    if isinstance(identifier, str):
-        return _class(identifier)()
-    if isinstance(identifier, Mapping):
-        config = identifier.get("config", {})
-        try:
-            return _class(identifier.get("class_name")).from_config(config)
-        except TypeError as error:
-            raise ValueError(f"metrics.get: the config of {identifier['class_name']} is {config!r} ({error})") from error
+    if isinstance(identifier, str | Mapping):
+        return named("metrics.get", "metric", _NAMES, identifier)
     if isinstance(identifier, type):
         if issubclass(identifier, Metric):
             return identifier()

@@ -11,13 +11,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from rnnext import _random, layers, losses, metrics, optimizers, saving
+from rnnext._checks import whole_number, whole_number_or_none
 from rnnext._feeds import Feed, RowsFeed, StreamFeed, feed_of
 from rnnext._inputs import (
     Batch,
     Examples,
     Rows,
     RowSource,
-    count_of,
     examples_of,
     is_rows,
     rows_of,
@@ -169,12 +169,12 @@ class Sequential(Stack):
         """
         compiled = self._expect_compiled("fit")
         plan = Plan(
-            first=count_of(initial_epoch, who="fit", name="initial_epoch", least=0),
-            last=count_of(epochs, who="fit", name="epochs", least=0),
+            first=whole_number("fit", "initial_epoch", initial_epoch, 0),
+            last=whole_number("fit", "epochs", epochs, 0),
             size=_batch_size(batch_size, 32, who="fit"),
             validation_size=_batch_size(batch_size if validation_batch_size is None else validation_batch_size, 32, who="fit"),
             shuffle=shuffle,
-            pool=count_of(pool, who="fit", name="pool"),
+            pool=whole_number("fit", "pool", pool),
             verbose=check_verbose(verbose),
         )
         history = History()
@@ -182,7 +182,7 @@ class Sequential(Stack):
         # What is kept of a run is kept after everybody has seen the step.
         backups = [callback for callback in given if isinstance(callback, BackupAndRestore)]
         watchers = CallbackList([*(callback for callback in given if callback not in backups), history, *backups])
-        steps = None if steps_per_epoch is None else count_of(steps_per_epoch, who="fit", name="steps_per_epoch")
+        steps = whole_number_or_none("fit", "steps_per_epoch", steps_per_epoch)
         training: Feed
         validation: Feed | None
         if is_rows(x):
@@ -290,7 +290,7 @@ class Sequential(Stack):
         x may also hand out batches (x, y[, sample_weight]), as for `fit`; `steps` of them are measured, or all.
         """
         compiled = self._expect_compiled("evaluate")
-        count = None if steps is None else count_of(steps, who="evaluate", name="steps")
+        count = whole_number_or_none("evaluate", "steps", steps)
         feed: Feed
         if is_rows(x):
             if steps is not None:
@@ -453,7 +453,7 @@ def model_from_files(files: Mapping[str, bytes], origin: _Path, *, compile: bool
 
 
 def _batch_size(given: int | None, default: int, *, who: str) -> int:
-    return default if given is None else count_of(given, who=who, name="batch_size")
+    return default if given is None else whole_number(who, "batch_size", given)
 
 
 def _as_keras(found: dict[str, float], return_dict: bool) -> Any:

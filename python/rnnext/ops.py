@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext import _core
+from rnnext._checks import number, positive
 from rnnext.parameters import Array
 
 
@@ -224,13 +225,9 @@ class _Between:
     """What is dropped between two layers."""
 
     def __init__(self, who: str, rate: float, generator: np.random.Generator | None) -> None:
-        if isinstance(rate, bool) or not isinstance(rate, int | float | np.number):
-            raise TypeError(f"{who}: dropout is {rate!r}, expected a number")
-        if not 0 <= rate <= 1:
-            raise ValueError(f"{who}: dropout is {rate}, expected 0 to 1")
+        self.rate, self.generator = number(who, "dropout", rate, 0, 1), generator
         if rate and not isinstance(generator, np.random.Generator):
             raise TypeError(f"{who}: dropout is {rate} and generator {generator!r}, expected a numpy.random.Generator")
-        self.rate, self.generator = float(rate), generator
 
     def draw(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
         """What values are multiplied with; None: nothing is dropped."""
@@ -243,12 +240,8 @@ class _Between:
 
 def _options(who: str, clip: float | None, norm_epsilon: float) -> dict[str, Any]:
     for name, value in (("clip", clip), ("norm_epsilon", norm_epsilon)):
-        if value is None and name == "clip":
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-            raise TypeError(f"{who}: {name} is {value!r}, expected a number above 0")
-        if not (value > 0 and np.isfinite(value)):
-            raise ValueError(f"{who}: {name} is {value}, expected a number above 0")
+        if value is not None or name != "clip":
+            positive(who, name, value, "a number above 0")
     return {"clip": clip, "norm_epsilon": norm_epsilon}
 
 

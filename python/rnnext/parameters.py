@@ -122,19 +122,22 @@ class RowGradient:
 Gradient: TypeAlias = Array | RowGradient
 
 
-def sum_of(a: Gradient | None, b: Gradient | None) -> Gradient | None:
-    """The gradient of what two readers read, from that of each; None if one has none."""
-    if isinstance(a, RowGradient) and isinstance(b, RowGradient):
-        if np.array_equal(a.rows, b.rows):
-            return RowGradient(a.rows, a.values + b.values, a.shape)
-        rows = np.union1d(a.rows, b.rows)
-        values = np.zeros((len(rows), *a.shape[1:]), np.float32)
-        for part in (a, b):
-            values[np.searchsorted(rows, part.rows)] += part.values
-        return RowGradient(rows, values, a.shape)
-    assert not isinstance(a, RowGradient)
-    assert not isinstance(b, RowGradient)
-    return None if a is None or b is None else a + b
+def dense(gradient: Gradient) -> Array:
+    """The whole gradient, zeros included."""
+    return gradient.dense() if isinstance(gradient, RowGradient) else gradient
+
+
+def sum_of(a: Gradient, b: Gradient) -> Gradient:
+    """a + b; rows that only one of them has are that one's."""
+    if not isinstance(a, RowGradient) or not isinstance(b, RowGradient):
+        return dense(a) + dense(b)
+    if np.array_equal(a.rows, b.rows):
+        return RowGradient(a.rows, a.values + b.values, a.shape)
+    rows = np.union1d(a.rows, b.rows)
+    values = np.zeros((len(rows), *a.shape[1:]), np.float32)
+    for part in (a, b):
+        values[np.searchsorted(rows, part.rows)] += part.values
+    return RowGradient(rows, values, a.shape)
 
 
 class Gradients(NamedTuple):

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from rnnext._checks import named, number
 from rnnext.parameters import Array
 
 __all__ = ["L1", "L1L2", "L2", "Regularizer", "get", "l1", "l1_l2", "l2", "serialize"]
-
-
-def _factor(owner: object, name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"{type(owner).__name__}: {name} is {value!r}, expected a number")
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{type(owner).__name__}: {name} is {value}, expected a finite number from 0 on")
-    return float(value)
 
 
 class Regularizer:
@@ -46,8 +38,8 @@ class L1L2(Regularizer):
     """l1 · Σ |w| + l2 · Σ w². As in Keras the gradient of |w| at 0 is 0."""
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0) -> None:
-        self.l1 = _factor(self, "l1", l1)
-        self.l2 = _factor(self, "l2", l2)
+        self.l1 = number(self, "l1", l1, 0, expected="a finite number from 0 on")
+        self.l2 = number(self, "l2", l2, 0, expected="a finite number from 0 on")
 
     def __call__(self, w: Array) -> float:
         penalty = self.l1 * float(np.abs(w).sum(dtype=np.float64)) if self.l1 else 0.0
@@ -86,12 +78,6 @@ l1, l2, l1_l2 = L1, L2, L1L2  # as in Keras
 _NAMES: dict[str, type[Regularizer]] = {"L1": L1, "L2": L2, "L1L2": L1L2, "l1": L1, "l2": L2, "l1_l2": L1L2, "l1l2": L1L2}
 
 
-def _class(name: object) -> type[Regularizer]:
-    if not isinstance(name, str) or name not in _NAMES:
-        raise ValueError(f"regularizers.get: no regularizer {name!r}, expected one of {', '.join(sorted(_NAMES))}")
-    return _NAMES[name]
-
-
 def get(identifier: str | Mapping[str, Any] | type[Regularizer] | Regularizer | None) -> Regularizer | None:
     """A regularizer from a name ("l2", "L2"), from what `serialize` returned, or from a class.
 
@@ -99,14 +85,8 @@ def get(identifier: str | Mapping[str, Any] | type[Regularizer] | Regularizer | 
     """
     if identifier is None or isinstance(identifier, Regularizer):
         return identifier
-    if isinstance(identifier, str):
-        return _class(identifier)()
-    if isinstance(identifier, Mapping):
-        config = identifier.get("config", {})
-        try:
-            return _class(identifier.get("class_name")).from_config(config)
-        except TypeError as error:
-            raise ValueError(f"regularizers.get: the config of {identifier['class_name']} is {config!r} ({error})") from error
+    if isinstance(identifier, str | Mapping):
+        return named("regularizers.get", "regularizer", _NAMES, identifier)
     if isinstance(identifier, type) and issubclass(identifier, Regularizer):
         return identifier()
     raise TypeError(f"regularizers.get: identifier is {identifier!r}, expected a name, a dict, a Regularizer or None")

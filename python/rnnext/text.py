@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from rnnext._checks import whole_number, whole_number_or_none
 from rnnext._tokens import Tokenizer, count_cjk
 from rnnext.preprocessing.sequence import pad_sequences
 
@@ -37,13 +38,6 @@ def _checked(texts: Iterable[str]) -> Iterator[str]:
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"TextVectorizer: {name} is {value!r}, expected one of {', '.join(map(repr, choices))}")
-
-
-def _check_count(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"TextVectorizer: {name} is {value!r}, expected a whole number")
-    if value < least:
-        raise ValueError(f"TextVectorizer: {name} is {value}, expected at least {least}")
 
 
 def _split_of(tokenizer: object) -> Callable[[str], Iterable[str]] | None:
@@ -103,11 +97,9 @@ class TextVectorizer:
         tokenizer: _Split | None = None,
         punctuation: bool = False,
     ) -> None:
-        if max_tokens is not None:
-            _check_count("max_tokens", max_tokens, len(_RESERVED) + 1)
-        if maxlen is not None:
-            _check_count("maxlen", maxlen, 1)
-        _check_count("min_count", min_count, 1)
+        whole_number_or_none("TextVectorizer", "max_tokens", max_tokens, len(_RESERVED) + 1)
+        whole_number_or_none("TextVectorizer", "maxlen", maxlen)
+        whole_number("TextVectorizer", "min_count", min_count)
         _check_choice("unit", unit, ("word", "char"))
         _check_choice("output", output, ("ragged", "padded"))
         _check_choice("padding", padding, ("pre", "post"))

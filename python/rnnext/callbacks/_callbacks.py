@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import numpy as np
+from rnnext._checks import number
 
 if TYPE_CHECKING:
     from rnnext.models import Sequential
@@ -158,13 +158,8 @@ def _may_log(callback: Callback) -> bool:
 
 def checked_number(callback: Callback, name: str, value: float, least: float = -math.inf) -> float:
     """The same; TypeError or ValueError unless it is a number, from `least` on."""
-    owner = type(callback).__name__
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{owner}: {name} is {value!r}, expected a number")
-    if not value >= least:
-        raise ValueError(
-            f"{owner}: {name} is {value}, expected a number" + (f" from {least:g} on" if least > -math.inf else "")
-        )
+    expected = "a number" + (f" from {least:g} on" if least > -math.inf else "")
+    number(callback, name, value, least, finite=False, expected=expected)
     return value
 
 
@@ -178,11 +173,17 @@ def checked_save_freq(callback: Callback, save_freq: Literal["epoch"] | int) -> 
 
 
 class History(Callback):
-    """What fit returns: `history["loss"]` has one number for each epoch, as has every metric; `epoch` has their numbers."""
+    """What fit returns: `history["loss"]` has one number for each epoch, as has every metric; `epoch` has their numbers.
+
+    A model keeps its history, which does not keep the model: `history.model` is not there.
+    """
 
     def __init__(self) -> None:
         self.history: dict[str, list[float]] = {}
         self.epoch: list[int] = []
+
+    def set_model(self, model: Sequential) -> None:
+        """Nothing: holding each other, both and the model's memory would wait for the garbage collector."""
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.history, self.epoch = {}, []

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext import _random, saving
+from rnnext._checks import whole_number
 from rnnext._progress import Verbose, check_verbose
 from rnnext.callbacks import Callback, EarlyStopping, Logs, SwapEMAWeights
 from rnnext.classifier import _labels
@@ -492,11 +493,9 @@ def _seed_of(random_state: Any) -> int:
         return int(random_state.randint(1 << 31))
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(1 << 62))
-    if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer):
+    if not isinstance(random_state, int | np.integer):
         raise TypeError(f"TextClassifier: random_state is {random_state!r}, expected None, a whole number or a generator")
-    if random_state < 0:
-        raise ValueError(f"TextClassifier: random_state is {random_state}, expected at least 0")
-    return int(random_state)
+    return whole_number("TextClassifier", "random_state", random_state, 0)
 
 
 def _validation(given: Any, classes: Labels) -> _Part:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from rnnext._checks import number, whole_number
 from rnnext.classifier._neighbours import vectors_from_neighbours
 from rnnext.layers import (
     GRU,
@@ -179,19 +180,14 @@ def _check(name: str, value: Any) -> None:
     if name in _CHOICES and value not in _CHOICES[name]:
         expected = " or ".join(", ".join(map(repr, _CHOICES[name])).rsplit(", ", 1))
         raise ValueError(f"{_OWNER}: {name} is {value!r}, expected {expected}")
-    if name in _SHARES or name == "rare_dropout":
-        limit, expected = (1, "0 to below 1") if name in _SHARES else (np.inf, "0 or more")
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-            raise TypeError(f"{_OWNER}: {name} is {value!r}, expected a number")
-        if not 0 <= value < limit:
-            raise ValueError(f"{_OWNER}: {name} is {value}, expected {expected}")
+    if name in _SHARES and not 0 <= number(_OWNER, name, value) < 1:
+        raise ValueError(f"{_OWNER}: {name} is {value}, expected 0 to below 1")
+    if name == "rare_dropout":
+        number(_OWNER, name, value, 0, expected="0 or more")
     if name in _SWITCHES and not isinstance(value, bool | np.bool_):
         raise TypeError(f"{_OWNER}: {name} is {value!r}, expected True or False")
     if name in _COUNTS:
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{_OWNER}: {name} is {value!r}, expected a whole number")
-        if value < _COUNTS[name]:
-            raise ValueError(f"{_OWNER}: {name} is {value}, expected at least {_COUNTS[name]}")
+        whole_number(_OWNER, name, value, _COUNTS[name])
 
 
 def build(settings: Settings, rows: Sequence[Ids], seen: int, vectors: Floats | None, classes: int, steps: int) -> Sequential:

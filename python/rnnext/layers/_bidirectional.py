@@ -211,7 +211,9 @@ def _direction(layer: Any, direction: str, *, go_backwards: bool) -> Any:
 
 def _sum(a: Any, b: Any) -> Any:
     """Of both directions' gradients, which are nobody else's."""
-    return np.add(a, b, out=a) if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) else sum_of(a, b)
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return np.add(a, b, out=a)
+    return None if a is None or b is None else sum_of(a, b)
 
 
 def _name_of(layer: Layer, direction: str) -> str:

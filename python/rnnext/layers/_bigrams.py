@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext import _core, _random, initializers
+from rnnext._checks import number, positive, whole_number
 from rnnext.layers._dropout import drawn_scale
 from rnnext.layers._embedding import Embedding
-from rnnext.layers._layer import Gather, Shape, check_rate, check_units
+from rnnext.layers._layer import Gather, Shape
 from rnnext.parameters import Array, Gradients, Parameter, RowGradient
 
 _Ids = npt.NDArray[np.int32]
@@ -47,12 +48,10 @@ class BigramEmbedding(Embedding):
         if self.input_dim > _LARGEST_ID + 1:
             raise ValueError(f"{self.name}: input_dim is {input_dim}, expected at most {_LARGEST_ID + 1}")
         self._given = None if isinstance(pairs, int | np.integer) else self._checked(np.asarray(pairs))
-        self.pairs = len(self._given) if self._given is not None else check_units(self, "pairs", pairs)
+        self.pairs = len(self._given) if self._given is not None else whole_number(self.name, "pairs", pairs)
         self.bigrams_initializer = initializers.get(bigrams_initializer)
-        self.bigrams_dropout = check_rate(self, "bigrams_dropout", bigrams_dropout)
-        if not isinstance(bigrams_scale, int | float | np.number) or not 0 < bigrams_scale < np.inf:
-            raise ValueError(f"{self.name}: bigrams_scale is {bigrams_scale!r}, expected a number above 0")
-        self.bigrams_scale = float(bigrams_scale)
+        self.bigrams_dropout = number(self.name, "bigrams_dropout", bigrams_dropout, 0, 1)
+        self.bigrams_scale = positive(self.name, "bigrams_scale", bigrams_scale, "a number above 0")
         if self.generator is None and self.bigrams_dropout:
             self.generator = _random.generator(self.seed)
         self._known: tuple[int, npt.NDArray[np.int64], _Ids] | None = None  # pairs' version, their keys, their rows

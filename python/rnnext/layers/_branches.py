@@ -84,7 +84,7 @@ class Branches(Wrapper):
                 weights += found
                 if isinstance(x, Gather) and read is not x and d is not None:
                     d = RowGradient(*_core.sum_rows(x.ids, np.asarray(d, np.float32), x.table.shape[0]), x.table.shape)
-                dx = d if dx is None else sum_of(dx, d)
+                dx = d if dx is None or d is None else sum_of(dx, d)
             return Gradients(dx if need_dx else None, weights if self.trainable else [])
 
         return np.concatenate(outputs, axis=-1), backprop

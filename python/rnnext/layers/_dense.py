@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from rnnext import activations, constraints, initializers, regularizers
-from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_features, check_units, float_input
+from rnnext._checks import whole_number
+from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_features, float_input
 from rnnext.parameters import Array, Gradients, Parameter
 
 
@@ -41,7 +42,7 @@ class Dense(Layer):
         trainable: bool = True,
     ) -> None:
         super().__init__(name=name, trainable=trainable)
-        self.units = check_units(self, "units", units)
+        self.units = whole_number(self.name, "units", units)
         self.activation = activations.get(activation)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext import _core, _random
-from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_rank, check_rate, check_seed, float_input
+from rnnext._checks import number, whole_number_or_none
+from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_rank, float_input
 from rnnext.parameters import Array, Gradients
 
 Rates: TypeAlias = npt.NDArray[np.float64]
@@ -53,13 +54,13 @@ class Dropout(Layer):
         trainable: bool = True,
     ) -> None:
         super().__init__(name=name, trainable=trainable)
-        self.rate = check_rate(self, "rate", rate)
+        self.rate = number(self.name, "rate", rate, 0, 1)
         if noise_shape is not None and not (
             isinstance(noise_shape, Sequence) and all(size is None or isinstance(size, int) for size in noise_shape)
         ):
             raise TypeError(f"{self.name}: noise_shape is {noise_shape!r}, expected a tuple of int and None")
         self.noise_shape = None if noise_shape is None else tuple(noise_shape)
-        self.seed = check_seed(self, seed)
+        self.seed = whole_number_or_none(self.name, "seed", seed, 0)
         self.generator = _random.generator(seed)
 
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:

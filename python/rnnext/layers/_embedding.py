@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext import _core, _random, constraints, initializers, regularizers
+from rnnext._checks import number, whole_number, whole_number_or_none
 from rnnext.layers._dropout import Rates, drawn_scale
-from rnnext.layers._layer import Backprop, Gather, Layer, Mask, Shape, check_rank, check_rate, check_seed, check_units
+from rnnext.layers._layer import Backprop, Gather, Layer, Mask, Shape, check_rank
 from rnnext.parameters import Array, Gradients, Parameter, RowGradient
 
 
@@ -39,15 +40,15 @@ class Embedding(Layer):
         trainable: bool = True,
     ) -> None:
         super().__init__(name=name, trainable=trainable)
-        self.vocabulary = self.input_dim = check_units(self, "input_dim", input_dim)
-        self.output_dim = check_units(self, "output_dim", output_dim)
+        self.vocabulary = self.input_dim = whole_number(self.name, "input_dim", input_dim)
+        self.output_dim = whole_number(self.name, "output_dim", output_dim)
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
         self.embeddings_constraint = constraints.get(embeddings_constraint)
         self.mask_zero = mask_zero
-        self.input_length = None if input_length is None else check_units(self, "input_length", input_length)
+        self.input_length = whole_number_or_none(self.name, "input_length", input_length)
         self.dropout = self._checked_rates(dropout)
-        self.seed = check_seed(self, seed)
+        self.seed = whole_number_or_none(self.name, "seed", seed, 0)
         self.generator = _random.generator(seed) if np.any(self.dropout) else None
         if weights is not None:
             self.build((None, None))
@@ -55,7 +56,7 @@ class Embedding(Layer):
 
     def _checked_rates(self, dropout: Any) -> float | Rates:
         if np.ndim(dropout) == 0:
-            return check_rate(self, "dropout", dropout)
+            return number(self.name, "dropout", dropout, 0, 1)
         rates = np.array(dropout)
         if rates.shape != (self.input_dim,) or rates.dtype.kind not in "iuf":
             raise ValueError(

@@ -193,26 +193,3 @@ def check_mask(layer: Layer, mask: object, rows: int, positions: int) -> Mask:
     if mask.shape != (rows, positions):
         raise ValueError(f"{layer.name}: mask has shape {mask.shape}, expected ({rows}, {positions}) = [B, T]")
     return mask
-
-
-def check_units(layer: Layer, name: str, value: object, least: int = 1) -> int:
-    """A whole number of units, rows or columns; TypeError or ValueError names what came."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{layer.name}: {name} is {value!r}, expected a whole number")
-    if value < least:
-        raise ValueError(f"{layer.name}: {name} is {value}, expected at least {least}")
-    return int(value)
-
-
-def check_rate(layer: Layer, name: str, value: object) -> float:
-    """A share of what is dropped; TypeError or ValueError names what came."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"{layer.name}: {name} is {value!r}, expected a number")
-    if not 0 <= value <= 1:
-        raise ValueError(f"{layer.name}: {name} is {value}, expected 0 to 1")
-    return float(value)
-
-
-def check_seed(layer: Layer, value: object) -> int | None:
-    """A seed or None; TypeError or ValueError names what came."""
-    return None if value is None else check_units(layer, "seed", value, least=0)

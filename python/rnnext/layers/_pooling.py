@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from rnnext import initializers
+from rnnext._checks import whole_number_or_none
 from rnnext.layers._dense import rows_times
-from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_features, check_mask, check_rank, check_units, float_input
+from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_features, check_mask, check_rank, float_input
 from rnnext.parameters import Array, Gradients, Parameter
 
 
@@ -141,7 +142,7 @@ class AttentionPooling1D(Layer):
         trainable: bool = True,
     ) -> None:
         super().__init__(name=name, trainable=trainable)
-        self.units = None if units is None else check_units(self, "units", units)
+        self.units = whole_number_or_none(self.name, "units", units)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
         self.query_initializer = initializers.get(query_initializer)

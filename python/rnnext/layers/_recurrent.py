@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import numpy as np
 
 from rnnext import _core, _random, constraints, initializers, regularizers
+from rnnext._checks import number, whole_number, whole_number_or_none
 from rnnext.layers._dropout import drawn_places, drawn_scale
 from rnnext.layers._layer import (
     Backprop,
@@ -20,9 +21,6 @@ from rnnext.layers._layer import (
     check_features,
     check_mask,
     check_rank,
-    check_rate,
-    check_seed,
-    check_units,
     float_input,
 )
 from rnnext.layers._segments import Played, Segments, State, play_back
@@ -106,22 +104,22 @@ class _Recurrent(Layer):
         trainable: bool,
     ) -> None:
         super().__init__(name=name, trainable=trainable)
-        self.units = check_units(self, "units", units)
+        self.units = whole_number(self.name, "units", units)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.recurrent_initializer = initializers.get(recurrent_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
         self.regularizers = tuple(map(regularizers.get, (kernel_regularizer, recurrent_regularizer, bias_regularizer)))
         self.constraints = tuple(map(constraints.get, (kernel_constraint, recurrent_constraint, bias_constraint)))
-        self.dropout = check_rate(self, "dropout", dropout)
-        self.recurrent_dropout = check_rate(self, "recurrent_dropout", recurrent_dropout)
-        self.recurrent_weight_dropout = check_rate(self, "recurrent_weight_dropout", recurrent_weight_dropout)
+        self.dropout = number(self.name, "dropout", dropout, 0, 1)
+        self.recurrent_dropout = number(self.name, "recurrent_dropout", recurrent_dropout, 0, 1)
+        self.recurrent_weight_dropout = number(self.name, "recurrent_weight_dropout", recurrent_weight_dropout, 0, 1)
         self.zoneout = {
-            name: check_rate(self, name, rate)
+            name: number(self.name, name, rate, 0, 1)
             for name, rate in (("zoneout_h", zoneout_h), ("zoneout_c", zoneout_c))[: self.states]
         }
         self.terms = terms.check(self)
-        self.seed = check_seed(self, seed)
+        self.seed = whole_number_or_none(self.name, "seed", seed, 0)
         self.zoned = any(self.zoneout.values())
         drawing = (self.dropout, self.recurrent_dropout, self.recurrent_weight_dropout, self.zoned)
         self.generator = _random.generator(seed) if any(drawing) else None
@@ -133,7 +131,7 @@ class _Recurrent(Layer):
         self.go_backwards = go_backwards
         self.stateful = stateful
         self.zero_output_for_mask = zero_output_for_mask
-        self.segment = None if segment is None else check_units(self, "segment", segment)
+        self.segment = whole_number_or_none(self.name, "segment", segment)
         if truncate and segment is None:
             raise ValueError(f"{self.name}: truncate is {truncate} and segment is None, expected the steps of a segment")
         if segment is not None and self.zoned:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from rnnext.layers._layer import Layer, check_units
+from rnnext._checks import positive, whole_number_or_none
+from rnnext.layers._layer import Layer
 from rnnext.parameters import Array
 
 
@@ -26,14 +27,9 @@ class Terms:
     def check(self, layer: Layer) -> Terms:
         """Itself; TypeError or ValueError names what came."""
         for name, value in (("clip", self.clip), ("norm_epsilon", self.norm_epsilon)):
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
-                raise TypeError(f"{layer.name}: {name} is {value!r}, expected a number above 0")
-            if not value > 0 or not np.isfinite(value):
-                raise ValueError(f"{layer.name}: {name} is {value}, expected a number above 0")
-        if self.projection is not None:
-            check_units(layer, "projection", self.projection)
+            if value is not None:
+                positive(layer.name, name, value, "a number above 0")
+        whole_number_or_none(layer.name, "projection", self.projection)
         return self
 
     def weights(self, states: int, gates: int, units: int, initializer: Callable[..., Array], dtype: Any) -> dict[str, Array]:

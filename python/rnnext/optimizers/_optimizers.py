@@ -11,23 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext import _core
+from rnnext._checks import number, whole_number_or_none
 from rnnext.optimizers import schedules
 from rnnext.optimizers.schedules import LearningRateSchedule
-from rnnext.parameters import Array, Gradient, Parameter, RowGradient
+from rnnext.parameters import Array, Gradient, Parameter, RowGradient, sum_of
 
 State: TypeAlias = dict[str, npt.NDArray[Any]]
 
 _BLOCK = 1 << 15  # numbers that are averaged at once, so that they stay in the cache
 _PENDING = ("anchor", "last", "rates", "decays")  # of a parameter that is trained by rows
-
-
-def _number(owner: str, name: str, value: object, least: float, most: float = math.inf) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{owner}: {name} is {value!r}, expected a number")
-    if not least <= value <= most or math.isinf(value):
-        expected = f"{least:g} to {most:g}" if math.isfinite(most) else f"a finite number, at least {least:g}"
-        raise ValueError(f"{owner}: {name} is {value}, expected {expected}")
-    return float(value)
 
 
 def _flag(owner: str, name: str, value: object) -> bool:
@@ -39,32 +31,10 @@ def _flag(owner: str, name: str, value: object) -> bool:
 def _limit(owner: str, name: str, value: float | None) -> float | None:
     if value is None:
         return None
-    limit = _number(owner, name, value, 0.0)
+    limit = number(owner, name, value, 0)
     if limit == 0.0:
         raise ValueError(f"{owner}: {name} is 0, expected more than 0, or None for no clipping")
     return limit
-
-
-def _count(owner: str, name: str, value: int | None, least: int) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{owner}: {name} is {value!r}, expected a whole number or None")
-    if value < least:
-        raise ValueError(f"{owner}: {name} is {value}, expected at least {least}, or None")
-    return int(value)
-
-
-def _added(a: Gradient, b: Gradient) -> Gradient:
-    """a + b; rows that only one of them has are that one's."""
-    if not isinstance(a, RowGradient) or not isinstance(b, RowGradient):
-        dense: Array = (a.dense() if isinstance(a, RowGradient) else a) + (b.dense() if isinstance(b, RowGradient) else b)
-        return dense
-    rows = np.union1d(a.rows, b.rows)
-    values = np.zeros((len(rows), *a.shape[1:]), np.float32)
-    for each in (a, b):
-        values[np.searchsorted(rows, each.rows)] += each.values
-    return RowGradient(rows, values, a.shape)
 
 
 def _divided(gradient: Gradient, by: int) -> Gradient:
@@ -154,15 +124,17 @@ class Optimizer:
             )
         self.name = owner.lower() if name is None else name
         self.learning_rate = learning_rate
-        self.weight_decay = None if weight_decay is None else _number(owner, "weight_decay", weight_decay, 0.0)
+        self.weight_decay = None if weight_decay is None else number(owner, "weight_decay", weight_decay, 0)
         self.clipnorm: Final = _limit(owner, "clipnorm", clipnorm)
         self.clipvalue: Final = _limit(owner, "clipvalue", clipvalue)
         self.global_clipnorm: Final = _limit(owner, "global_clipnorm", global_clipnorm)
         self.use_ema: Final = _flag(owner, "use_ema", use_ema)
-        self.ema_momentum: Final = _number(owner, "ema_momentum", ema_momentum, 0.0, 1.0)
-        self.ema_overwrite_frequency: Final = _count(owner, "ema_overwrite_frequency", ema_overwrite_frequency, 1)
-        self.ema_frequency: Final = _count(owner, "ema_frequency", ema_frequency, 1) or 1
-        self.gradient_accumulation_steps: Final = _count(owner, "gradient_accumulation_steps", gradient_accumulation_steps, 2)
+        self.ema_momentum: Final = number(owner, "ema_momentum", ema_momentum, 0, 1)
+        self.ema_overwrite_frequency: Final = whole_number_or_none(owner, "ema_overwrite_frequency", ema_overwrite_frequency)
+        self.ema_frequency: Final = whole_number_or_none(owner, "ema_frequency", ema_frequency) or 1
+        self.gradient_accumulation_steps: Final = whole_number_or_none(
+            owner, "gradient_accumulation_steps", gradient_accumulation_steps, 2
+        )
         self._batches = 0  # whose gradients were given
         self._averaged = 0  # the step that the averages belong to
         self._in_use = False  # whether parameters and averages are exchanged
@@ -197,7 +169,7 @@ class Optimizer:
         elif isinstance(getattr(self, "_learning_rate", None), LearningRateSchedule):
             raise TypeError(f"{owner}: learning_rate is set to {value!r}, but a schedule says it; give the optimizer a number")
         else:
-            self._learning_rate = _number(owner, "learning_rate", value, 0.0)
+            self._learning_rate = number(owner, "learning_rate", value, 0)
 
     def exclude_from_weight_decay(
         self, var_list: Iterable[Parameter] | None = None, var_names: Iterable[str] | None = None
@@ -290,7 +262,7 @@ class Optimizer:
                 )
             before = each.accumulated
             first = gradient if isinstance(gradient, RowGradient) else values.copy()
-            sums.append(first if before is None else _added(before, gradient))
+            sums.append(first if before is None else sum_of(before, gradient))
         return sums
 
     # ------------------------------------------------------------ averages
@@ -370,7 +342,7 @@ class Optimizer:
         iterations = int(state["iterations"][0])
         if iterations < 0:
             raise ValueError(f"{owner}: the state's iterations is {iterations}, expected at least 0")
-        learning_rate = _number(owner, "the state's learning_rate", float(state["learning_rate"][0]), 0.0)
+        learning_rate = number(owner, "the state's learning_rate", float(state["learning_rate"][0]), 0)
         groups: dict[str, dict[str, npt.NDArray[Any]]] = {}
         for name, array in state.items():
             position, slash, rest = name.partition("/")
@@ -546,7 +518,7 @@ class SGD(Optimizer):
         gradient_accumulation_steps: int | None = None,
         name: str | None = None,
     ) -> None:
-        self.momentum: Final = _number("SGD", "momentum", momentum, 0.0, 1.0)
+        self.momentum: Final = number("SGD", "momentum", momentum, 0, 1)
         self.nesterov: Final = _flag("SGD", "nesterov", nesterov)
         super().__init__(
             _core.OptimizerRule("sgd", momentum=self.momentum, nesterov=self.nesterov),
@@ -594,9 +566,9 @@ class RMSprop(Optimizer):
         gradient_accumulation_steps: int | None = None,
         name: str | None = None,
     ) -> None:
-        self.rho: Final = _number("RMSprop", "rho", rho, 0.0, 1.0)
-        self.momentum: Final = _number("RMSprop", "momentum", momentum, 0.0, 1.0)
-        self.epsilon: Final = _number("RMSprop", "epsilon", epsilon, 0.0)
+        self.rho: Final = number("RMSprop", "rho", rho, 0, 1)
+        self.momentum: Final = number("RMSprop", "momentum", momentum, 0, 1)
+        self.epsilon: Final = number("RMSprop", "epsilon", epsilon, 0)
         self.centered: Final = _flag("RMSprop", "centered", centered)
         super().__init__(
             _core.OptimizerRule("rmsprop", rho=self.rho, momentum=self.momentum, epsilon=self.epsilon, centered=self.centered),
@@ -652,11 +624,11 @@ class Adam(Optimizer):
         name: str | None = None,
     ) -> None:
         owner = type(self).__name__
-        self.beta_1: Final = _number(owner, "beta_1", beta_1, 0.0, 1.0)
-        self.beta_2: Final = _number(owner, "beta_2", beta_2, 0.0, 1.0)
+        self.beta_1: Final = number(owner, "beta_1", beta_1, 0, 1)
+        self.beta_2: Final = number(owner, "beta_2", beta_2, 0, 1)
         if self.beta_1 == 1.0:
             raise ValueError(f"{owner}: beta_1 is 1, expected less")
-        self.epsilon: Final = _number(owner, "epsilon", epsilon, 0.0)
+        self.epsilon: Final = number(owner, "epsilon", epsilon, 0)
         self.amsgrad: Final = _flag(owner, "amsgrad", amsgrad)
         super().__init__(
             _core.OptimizerRule("adam", beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon, amsgrad=self.amsgrad),
@@ -717,7 +689,7 @@ class AdamW(Adam):
             beta_2,
             epsilon,
             amsgrad,
-            weight_decay=_number("AdamW", "weight_decay", weight_decay, 0.0),
+            weight_decay=number("AdamW", "weight_decay", weight_decay, 0),
             clipnorm=clipnorm,
             clipvalue=clipvalue,
             global_clipnorm=global_clipnorm,

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from rnnext._checks import number, positive
+
 __all__ = [
     "CosineDecay",
     "ExponentialDecay",
@@ -21,22 +23,6 @@ __all__ = [
     "deserialize",
     "serialize",
 ]
-
-
-def _number(owner: object, name: str, value: object, least: float = 0.0) -> float:
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
-        raise TypeError(f"{type(owner).__name__}: {name} is {value!r}, expected a number")
-    number = float(value)
-    if not least <= number < math.inf:
-        raise ValueError(f"{type(owner).__name__}: {name} is {value}, expected a finite number, at least {least:g}")
-    return number
-
-
-def _positive(owner: object, name: str, value: object) -> float:
-    number = _number(owner, name, value)
-    if number == 0.0:
-        raise ValueError(f"{type(owner).__name__}: {name} is {value}, expected more than 0")
-    return number
 
 
 def _between(begin: float, end: float, share: float) -> float:
@@ -74,10 +60,10 @@ class ExponentialDecay(LearningRateSchedule):
         staircase: bool = False,
         name: str = "ExponentialDecay",
     ) -> None:
-        self.initial_learning_rate = _number(self, "initial_learning_rate", initial_learning_rate)
+        self.initial_learning_rate = number(self, "initial_learning_rate", initial_learning_rate, 0)
         self.decay_steps = decay_steps
-        _positive(self, "decay_steps", decay_steps)
-        self.decay_rate = _number(self, "decay_rate", decay_rate)
+        positive(self, "decay_steps", decay_steps)
+        self.decay_rate = number(self, "decay_rate", decay_rate, 0)
         self.staircase = staircase
         self.name = name
 
@@ -107,7 +93,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
         if any(high <= low for low, high in pairwise(boundaries)):
             raise ValueError(f"{owner}: boundaries is {list(boundaries)}, expected ascending steps")
         self.boundaries = list(boundaries)
-        self.values = [_number(self, f"values[{n}]", value) for n, value in enumerate(values)]
+        self.values = [number(self, f"values[{n}]", value, 0) for n, value in enumerate(values)]
         self.name = name
 
     def __call__(self, step: int) -> float:
@@ -133,14 +119,14 @@ class CosineDecay(LearningRateSchedule):
         warmup_target: float | None = None,
         warmup_steps: int = 0,
     ) -> None:
-        self.initial_learning_rate = _number(self, "initial_learning_rate", initial_learning_rate)
+        self.initial_learning_rate = number(self, "initial_learning_rate", initial_learning_rate, 0)
         self.decay_steps = decay_steps
-        _positive(self, "decay_steps", decay_steps)
-        self.alpha = _number(self, "alpha", alpha)
+        positive(self, "decay_steps", decay_steps)
+        self.alpha = number(self, "alpha", alpha, 0)
         self.name = name
-        self.warmup_target = None if warmup_target is None else _number(self, "warmup_target", warmup_target)
+        self.warmup_target = None if warmup_target is None else number(self, "warmup_target", warmup_target, 0)
         self.warmup_steps = warmup_steps
-        _number(self, "warmup_steps", warmup_steps)
+        number(self, "warmup_steps", warmup_steps, 0)
 
     def __call__(self, step: int) -> float:
         top = self.initial_learning_rate
@@ -177,15 +163,14 @@ class OneCycle(LearningRateSchedule):
         final_div_factor: float = 1e4,
         name: str = "OneCycle",
     ) -> None:
-        self.max_learning_rate = _number(self, "max_learning_rate", max_learning_rate)
+        self.max_learning_rate = number(self, "max_learning_rate", max_learning_rate, 0)
         self.total_steps = total_steps
-        if _number(self, "total_steps", total_steps) < 2:
-            raise ValueError(f"OneCycle: total_steps is {total_steps}, expected at least 2")
-        self.pct_start = _positive(self, "pct_start", pct_start)
+        number(self, "total_steps", total_steps, 2)
+        self.pct_start = positive(self, "pct_start", pct_start)
         if not 1.0 < self.pct_start * total_steps < total_steps:
             raise ValueError(f"OneCycle: pct_start is {pct_start}, which leaves no step of {total_steps} on one of both ways")
-        self.div_factor = _positive(self, "div_factor", div_factor)
-        self.final_div_factor = _positive(self, "final_div_factor", final_div_factor)
+        self.div_factor = positive(self, "div_factor", div_factor)
+        self.final_div_factor = positive(self, "final_div_factor", final_div_factor)
         self.name = name
 
     def __call__(self, step: int) -> float:

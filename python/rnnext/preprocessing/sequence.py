@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from rnnext._checks import whole_number_or_none
+
 __all__ = ["pad_sequences"]
 
 _SIDES = ("pre", "post")
@@ -27,11 +29,7 @@ def _checked_lengths(sequences: Any) -> list[int]:
 
 
 def _check_arguments(maxlen: object, padding: object, truncating: object) -> None:
-    if maxlen is not None:
-        if isinstance(maxlen, bool) or not isinstance(maxlen, int | np.integer):
-            raise TypeError(f"pad_sequences: maxlen is {maxlen!r}, expected a whole number or None")
-        if maxlen < 0:
-            raise ValueError(f"pad_sequences: maxlen is {maxlen}, expected at least 0")
+    whole_number_or_none("pad_sequences", "maxlen", maxlen, 0)
     for name, side in (("padding", padding), ("truncating", truncating)):
         if side not in _SIDES:
             raise ValueError(f"pad_sequences: {name} is {side!r}, expected 'pre' or 'post'")

@@ -1,0 +1,83 @@
+"""What an argument may be: a number, or what a name stands for. Knows nothing of the package.
+
+An error begins with `who`, or with the name of its class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+_REAL = (int, float, np.integer, np.floating)
+
+
+def _owner(who: object) -> str:
+    return who if isinstance(who, str) else type(who).__name__
+
+
+def whole_number(who: object, name: str, value: object, least: int = 1, alternative: str = "") -> int:
+    """The value, if it is a whole number from `least` on; TypeError or ValueError names what came."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{_owner(who)}: {name} is {value!r}, expected a whole number{alternative}")
+    if value < least:
+        raise ValueError(f"{_owner(who)}: {name} is {value}, expected at least {least}{alternative}")
+    return int(value)
+
+
+def whole_number_or_none(who: object, name: str, value: object, least: int = 1) -> int | None:
+    """The same, if it is not None."""
+    return None if value is None else whole_number(who, name, value, least, ", or None")
+
+
+def number(
+    who: object,
+    name: str,
+    value: object,
+    least: float = -math.inf,
+    most: float = math.inf,
+    *,
+    finite: bool = True,
+    expected: str | None = None,
+) -> float:
+    """The value, if it is a number from `least` to `most`; TypeError or ValueError names what came, and what was `expected`."""
+    if isinstance(value, bool) or not isinstance(value, _REAL):
+        raise TypeError(f"{_owner(who)}: {name} is {value!r}, expected a number")
+    try:
+        found = float(value)
+    except OverflowError:  # of a whole number
+        found = math.inf if value > 0 else -math.inf
+    if not least <= found <= most or (finite and math.isinf(found)):
+        if expected is None:
+            bound = f", at least {least:g}" if least > -math.inf else ""
+            expected = f"{least:g} to {most:g}" if most < math.inf else f"a finite number{bound}"
+        raise ValueError(f"{_owner(who)}: {name} is {value}, expected {expected}")
+    return found
+
+
+def positive(who: object, name: str, value: object, expected: str = "more than 0 and finite") -> float:
+    """The value, if it is a finite number above 0; TypeError or ValueError names what came."""
+    if isinstance(value, bool) or not isinstance(value, _REAL):
+        raise TypeError(f"{_owner(who)}: {name} is {value!r}, expected a number above 0")
+    found = number(who, name, value, expected=expected)
+    if found <= 0:
+        raise ValueError(f"{_owner(who)}: {name} is {value}, expected {expected}")
+    return found
+
+
+def named(who: str, what: str, names: Mapping[str, type[T]], identifier: str | Mapping[str, Any]) -> T:
+    """An instance of the class of that name, or as `serialize` described it; ValueError if there is none."""
+    name = identifier if isinstance(identifier, str) else identifier.get("class_name")
+    if not isinstance(name, str) or name not in names:
+        raise ValueError(f"{who}: no {what} {name!r}, expected one of {', '.join(sorted(names))}")
+    kind: Any = names[name]
+    config = {} if isinstance(identifier, str) else identifier.get("config", {})
+    try:
+        found: T = kind.from_config(config)
+    except TypeError as error:
+        raise ValueError(f"{who}: the config of {name} is {config!r} ({error})") from error
+    return found

@@ -67,7 +67,6 @@ def walked(layer: Any, x: np.ndarray, tokens: np.ndarray, states: list[np.ndarra
     shown = tokens[:, ::-1] if layer.go_backwards else tokens
     counts = np.cumsum(shown, axis=1)
     holes = (np.diff(np.pad(shown, ((0, 0), (1, 1))).astype(int), axis=1) > 0).sum(axis=1).max() > 1
-    repeats = holes or not layer.go_backwards  # a row without tokens: its initial state at all positions, else 0
     orders = [np.flatnonzero(row)[:: -1 if layer.go_backwards else 1] for row in tokens]
     lengths = np.array([len(order) for order in orders])
 
@@ -94,7 +93,7 @@ def walked(layer: Any, x: np.ndarray, tokens: np.ndarray, states: list[np.ndarra
     for b, p in np.ndindex(B, T):
         if counts[b, p]:
             y[b, p] = out[b, counts[b, p] - 1]
-        elif not lengths[b] and repeats:
+        elif not lengths[b]:  # its initial state at all positions
             y[b, p] = states[0][b]
     if layer.zero_output_for_mask:
         y = y * shown[:, :, None]
@@ -106,7 +105,7 @@ def walked(layer: Any, x: np.ndarray, tokens: np.ndarray, states: list[np.ndarra
                 continue
             if counts[b, p]:
                 dout[b, counts[b, p] - 1] += dy[b, p]
-            elif not lengths[b] and repeats:
+            elif not lengths[b]:
                 dh[b] += dy[b, p]
         found = reference.recurrent_backward(tape, dout, dh, *dlast[1:])
         dx = np.zeros_like(x)

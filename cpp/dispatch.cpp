@@ -3,10 +3,6 @@
 #include <cstdlib>
 #include <stdexcept>
 
-#if (defined(__x86_64__) || defined(_M_X64)) && defined(_MSC_VER)
-#include <intrin.h>
-#endif
-
 namespace rnnext {
 
 extern const KernelTable scalar_table;
@@ -19,28 +15,8 @@ namespace {
 bool always() { return true; }
 
 #if defined(RNNEXT_HAVE_X86)
-#if defined(__GNUC__)
 bool cpu_has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 bool cpu_has_avx512() { return cpu_has_avx2() && __builtin_cpu_supports("avx512f"); }
-#else
-bool os_saves(unsigned long long state) {
-  int regs[4];
-  __cpuid(regs, 1);
-  return (regs[2] & (1 << 27)) != 0 && (_xgetbv(0) & state) == state;
-}
-bool cpu_has_avx2() {
-  int regs[4];
-  __cpuid(regs, 1);
-  const bool fma = (regs[2] & (1 << 12)) != 0;
-  __cpuidex(regs, 7, 0);
-  return fma && (regs[1] & (1 << 5)) != 0 && os_saves(0x6);
-}
-bool cpu_has_avx512() {
-  int regs[4];
-  __cpuidex(regs, 7, 0);
-  return cpu_has_avx2() && (regs[1] & (1 << 16)) != 0 && os_saves(0xe6);
-}
-#endif
 #endif
 
 struct Isa {
@@ -48,7 +24,7 @@ struct Isa {
   bool (*available)();
 };
 
-// Worst first. A new ISA is a row here and one in CMakeLists.txt.
+// Worst first. A new ISA is a row here, its table's declaration above and a line in CMakeLists.txt.
 constexpr Isa isas[] = {
     {&scalar_table, always},
 #if defined(RNNEXT_HAVE_VEC128)

@@ -266,7 +266,7 @@ struct KernelTable {
   void (*tanh)(const float* x, float* y, index_t n);
   // The yardsticks of the benchmarks: both return something that depends on all they did.
   float (*fma_chains)(index_t n);                // n times fma_chain_count vectors of fused multiply-adds
-  float (*read_all)(const float* x, index_t n);  // n floats, a multiple of 64 vectors
+  float (*read_all)(const float* x, index_t n);  // n floats, 8 vectors at a time; what is left over is not read
   int fma_chain_count;
 };
 

@@ -36,6 +36,7 @@ template <class Real>
 class CellTerms {
  public:
   explicit CellTerms(const CellWeights<Real>& weights);
+  std::size_t nbytes() const { return (vectors_.size() + projection_.size() + projection_t_.size()) * sizeof(Real); }
 
   Terms<Real> view{};
 

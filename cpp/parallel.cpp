@@ -11,7 +11,7 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 #if defined(__unix__) || defined(__APPLE__)
@@ -26,7 +26,7 @@ class FlushDenormals {
  public:
   FlushDenormals(const FlushDenormals&) = delete;
   FlushDenormals& operator=(const FlushDenormals&) = delete;
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(__x86_64__)
   FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040u); }  // FTZ and DAZ
   ~FlushDenormals() { _mm_setcsr(saved_); }
 
@@ -48,7 +48,7 @@ class FlushDenormals {
 };
 
 void pause() {
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(__x86_64__)
   _mm_pause();
 #elif defined(__aarch64__)
   __asm__ volatile("yield");

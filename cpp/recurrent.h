@@ -77,7 +77,7 @@ struct Tape {
   // Whether a state is ever multiplied.
   bool recurs() const { return schedule.steps > 1 || !from_zero; }
   bool projects() const { return terms != nullptr && terms->view.projection != nullptr; }
-  std::size_t nbytes() const;
+  std::size_t nbytes() const;  // of all that is kept here, without what is referred to
 };
 
 template <class Real>

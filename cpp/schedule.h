@@ -40,6 +40,9 @@ struct Schedule {
   index_t last_step(index_t row) const { return trunks > 0 ? steps : lengths[static_cast<std::size_t>(row)]; }
   bool dense() const { return trunks == 0 && (rows == 0 || lengths.back() == steps); }
   bool whole() const { return tokens() == rows * positions; }
+  std::size_t nbytes() const {
+    return (order.size() + starts.size() + lengths.size() + offset.size() + states.size()) * sizeof(index_t);
+  }
 
   // Positions in the caller's arrays.
   index_t input_position(index_t row, index_t t) const {

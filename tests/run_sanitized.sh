@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The engine's and the optimizers' tests on an extension built with AddressSanitizer and UndefinedBehaviorSanitizer (GCC's),
-# with the scalar kernels alone: the vectors' are the same templates, and take very long to compile with the sanitizers.
+# The engine's and the optimizers' tests on an extension built with AddressSanitizer and UndefinedBehaviorSanitizer (GCC's) and
+# with the C++ library's own checks, with the scalar kernels alone: the vectors' are the same templates, and take very long to
+# compile with the sanitizers.
 #
 #   tests/run_sanitized.sh [FOLDER]
 #
@@ -27,8 +28,9 @@ python -m pip install --quiet --no-deps --upgrade --target "$folder/site" \
 # The interpreter is not sanitized, so the runtime has to be loaded before it; and the C++ library with it, for the runtime to find
 # the function behind `throw`.
 preload="$("$CXX" -print-file-name=libasan.so) $("$CXX" -print-file-name=libstdc++.so)"
-# Leaks are not reported: the interpreter and NumPy keep what they hold until the process ends, and that would drown ours.
-export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
+# Leaks are not reported: the interpreter and NumPy keep what they hold until the process ends, and that would drown ours. What is too
+# large to be allocated is refused, as it is without the sanitizers: tests ask for such arrays.
+export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 export PYTHONPATH="$folder/site"
 
 cd "$root"

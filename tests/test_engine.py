@@ -216,6 +216,11 @@ def test_large_shapes(cell: str, writes: bool, shape: tuple[int, int, int, int])
         assert_agrees_with_reference(Case(cell, writes, *shape, window=window, reverse=reverse))
 
 
+def test_one_row_and_input_weights_beyond_8_mb() -> None:
+    """Weights that come from memory want more rows at a time; where there is one, that is more steps than a block has else."""
+    assert_agrees_with_reference(Case("lstm", False, 2, 1, 66_000, 8))
+
+
 @forms
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("return_sequences", [False, True])
@@ -298,7 +303,6 @@ def test_a_tape_plays_twice(cell: str) -> None:
     upstream = random_upstream(case)
     tape = _core.recurrent_forward(cell, **random_arguments(case), **case.options)[3]  # type: ignore[arg-type]
     assert tape is not None
-    assert tape.nbytes > 0
     first, other, again = (
         dict(zip(GRADIENTS, _core.recurrent_backward(tape, **{**upstream, "dy": dy}), strict=True))
         for dy in (upstream["dy"], -upstream["dy"], upstream["dy"])
@@ -307,6 +311,21 @@ def test_a_tape_plays_twice(cell: str) -> None:
     assert np.any(other["dkernel"] != first["dkernel"])
     without = dict(zip(GRADIENTS, _core.recurrent_backward(tape, **upstream, need_dx=False), strict=True))
     assert_same_bits(without, {**first, "dx": None})
+
+
+def test_a_tape_counts_what_it_keeps() -> None:
+    case = Case("lstm", False, 9, 5, 8, 48)  # rows of 48 floats lie one behind the other
+
+    def nbytes(**options: Any) -> int:
+        tape = _core.recurrent_forward("lstm", **random_arguments(case), **options)[3]
+        assert tape is not None
+        return tape.nbytes
+
+    plain = nbytes()
+    assert plain >= 4 * (4 * case.T + 2 * (case.T + 1)) * case.B * case.H  # gates, h and c
+    masked = nbytes(recurrent_mask=np.ones((case.B, case.H), np.float32))
+    assert masked - plain == 4 * (case.T + 2) * case.B * case.H  # the mask, and all states times it
+    assert nbytes(peephole=np.ones((3, case.H), np.float32)) - plain >= 4 * 3 * case.H
 
 
 @forms

@@ -18,7 +18,7 @@ py::array elementwise(void (*function)(const float*, float*, index_t), const cha
   if (!py::isinstance<py::array>(x_in)) throw py::type_error(std::string(who) + ": x is not a NumPy array");
   auto input = py::reinterpret_borrow<py::array>(x_in);
   const Argument argument{who, "x"};
-  const py::array x = aligned_array<float>::ensure(argument.require<float>(input, static_cast<int>(input.ndim()), ""));
+  const py::array x = aligned_array<float>(argument.require<float>(input, static_cast<int>(input.ndim()), ""));
   py::array_t<float> y(std::vector<py::ssize_t>(x.shape(), x.shape() + x.ndim()));
   parallel(1, [&](const Member&) { function(static_cast<const float*>(x.data()), y.mutable_data(), x.size()); });
   return y;
@@ -69,12 +69,8 @@ double read_bandwidth(int threads) {
 std::string compiler() {
 #if defined(__clang__)
   return "Clang " + std::to_string(__clang_major__) + "." + std::to_string(__clang_minor__);
-#elif defined(__GNUC__)
-  return "GCC " + std::to_string(__GNUC__) + "." + std::to_string(__GNUC_MINOR__);
-#elif defined(_MSC_VER)
-  return "MSVC " + std::to_string(_MSC_VER);
 #else
-  return "unknown";
+  return "GCC " + std::to_string(__GNUC__) + "." + std::to_string(__GNUC_MINOR__);
 #endif
 }
 

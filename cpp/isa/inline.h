@@ -3,26 +3,17 @@
 // worth repeating.
 #pragma once
 
-#if defined(_MSC_VER) && !defined(__clang__)
-#define RNNEXT_INLINE __forceinline
-#define RNNEXT_LAMBDA
-#define RNNEXT_RARE __declspec(noinline) inline
-#define RNNEXT_PREFETCH(address) static_cast<void>(address)
-#define RNNEXT_PREFETCH_L2(address) static_cast<void>(address)
-#define RNNEXT_UNROLL_4
-#elif defined(RNNEXT_SANITIZE)  // quick to compile counts, not quick to run
+#define RNNEXT_PREFETCH(address) __builtin_prefetch(address)
+#define RNNEXT_PREFETCH_L2(address) __builtin_prefetch(address, 0, 2)
+#if defined(RNNEXT_SANITIZE)  // quick to compile counts, not quick to run
 #define RNNEXT_INLINE inline
 #define RNNEXT_LAMBDA
 #define RNNEXT_RARE inline
-#define RNNEXT_PREFETCH(address) __builtin_prefetch(address)
-#define RNNEXT_PREFETCH_L2(address) __builtin_prefetch(address, 0, 2)
 #define RNNEXT_UNROLL_4
 #else
 #define RNNEXT_INLINE __attribute__((always_inline)) inline
 #define RNNEXT_LAMBDA __attribute__((always_inline))  // after a lambda's parameters
 #define RNNEXT_RARE __attribute__((noinline)) inline
-#define RNNEXT_PREFETCH(address) __builtin_prefetch(address)
-#define RNNEXT_PREFETCH_L2(address) __builtin_prefetch(address, 0, 2)
 #if defined(__clang__)
 #define RNNEXT_UNROLL_4 _Pragma("unroll 4")  // the loop behind it
 #else

@@ -19,7 +19,7 @@ class Tape:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
+        """Bytes of what the engine saved. The arrays that it was called with are held too, and not counted."""
 
 def recurrent_forward(
     cell: _Cell,
@@ -117,7 +117,7 @@ def draw_places(seed: int, rate: float, count: int, float64: bool = False) -> np
     """1 with probability rate, else 0, `count` times: for each seed always the same, whatever the number of threads."""
 
 class OptimizerRule:
-    """An optimizer's constants, and the lock of whoever changes its parameters. Those of other optimizers are ignored."""
+    """An optimizer's constants; those of other optimizers are ignored."""
 
     def __init__(
         self,

@@ -1,3 +1,3 @@
-"""The version, from the installed package's own metadata's source."""
+"""The version. The package's metadata take it from here: pyproject.toml."""
 
 __version__ = "0.1.0"

@@ -51,7 +51,7 @@ def number(
         found = float(value)
     except OverflowError:  # of a whole number
         found = math.inf if value > 0 else -math.inf
-    if not least <= found <= most or (finite and math.isinf(found)):
+    if not least <= value <= most or (finite and math.isinf(found)):  # the value as it came: a float may round it
         if expected is None:
             bound = f", at least {least:g}" if least > -math.inf else ""
             expected = f"{least:g} to {most:g}" if most < math.inf else f"a finite number{bound}"

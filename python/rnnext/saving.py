@@ -122,8 +122,9 @@ def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> 
     for name in files:
         if Path(name).name != name or name.startswith("."):
             raise ValueError(f"save: {name!r} is not a plain file name")
-    if not replaceable(folder):
-        raise FileExistsError(f"{folder}: exists and is not a model folder (no {CONFIG}); choose another place")
+    with _alone_in(folder.parent):  # else another saver may move it in between
+        if not replaceable(folder):
+            raise FileExistsError(f"{folder}: exists and is not a model folder (no {CONFIG}); choose another place")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with scratch(folder, folder=True) as new:
         for name, content in files.items():
@@ -268,8 +269,7 @@ def read_folder(folder: str | os.PathLike[str], names: Collection[str]) -> dict[
     """
     folder = Path(folder)
     while True:
-        _mend(Path(os.path.realpath(folder)))
-        if not (folder / CONFIG).is_file():
+        if not _is_there(Path(os.path.realpath(folder))):
             raise FileNotFoundError(f"{folder}: no model here, expected a folder with {CONFIG} and {WEIGHTS}")
         with contextlib.suppress(FileNotFoundError):  # of what was moved aside and is being deleted
             before = folder.stat()
@@ -279,13 +279,14 @@ def read_folder(folder: str | os.PathLike[str], names: Collection[str]) -> dict[
                 return found
 
 
-def _mend(folder: Path) -> None:
-    """Put back what a save that was cut off between its two moves has left aside."""
-    if folder.exists() or not (_aside(folder) / CONFIG).is_file():
-        return
+def _is_there(folder: Path) -> bool:
+    """Whether there is a model. One that a save has moved aside is waited for, or put back if the save was cut off there."""
+    if (folder / CONFIG).is_file():
+        return True
     with _alone_in(folder.parent):
         if not folder.exists() and (_aside(folder) / CONFIG).is_file():
             os.rename(_aside(folder), folder)
+        return (folder / CONFIG).is_file()
 
 
 def config_from_bytes(content: bytes, path: Path) -> dict[str, Any]:

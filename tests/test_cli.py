@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import fcntl
 import gzip
 import io
 import json
@@ -705,30 +706,35 @@ def test_a_folder_deleted_before_it_was_locked_is_made_again(
     run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a training that has just ended: once before it was opened, once before it was locked."""
-    ends, locked = iter([True, False]), saving.locked
+    place, ends = tmp_path / ".m.training", iter(["opened", "locked"])
+    open_it, locked, flock = os.open, saving.locked, fcntl.flock
 
-    @contextlib.contextmanager
-    def late(path: Path) -> Any:
-        before = next(ends, None)
-        if before:
-            path.rmdir()
-        with locked(path) as ours:
-            if before is False:
-                path.rmdir()
-                path.mkdir()
-            yield ours
+    def opens(path: Any, *options: Any, **others: Any) -> int:
+        if path == place and not deleted:
+            deleted.append(next(ends))
+            place.rmdir()
+        return open_it(path, *options, **others)
 
-    monkeypatch.setattr(saving, "locked", late)
+    def locks(descriptor: int, operation: int) -> None:
+        if len(deleted) == 1:
+            deleted.append(next(ends))
+            place.rmdir()
+            place.mkdir()
+        flock(descriptor, operation)
+
+    deleted: list[str] = []
+    monkeypatch.setattr(os, "open", opens)
+    monkeypatch.setattr(fcntl, "flock", locks)
     held = list[bool]()
 
     def load(*_: object, **__: object) -> None:
-        with contextlib.suppress(BlockingIOError), locked(tmp_path / ".m.training"):
+        with contextlib.suppress(BlockingIOError), locked(place):
             held.append(False)
         raise ValueError("enough")
 
     monkeypatch.setattr(datasets, "load", load)
     assert "enough" in failed(run("train", folder / "two.csv", "--out", tmp_path / "m"))
-    assert next(ends, None) is None
+    assert deleted == ["opened", "locked"]
     assert held == []
     assert not any(tmp_path.iterdir())
 

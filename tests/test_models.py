@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model_cases import D, T, V, X, Y, assert_same, bits, data, ragged, tutorial
 
 import rnnext
 from rnnext import Sequential, _progress, initializers, metrics
 from rnnext._inputs import Batch
-from rnnext.callbacks import Callback, TerminateOnNaN
+from rnnext.callbacks import TerminateOnNaN
 from rnnext.layers import (
     GRU,
     LSTM,
@@ -33,8 +34,6 @@ from rnnext.losses import BinaryCrossentropy, SparseCategoricalCrossentropy
 from rnnext.parameters import RowGradient
 from rnnext.utils import set_random_seed
 
-V, T, D = 40, 9, 6
-
 
 @pytest.fixture(autouse=True)
 def _same_threads_afterwards() -> Iterator[None]:
@@ -42,33 +41,6 @@ def _same_threads_afterwards() -> Iterator[None]:
     set_random_seed(11)
     yield
     rnnext.set_num_threads(before)
-
-
-def tutorial(cell: Any = LSTM, units: int = 5, *, compiled: bool = True, **options: Any) -> Sequential:
-    model = Sequential([Embedding(V, D, **options), cell(units), Dense(1, activation="sigmoid")])
-    if compiled:
-        model.compile(loss="binary_crossentropy", optimizer="adam", metrics=["accuracy"])
-    return model
-
-
-def data(rows: int = 50) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(1)
-    return rng.integers(0, V, (rows, T)).astype(np.int32), rng.integers(0, 2, rows)
-
-
-def ragged(rows: int = 50) -> tuple[list[np.ndarray], np.ndarray]:
-    x, y = data(rows)
-    return [row[: n % (T + 1)] for n, row in enumerate(x)], y
-
-
-def bits(model: Sequential) -> list[bytes]:
-    return [weight.tobytes() for weight in model.get_weights()]
-
-
-def assert_same(actual: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert actual.keys() == expected.keys()
-    for name, values in expected.items():
-        np.testing.assert_array_equal(actual[name], values, err_msg=name)
 
 
 # ---------------------------------------------------------------- the whole gradient
@@ -568,143 +540,25 @@ def test_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "[" not in sys.stdout.getvalue()  # type: ignore[attr-defined]
 
 
-# ---------------------------------------------------------------- what is refused, and that nothing has changed
-
-
-NAN = np.full((50, T, D), np.nan, np.float32)
-X, Y = data()
-
-
-def fit(*data: Any, **options: Any) -> Callable[[Sequential], Any]:
-    return lambda model: model.fit(*data, verbose=options.pop("verbose", 0), **options)
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (fit(X + V, Y), ValueError, f"embedding: x has id .* at row 0, position 0, expected 0 to {V - 1}"),
-        (fit(np.where(X[3, 2] == X, -1, X), Y), ValueError, "embedding: x has id -1 at row"),
-        (fit([[1, 2], [3, V]], [0, 1]), ValueError, f"embedding: x has id {V} at row 1, position 1, expected 0 to {V - 1}"),
-        (fit(X.astype(float), Y), TypeError, "embedding: x has dtype float32, expected integers"),
-        (fit(X[0], Y), ValueError, r"fit: x has shape \(9,\), expected at least 2 dimensions"),
-        (fit(NAN, Y), ValueError, "fit: x has nan at 0, 0, 0, expected finite numbers"),
-        (fit(list(NAN), Y), ValueError, "fit: x has nan at 0, 0, 0, expected finite numbers"),
-        (fit(X[:, :, None] + 0.5, Y), ValueError, r"embedding: input has shape \(None, 9, 1\), expected \(B, T\)"),
-        (fit("text", Y), TypeError, "fit: x is a str, expected a NumPy array or a list of sequences"),
-        (fit(["text"], [0]), TypeError, r"fit: x\[0\] is a str, expected a sequence of ids or of vectors"),
-        (fit([[1], [[2]]], [0, 1]), ValueError, r"fit: x\[1\] has shape \(1, 1\), expected \(T\)"),
-        (fit([[1], [2.5]], [0, 1]), TypeError, r"fit: x\[1\] has dtype float64, expected int64"),
-        (fit([], []), ValueError, "fit: x is empty"),
-        (fit(X[:0], Y[:0]), ValueError, "fit: x is empty"),
-        (fit(X, Y[:-1]), ValueError, r"fit: y has shape \(49,\), expected 50 labels, one for each row of x"),
-        (
-            fit(X, Y + 1),
-            ValueError,
-            "fit: y does not fit the model's output .*: y_true has values from 1 to 2",
-        ),
-        (fit(X, np.stack([Y, Y], 1)), ValueError, r"fit: y does not fit .* y_true has shape \(50, 2\)"),
-        (fit(X, np.where(Y, np.nan, 0)), ValueError, "fit: y has nan at .*, expected finite numbers"),
-        (fit(X, ["a"] * 50), TypeError, "fit: y has dtype <U1, expected numbers"),
-        (fit(X, None), ValueError, "fit: y has shape .*, expected 50 labels"),
-        (fit(np.full((50, 9, 2), 1e39), Y), ValueError, r"fit: x has 1e\+39 at 0, 0, 0, expected finite numbers of float32"),
-        (fit(X, Y, sample_weight=[1e39] * 50), ValueError, "fit: sample_weight has numbers that are .* beyond float32"),
-        (
-            fit(X, Y, class_weight={0: 1e39}),
-            ValueError,
-            r"fit: class_weight has 1e\+39 for class 0, expected 0 to",
-        ),
-        (
-            fit(X, Y, sample_weight=[1e30] * 50, class_weight={0: 1e30}),
-            ValueError,
-            "times class_weight is beyond",
-        ),
-        (fit(X, Y, sample_weight=[[1], [1, 2]]), ValueError, "fit: sample_weight has entries of different shapes"),
-        (lambda m: m([[1], [2, 3]], mask=np.ones((2, 2), bool)), ValueError, "mask is given, expected None"),
-        (lambda m: m.evaluate(iter([])), ValueError, "evaluate: x hands out no batch"),
-        (lambda m: m.evaluate(iter([(X, Y)]), Y), ValueError, "evaluate: y is given, expected None: x hands out"),
-        (lambda m: m.evaluate(X, Y, steps=2), ValueError, "evaluate: steps is 2, expected None"),
-        (lambda m: m.predict_on_batch(3), TypeError, "predict_on_batch: x is a int"),
-        (lambda m: m.test_on_batch(X, None), ValueError, "evaluate: y has shape"),
-        (fit(X, [[0]] * 49 + [[0, 1]]), ValueError, "fit: y has rows of different length"),
-        (fit(X, Y, sample_weight=Y[:-1]), ValueError, r"fit: sample_weight has shape \(49,\), expected \(50,\)"),
-        (fit(X, Y, sample_weight=Y - 1), ValueError, "fit: sample_weight has numbers that are negative"),
-        (fit(X, Y, sample_weight=["a"] * 50), TypeError, "fit: sample_weight has dtype <U1, expected numbers"),
-        (fit(X, Y, sample_weight=np.ones((50, T))), ValueError, "fit: y does not fit .*sample_weight has shape"),
-        (fit(X, Y, class_weight={"a": 1}), TypeError, "fit: class_weight has the key 'a', expected class numbers"),
-        (fit(X, Y, class_weight={0: -1}), ValueError, "fit: class_weight has -1 for class 0, expected 0 to"),
-        (fit(X, Y, class_weight=[1, 2]), TypeError, "fit: class_weight is a list, expected a dict"),
-        (fit(X, Y, batch_size=0), ValueError, "fit: batch_size is 0, expected at least 1"),
-        (fit(X, Y, batch_size=2.0), TypeError, "fit: batch_size is 2.0, expected a whole number"),
-        (fit(X, Y, epochs=-1), ValueError, "fit: epochs is -1, expected at least 0"),
-        (fit(X, Y, epochs="3"), TypeError, "fit: epochs is '3', expected a whole number"),
-        (fit(X, Y, verbose=3), ValueError, "verbose is 3, expected 'auto', 0, 1 or 2"),
-        (fit(X, Y, callbacks=[print]), TypeError, "fit: callbacks has a builtin_function_or_method, expected a Callback"),
-        (fit(X, Y, validation_split=1.5), ValueError, "fit: validation_split is 1.5, expected more than 0 and less than 1"),
-        (fit(X, Y, validation_split=0.99), ValueError, "fit: validation_split is 0.99 of 50 rows"),
-        (fit(X, Y, validation_split="half"), TypeError, "fit: validation_split is 'half', expected a number"),
-        (fit(X, Y, validation_data=X), ValueError, "fit: validation_data has another form than"),
-        (fit(X, Y, validation_data=(X + V, Y)), ValueError, r"embedding: validation_data\[0\] has id"),
-        (fit(X, Y, validation_data=(X, Y[1:])), ValueError, r"fit: validation_data\[1\] has shape \(49,\)"),
-        (fit(X, Y, validation_data=(X, Y, Y[1:])), ValueError, r"fit: validation_data\[2\] has shape \(49,\)"),
-        (lambda m: m.evaluate(X, Y[:-1], verbose=0), ValueError, r"evaluate: y has shape \(49,\), expected 50"),
-        (lambda m: m.train_on_batch(X + V, Y), ValueError, "embedding: x has id"),
-        (lambda m: m.predict(X + V, verbose=0), ValueError, "embedding: x has id"),
-        (lambda m: m.predict(X, batch_size=-1), ValueError, "predict: batch_size is -1"),
-        (lambda m: m(X + V), ValueError, "embedding: x has id"),
-        (lambda m: m(X, mask=np.ones((50, 2), bool)), ValueError, r"lstm: mask has shape \(50, 2\), expected \(50, 9\)"),
-        (lambda m: m.compile("adam"), ValueError, "loss is None, expected a loss"),
-        (lambda m: m.compile("adam", "mse", metrics="accuracy"), TypeError, "compile: metrics is 'accuracy', expected a list"),
-        (lambda m: m.compile("adam", "mse", metrics=["best"]), ValueError, "no metric 'best', expected one of"),
-        (lambda m: m.compile("best", "mse"), ValueError, "'best' is not known, expected one of"),
-        (lambda m: m.compile("adam", "best"), ValueError, "no loss 'best', expected one of"),
-    ],
-)
-def test_what_does_not_fit_is_said_before_anything_changes(
-    call: Callable[[Sequential], Any], error: type[Exception], message: str
-) -> None:
-    model = tutorial()
-    model.fit(X, Y, verbose=0)
-    before, optimizer = bits(model), model.optimizer
-    assert optimizer is not None
-    steps = optimizer.iterations
-    with pytest.raises(error, match=message):
-        call(model)
-    assert bits(model) == before
-    assert model.optimizer is optimizer
-    assert optimizer.iterations == steps
-    model.fit(X, Y, verbose=0)
-
-
-def test_a_metric_that_does_not_fit_is_said_before_anything_changes() -> None:
-    model = Sequential([Embedding(V, 3), GRU(4), Dense(3, "softmax")])
-    model.compile("adam", "categorical_crossentropy", metrics=["sparse_categorical_accuracy"])
-    before = bits(model)
-    for train in (model.fit, model.train_on_batch):
-        with pytest.raises(ValueError, match="sparse_categorical_accuracy: y_true has shape"):
-            train(X, np.eye(3)[Y])  # type: ignore[operator]
-    assert bits(model) == before
-    assert model.optimizer is not None
-    assert model.optimizer.iterations == 0
-
-
 def test_metrics_leave_out_batches_without_a_loss(capsys: pytest.CaptureFixture[str]) -> None:
     """Which AUC would refuse, before a callback can see the loss."""
     model = tutorial()
     model.compile("sgd", "binary_crossentropy", metrics=["auc"])
     model.layers[-1].weights[1].assign([np.nan])
-    history = model.fit(X, Y, epochs=3, callbacks=TerminateOnNaN(), verbose=0)
+    history = model.fit(*data(), epochs=3, callbacks=TerminateOnNaN(), verbose=0)
     assert capsys.readouterr().out == "Batch 0: Invalid loss, terminating training\n"
     assert np.isnan(history.history["loss"]).all()
 
 
 def test_evaluate_takes_batches_as_fit_does() -> None:
+    x, y = data()
     model = tutorial()
-    model.fit(X, Y, verbose=0)
-    expected = model.evaluate(X, Y, 10, verbose=0)
-    pieces = [(X[n : n + 10], Y[n : n + 10]) for n in range(0, 50, 10)]
+    model.fit(x, y, verbose=0)
+    expected = model.evaluate(x, y, 10, verbose=0)
+    pieces = [(x[n : n + 10], y[n : n + 10]) for n in range(0, 50, 10)]
     assert model.evaluate(iter(pieces), verbose=0) == expected
     assert model.evaluate(pieces_by_number(pieces), verbose=0) == expected
-    assert model.evaluate(iter(pieces), steps=2, verbose=0) == model.evaluate(X[:20], Y[:20], 10, verbose=0)
+    assert model.evaluate(iter(pieces), steps=2, verbose=0) == model.evaluate(x[:20], y[:20], 10, verbose=0)
     fresh = Sequential([LSTM(3), Dense(1)])
     fresh.compile("sgd", "mse")
     assert np.isfinite(fresh.evaluate(iter([(np.ones((4, 3, 2), np.float32), np.ones(4))]), verbose=0))
@@ -719,62 +573,6 @@ class pieces_by_number:  # noqa: N801 - a PyDataset's form
 
     def __getitem__(self, number: int) -> Any:
         return self.pieces[number]
-
-
-def test_inputs_as_stateful_programs_say_them() -> None:
-    model = Sequential([Input(batch_shape=(4, 3, 2)), LSTM(3, stateful=True), Dense(1)])
-    assert model.input_shape == (None, 3, 2)
-    assert model.predict(np.ones((4, 3, 2), np.float32), verbose=0).shape == (4, 1)
-    assert Input((3,), batch_size=2).shape == Input(batch_shape=(2, 3)).shape == (3,)
-    for wrong in ({}, {"shape": (3,), "batch_shape": (2, 3)}, {"batch_shape": 3}, {"shape": (3,), "batch_size": 0}):
-        with pytest.raises(ValueError, match=r"Input: (shape|batch_shape|batch_size) "):
-            Input(**wrong)  # type: ignore[arg-type]
-    for shape in ((-1,), (2.5,), "ab", 3):
-        with pytest.raises(ValueError, match=r"input_layer: shape is .*, expected sizes from 1 on or None"):
-            Input(shape)  # type: ignore[arg-type]
-
-
-def test_unbuilt_models_stay_unbuilt_by_wrong_data() -> None:
-    model = Sequential([GRU(3), Dense(1, "sigmoid")])
-    model.compile("adam", "crossentropy", metrics=["accuracy"])
-    x = np.zeros((4, T, D), np.float32)
-    for wrong, labels in ((x, [0, 1]), (x[:, 0], [0, 1, 0, 1]), (x, [0, 1, 2, 3])):
-        with pytest.raises(ValueError, match=r"fit: y|gru: input has shape"):
-            model.fit(wrong, labels, verbose=0)
-        assert not model.built
-        assert not model.weights
-    model.fit(x[:, :, :2], [0, 1, 0, 1], verbose=0)
-    with pytest.raises(ValueError, match=r"gru: input has shape \(None, 9, 6\), expected I=2"):
-        model.predict(x)
-
-
-def test_not_compiled() -> None:
-    model = tutorial(compiled=False)
-    for call in (model.fit, model.evaluate, model.train_on_batch):
-        with pytest.raises(ValueError, match="sequential is not compiled yet, call compile"):
-            call(X, Y)
-    assert model.predict(X, verbose=0).shape == (50, 1)
-
-
-class _Interrupt(Callback):
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if batch == 1:
-            raise KeyboardInterrupt
-
-
-def test_an_interrupted_fit_leaves_a_model_that_works(tmp_path: Any) -> None:
-    model = tutorial()
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(X, Y, batch_size=8, callbacks=_Interrupt(), verbose=0)
-    assert model.optimizer is not None
-    assert model.optimizer.iterations == 2
-    model.save(tmp_path / "model")
-    loaded = rnnext.models.load_model(tmp_path / "model")
-    np.testing.assert_array_equal(loaded.predict(X, verbose=0), model.predict(X, verbose=0))
-    for each in (model, loaded):
-        set_random_seed(1)
-        each.fit(X, Y, batch_size=8, verbose=0)
-    assert bits(loaded) == bits(model)
 
 
 # ---------------------------------------------------------------- layers of a model
@@ -858,6 +656,19 @@ def test_model_with_declared_input() -> None:
     model.fit(X, Y, verbose=0)
     with pytest.raises(ValueError, match=r"input_layer: input has shape \(None, 8\), expected \(None, 9\)"):
         model.predict(X[:, :8])
+
+
+def test_inputs_as_stateful_programs_say_them() -> None:
+    model = Sequential([Input(batch_shape=(4, 3, 2)), LSTM(3, stateful=True), Dense(1)])
+    assert model.input_shape == (None, 3, 2)
+    assert model.predict(np.ones((4, 3, 2), np.float32), verbose=0).shape == (4, 1)
+    assert Input((3,), batch_size=2).shape == Input(batch_shape=(2, 3)).shape == (3,)
+    for wrong in ({}, {"shape": (3,), "batch_shape": (2, 3)}, {"batch_shape": 3}, {"shape": (3,), "batch_size": 0}):
+        with pytest.raises(ValueError, match=r"Input: (shape|batch_shape|batch_size) "):
+            Input(**wrong)  # type: ignore[arg-type]
+    for shape in ((-1,), (2.5,), "ab", 3):
+        with pytest.raises(ValueError, match=r"input_layer: shape is .*, expected sizes from 1 on or None"):
+            Input(shape)  # type: ignore[arg-type]
 
 
 def test_input_length_is_only_said() -> None:

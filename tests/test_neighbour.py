@@ -90,6 +90,22 @@ def child_says(function):
         said = pipe.read().decode()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     return said
+
+def children_say(times, function, busy):
+    """The same of several children, one after the other, while another thread calls `busy` again and again."""
+    stop = threading.Event()
+
+    def go_on():
+        while not stop.is_set():
+            busy()
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        return [child_says(function) for _ in range(times)]
+    finally:
+        stop.set()
+        thread.join()
 '''
 
 
@@ -190,21 +206,12 @@ def test_fork_while_another_thread_is_in_the_engine(tmp_path: Path) -> None:
     x, _ = tokens()
     model.predict(x, verbose=0)
     layer = recurrent()
-    stop = threading.Event()
 
     def busy():
-        while not stop.is_set():
-            model.predict(x, verbose=0)
-            layer_step(layer)
+        model.predict(x, verbose=0)
+        layer_step(layer)
 
-    thread = threading.Thread(target=busy)
-    thread.start()
-    try:
-        said = [child_says(work) for _ in range(5)]
-    finally:
-        stop.set()
-        thread.join()
-    assert said == [repr((*expected[:2], 1))] * 5
+    assert children_say(5, work, busy) == [repr((*expected[:2], 1))] * 5
     """
     succeeds(program, tmp_path)
 
@@ -216,23 +223,14 @@ def test_fork_while_another_thread_trains(tmp_path: Path) -> None:
     model = rnnext.Sequential([layers.Embedding(20000, 128), layers.GlobalAveragePooling1D(), layers.Dense(1)])
     model.compile(loss="mse", optimizer="adam")
     rng = np.random.default_rng(2)
-    stop = threading.Event()
 
     def busy():
-        while not stop.is_set():
-            model.train_on_batch(rng.integers(0, 20000, (32, 200)), rng.integers(0, 2, 32))
+        model.train_on_batch(rng.integers(0, 20000, (32, 200)), rng.integers(0, 2, 32))
 
     def looks():
         return all(np.isfinite(weights).all() for weights in model.get_weights())
 
-    thread = threading.Thread(target=busy)
-    thread.start()
-    try:
-        said = [child_says(looks) for _ in range(30)]
-    finally:
-        stop.set()
-        thread.join()
-    assert said == ["True"] * 30
+    assert children_say(30, looks, busy) == ["True"] * 30
     """
     succeeds(program, tmp_path)
 

@@ -69,6 +69,13 @@ def positive(who: object, name: str, value: object, expected: str = "more than 0
     return found
 
 
+def flag(who: object, name: str, value: object) -> bool:
+    """The value, if it is True or False; TypeError names what came."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{_owner(who)}: {name} is {value!r}, expected True or False")
+    return bool(value)
+
+
 def named(who: str, what: str, names: Mapping[str, type[T]], identifier: str | Mapping[str, Any]) -> T:
     """An instance of the class of that name, or as `serialize` described it; ValueError if there is none."""
     name = identifier if isinstance(identifier, str) else identifier.get("class_name")

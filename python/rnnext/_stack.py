@@ -179,11 +179,7 @@ class Stack:
 
         ValueError or TypeError if the model does not take them: their shape, or ids that are not in the vocabulary.
         """
-        shape = (None, *rows.row_shape)
-        known = self._last_shapes
-        if known is None or known[0] != shape:
-            self._last_shapes = known = shape, self.compute_output_shape(shape)
-        output = known[1]
+        output = self._output_shape_of(rows)
         first, ids = self._first(), rows.flat
         if first is None or first.vocabulary is None:
             return output
@@ -209,8 +205,15 @@ class Stack:
 
     def steps_have_outputs(self, rows: Rows) -> bool:
         """Whether the rows are sequences of different length, with an output for each of their steps."""
-        output = self.compute_output_shape((None, *rows.row_shape))
+        output = self._output_shape_of(rows)
         return rows.offsets is not None and len(output) > 2 and output[1] is None
+
+    def _output_shape_of(self, rows: Rows) -> Shape:
+        shape = (None, *rows.row_shape)
+        known = self._last_shapes
+        if known is None or known[0] != shape:
+            self._last_shapes = known = shape, self.compute_output_shape(shape)
+        return known[1]
 
     def as_input(self, rows: Rows) -> Rows:
         """The rows in the type that the first layer takes: whole numbers become floats where there is no vocabulary."""

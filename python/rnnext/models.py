@@ -195,15 +195,8 @@ class Sequential(Stack):
             training = RowsFeed(rows, plan.size, shuffle=shuffle, pool=plan.pool)
             self._build_for(rows.x)
         else:
-            given_rows = (
-                ("y", y),
-                ("sample_weight", sample_weight),
-                ("batch_size", batch_size),
-                ("pool", pool if pool != 1 else None),
-            )
-            for name, value in given_rows:
-                if value is not None:
-                    raise ValueError(f"fit: {name} is given, expected None: x hands out batches (x, y) with all of that")
+            beside = {"y": y, "sample_weight": sample_weight, "batch_size": batch_size, "pool": pool if pool != 1 else None}
+            _refuse_beside_batches("fit", beside)
             if validation_split:
                 raise ValueError(f"fit: validation_split is {validation_split}, expected 0, as x hands out batches")
             training = feed_of(x, steps, self._check_for(compiled, class_weight, who="fit"), plan.first, shuffle=shuffle)
@@ -301,9 +294,7 @@ class Sequential(Stack):
             self._build_for(examples.x)
             feed = RowsFeed(examples, size, shuffle=False)
         else:
-            for name, value in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
-                if value is not None:
-                    raise ValueError(f"evaluate: {name} is given, expected None: x hands out batches (x, y) with all of that")
+            _refuse_beside_batches("evaluate", {"y": y, "sample_weight": sample_weight, "batch_size": batch_size})
             feed = feed_of(x, count, self._check_for(compiled, None, who="evaluate"), 0, shuffle=False)
         with Progress("evaluate", feed.steps, verbose) as progress:
             found = measure(self, compiled, feed, progress)
@@ -454,6 +445,12 @@ def model_from_files(files: Mapping[str, bytes], origin: _Path, *, compile: bool
 
 def _batch_size(given: int | None, default: int, *, who: str) -> int:
     return default if given is None else whole_number(who, "batch_size", given)
+
+
+def _refuse_beside_batches(who: str, given: Mapping[str, Any]) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"{who}: {name} is given, expected None: x hands out batches (x, y) with all of that")
 
 
 def _as_keras(found: dict[str, float], return_dict: bool) -> Any:

@@ -156,8 +156,6 @@ def scratch(target: Path, *, folder: bool = False) -> Iterator[Path]:
                 stack.enter_context(locked(new))
             except (BlockingIOError, FileNotFoundError):
                 continue  # not locked yet, it was taken for something that was left
-            if not new.exists():
-                continue
             try:
                 yield new
             except BaseException:
@@ -182,7 +180,10 @@ def _create(path: Path, *, folder: bool) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[bool]:
-    """The file or folder is locked in this block; False if this file system has no locks. BlockingIOError if another has it."""
+    """The file or folder is locked in this block; False if this file system has no locks.
+
+    BlockingIOError if another has it, FileNotFoundError if it is no longer in its place.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         ours = True
@@ -192,6 +193,8 @@ def locked(path: Path) -> Iterator[bool]:
             raise
         except OSError:
             ours = False
+        if not os.path.samestat(os.fstat(descriptor), os.lstat(path)):
+            raise FileNotFoundError(f"{path}: another one has taken its place")
         yield ours
     finally:
         os.close(descriptor)

@@ -157,7 +157,7 @@ def _may_log(callback: Callback) -> bool:
 
 
 def checked_number(callback: Callback, name: str, value: float, least: float = -math.inf) -> float:
-    """The same; TypeError or ValueError unless it is a number, from `least` on."""
+    """The value as it came, if it is a number from `least` on, infinity too; TypeError or ValueError names what came."""
     expected = "a number" + (f" from {least:g} on" if least > -math.inf else "")
     number(callback, name, value, least, finite=False, expected=expected)
     return value

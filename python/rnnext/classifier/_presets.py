@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rnnext._checks import number, whole_number
+from rnnext._checks import flag, number, whole_number
 from rnnext.classifier._neighbours import vectors_from_neighbours
 from rnnext.layers import (
     GRU,
@@ -184,8 +184,8 @@ def _check(name: str, value: Any) -> None:
         raise ValueError(f"{_OWNER}: {name} is {value}, expected 0 to below 1")
     if name == "rare_dropout":
         number(_OWNER, name, value, 0, expected="0 or more")
-    if name in _SWITCHES and not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{_OWNER}: {name} is {value!r}, expected True or False")
+    if name in _SWITCHES:
+        flag(_OWNER, name, value)
     if name in _COUNTS:
         whole_number(_OWNER, name, value, _COUNTS[name])
 

@@ -120,10 +120,8 @@ def _alone(folder: Path, backup: BackupAndRestore) -> Iterator[None]:
         while True:
             place.mkdir(parents=True, exist_ok=True)
             try:
-                seen = place.stat()
                 stack.enter_context(saving.locked(place))
-                if os.path.samestat(seen, place.stat()):
-                    break
+                break
             except FileNotFoundError:
                 pass  # a training has just ended and deleted it
             except BlockingIOError:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext import _core
-from rnnext._checks import number, whole_number_or_none
+from rnnext._checks import flag, number, whole_number_or_none
 from rnnext.optimizers import schedules
 from rnnext.optimizers.schedules import LearningRateSchedule
 from rnnext.parameters import Array, Gradient, Parameter, RowGradient, sum_of
@@ -20,12 +20,6 @@ State: TypeAlias = dict[str, npt.NDArray[Any]]
 
 _BLOCK = 1 << 15  # numbers that are averaged at once, so that they stay in the cache
 _PENDING = ("anchor", "last", "rates", "decays")  # of a parameter that is trained by rows
-
-
-def _flag(owner: str, name: str, value: object) -> bool:
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{owner}: {name} is {value!r}, expected True or False")
-    return bool(value)
 
 
 def _limit(owner: str, name: str, value: float | None) -> float | None:
@@ -128,7 +122,7 @@ class Optimizer:
         self.clipnorm: Final = _limit(owner, "clipnorm", clipnorm)
         self.clipvalue: Final = _limit(owner, "clipvalue", clipvalue)
         self.global_clipnorm: Final = _limit(owner, "global_clipnorm", global_clipnorm)
-        self.use_ema: Final = _flag(owner, "use_ema", use_ema)
+        self.use_ema: Final = flag(owner, "use_ema", use_ema)
         self.ema_momentum: Final = number(owner, "ema_momentum", ema_momentum, 0, 1)
         self.ema_overwrite_frequency: Final = whole_number_or_none(owner, "ema_overwrite_frequency", ema_overwrite_frequency)
         self.ema_frequency: Final = whole_number_or_none(owner, "ema_frequency", ema_frequency) or 1
@@ -519,7 +513,7 @@ class SGD(Optimizer):
         name: str | None = None,
     ) -> None:
         self.momentum: Final = number("SGD", "momentum", momentum, 0, 1)
-        self.nesterov: Final = _flag("SGD", "nesterov", nesterov)
+        self.nesterov: Final = flag("SGD", "nesterov", nesterov)
         super().__init__(
             _core.OptimizerRule("sgd", momentum=self.momentum, nesterov=self.nesterov),
             ("momentum" if self.momentum else None, None, None),
@@ -569,7 +563,7 @@ class RMSprop(Optimizer):
         self.rho: Final = number("RMSprop", "rho", rho, 0, 1)
         self.momentum: Final = number("RMSprop", "momentum", momentum, 0, 1)
         self.epsilon: Final = number("RMSprop", "epsilon", epsilon, 0)
-        self.centered: Final = _flag("RMSprop", "centered", centered)
+        self.centered: Final = flag("RMSprop", "centered", centered)
         super().__init__(
             _core.OptimizerRule("rmsprop", rho=self.rho, momentum=self.momentum, epsilon=self.epsilon, centered=self.centered),
             ("velocity", "momentum" if self.momentum else None, "average_gradient" if self.centered else None),
@@ -629,7 +623,7 @@ class Adam(Optimizer):
         if self.beta_1 == 1.0:
             raise ValueError(f"{owner}: beta_1 is 1, expected less")
         self.epsilon: Final = number(owner, "epsilon", epsilon, 0)
-        self.amsgrad: Final = _flag(owner, "amsgrad", amsgrad)
+        self.amsgrad: Final = flag(owner, "amsgrad", amsgrad)
         super().__init__(
             _core.OptimizerRule("adam", beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon, amsgrad=self.amsgrad),
             ("momentum", "velocity", "velocity_hat" if self.amsgrad else None),

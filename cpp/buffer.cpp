@@ -1,6 +1,7 @@
 #include "buffer.h"
 
-#include <cstdlib>
+#include <algorithm>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <new>
@@ -16,7 +17,10 @@ namespace rnnext {
 namespace {
 
 constexpr std::size_t alignment = 64;
-constexpr std::size_t kept_limit = std::size_t{96} << 20;  // bytes
+// Of blocks in use and kept together there is never more than once was in use, but for so much that is kept in any case; and no
+// more than the other is kept.
+constexpr std::size_t kept_anyhow = std::size_t{96} << 20;
+constexpr std::size_t kept_at_most = std::size_t{1} << 30;
 
 // Sizes are rounded up to four steps a power of two, so that batches of nearly equal length share blocks.
 std::size_t rounded_bytes(std::size_t wanted) {
@@ -30,20 +34,45 @@ std::size_t rounded_bytes(std::size_t wanted) {
 constexpr std::size_t huge_page = std::size_t{2} << 20;
 std::align_val_t alignment_of(std::size_t bytes) { return std::align_val_t{bytes >= huge_page ? huge_page : alignment}; }
 
-void* system_allocate(std::size_t bytes) {
-  void* block = ::operator new(bytes, alignment_of(bytes));
+// Null if there is no memory.
+void* system_allocate(std::size_t bytes) noexcept {
+  void* block = ::operator new(bytes, alignment_of(bytes), std::nothrow);
 #if defined(__linux__)
-  if (bytes >= huge_page) madvise(block, bytes, MADV_HUGEPAGE);
+  if (block != nullptr && bytes >= huge_page) madvise(block, bytes, MADV_HUGEPAGE);
 #endif
   return block;
 }
 void system_free(void* block, std::size_t bytes) noexcept { ::operator delete(block, alignment_of(bytes)); }
 
 struct Kept {
+  std::mutex fork_mutex;  // ForkLock's; taken before the other
   std::mutex mutex;
   std::multimap<std::size_t, void*> blocks;
-  std::size_t bytes = 0;
-  std::mutex fork_mutex;  // ForkLock's; taken before the other
+  std::size_t bytes = 0;   // of the blocks
+  std::size_t in_use = 0;  // of those that were handed out
+  std::size_t most = 0;    // that was ever in use
+
+  std::size_t room() const { return std::min(std::max(most - in_use, kept_anyhow), kept_at_most); }
+
+  // One of that size; null if there is none.
+  void* take(std::size_t size) {
+    const auto found = blocks.find(size);
+    if (found == blocks.end()) return nullptr;
+    void* block = found->second;
+    blocks.erase(found);
+    bytes -= size;
+    return block;
+  }
+
+  // All but so many bytes, to the system.
+  void give_back(std::size_t rest) noexcept {
+    while (bytes > rest) {
+      const auto largest = std::prev(blocks.end());
+      system_free(largest->second, largest->first);
+      bytes -= largest->first;
+      blocks.erase(largest);
+    }
+  }
 };
 
 // Never destroyed: arrays may outlive every static object at interpreter exit.
@@ -71,21 +100,30 @@ void* acquire_block(std::size_t wanted) {
   const std::size_t bytes = rounded_bytes(wanted);
   {
     const std::lock_guard lock(kept().mutex);
-    if (const auto found = kept().blocks.find(bytes); found != kept().blocks.end()) {
-      void* block = found->second;
-      kept().blocks.erase(found);
-      kept().bytes -= bytes;
-      return block;
-    }
+    kept().in_use += bytes;
+    kept().most = std::max(kept().most, kept().in_use);
+    if (void* block = kept().take(bytes)) return block;
+    kept().give_back(kept().room());
   }
-  return system_allocate(bytes);
+  void* block = system_allocate(bytes);
+  if (block != nullptr) return block;
+  {
+    const std::lock_guard lock(kept().mutex);
+    kept().give_back(0);
+  }
+  block = system_allocate(bytes);
+  if (block != nullptr) return block;
+  const std::lock_guard lock(kept().mutex);
+  kept().in_use -= bytes;
+  throw std::bad_alloc();
 }
 
 void release_block(void* block, std::size_t wanted) noexcept {
   const std::size_t bytes = rounded_bytes(wanted);
   {
     const std::lock_guard lock(kept().mutex);
-    if (kept().bytes + bytes <= kept_limit) {
+    kept().in_use -= bytes;
+    if (kept().bytes + bytes <= kept().room()) {
       try {
         kept().blocks.emplace(bytes, block);
         kept().bytes += bytes;

@@ -1,5 +1,5 @@
 // Memory for arrays, aligned to cache lines and uninitialised. Freed blocks are kept for the next call of the same size, since
-// a training step asks for the same tens of megabytes again and again and fresh pages cost more than the arithmetic on them.
+// a training step asks for the same megabytes again and again, and fresh pages cost more than the arithmetic on them.
 #pragma once
 
 #include <cstddef>

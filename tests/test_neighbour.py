@@ -374,3 +374,27 @@ def test_waiting_threads_soon_sleep_and_the_environment_stays_as_it_was(said: di
     assert run.stdout.strip() == str(said.get("GOMP_SPINCOUNT"))
     if "GOMP_SPINCOUNT" in run.stderr:  # libgomp says what it has read
         assert f"GOMP_SPINCOUNT = '{said.get('GOMP_SPINCOUNT', '3000')}'" in run.stderr
+
+
+# ---------------------------------------------------------------- memory
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says so how much memory a process had")
+def test_what_is_kept_for_the_next_call_gives_way_to_it(tmp_path: Path) -> None:
+    """Batches of many sizes, one after another, take hardly more memory than the largest of them alone."""
+
+    def peak(*steps: int) -> int:
+        program = f"""
+        layer = layers.GRU(128)
+        x = np.ones((32, 1000, 8), np.float32)
+        for steps in {steps}:
+            y, backprop = layer.forward(x[:, :steps], training=True)
+            backprop(np.ones_like(y))
+            del y, backprop
+        print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+        """
+        return int(succeeds(program, tmp_path)) >> 10
+
+    alone = peak(1000)
+    assert alone > 100  # MB, of which half is kept from call to call
+    assert peak(*range(250, 1001, 50)) < alone + 110

@@ -9,7 +9,6 @@ from rnnext import (
     constraints,
     data,
     initializers,
-    interop,
     layers,
     losses,
     metrics,
@@ -26,10 +25,10 @@ from rnnext.layers import Input
 from rnnext.models import Sequential
 
 if TYPE_CHECKING:
-    from rnnext import datasets, evaluation, evidence, plots, text
+    from rnnext import datasets, evaluation, evidence, interop, plots, text
     from rnnext.classifier import TextClassifier
 
-_WHEN_ASKED_FOR = ("datasets", "evaluation", "evidence", "plots", "text")  # modules
+_WHEN_ASKED_FOR = ("datasets", "evaluation", "evidence", "interop", "plots", "text")  # modules
 
 __all__ = [
     "Input",

@@ -29,7 +29,6 @@ from rnnext.optimizers import Optimizer
 
 _OPEN_LOSSES = ("crossentropy", "ce")  # names whose meaning the labels' shape decides
 _OPEN_METRICS = ("accuracy", "acc", *_OPEN_LOSSES)
-_NO_ORDER = np.random.default_rng(0)  # for feeds that are not shuffled, which do not draw from it
 _CHECKED_AT_ONCE = 1 << 18  # numbers of made-up predictions
 
 
@@ -345,7 +344,7 @@ def measure(
     """
     compiled.reset()
     feed.begin(time, 0)
-    for examples, chosen in feed.pieces(_NO_ORDER):
+    for examples, chosen in feed.pieces(np.random.default_rng(0)):
         y = examples.y.batch(chosen).x
         weights = None if examples.weights is None else examples.weights[chosen]
         y_pred, mask = stack.infer(examples.x.batch(chosen))

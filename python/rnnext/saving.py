@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 import shutil
 import zlib
 from collections.abc import Collection, Iterator, Mapping
@@ -149,7 +148,7 @@ def scratch(target: Path, *, folder: bool = False) -> Iterator[Path]:
     """
     beginning = f".{target.name}.{_NEW}"
     while True:
-        new = target.with_name(f"{beginning}{secrets.token_hex(6)}")
+        new = target.with_name(f"{beginning}{os.urandom(6).hex()}")
         _create(new, folder=folder)
         with contextlib.ExitStack() as stack:
             try:

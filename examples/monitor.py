@@ -12,18 +12,18 @@ import sys
 import numpy as np
 
 from rnnext import TextClassifier, datasets
-from rnnext.layers import BigramEmbedding, ConcatPooling1D, Dropout
+from rnnext.layers import GRU, LSTM, BigramEmbedding, ConcatPooling1D, Dense, Dropout
 
 
 class Monitor:
-    """What `predict_proba` gives for all that has been read; of a classifier that reads left to right, as made below."""
+    """What `predict_proba` gives for all that was read, had it no `maxlen`; of a classifier that reads left to right."""
 
     def __init__(self, classifier: TextClassifier) -> None:
         self.classifier = classifier
-        layers = [layer for layer in classifier.model_.layers if not isinstance(layer, Dropout)][-4:]
-        self.embedding, self.recurrent, pooling, self.head = layers
-        if not isinstance(self.embedding, BigramEmbedding) or not isinstance(pooling, ConcatPooling1D):
+        layers = [layer for layer in classifier.model_.layers if not isinstance(layer, Dropout)]
+        if [type(layer) for layer in layers] not in ([BigramEmbedding, cell, ConcatPooling1D, Dense] for cell in (LSTM, GRU)):
             raise SystemExit("this model does not read from left to right; make one with --train")
+        self.embedding, self.recurrent, _, self.head = layers
         self.before, self.count, self.state, self.greatest, self.mean = 0, 0, None, np.float32(-np.inf), np.float32(0)
 
     def read(self, word: str) -> None:

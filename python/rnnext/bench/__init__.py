@@ -46,7 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cells", nargs="+", choices=CELLS, help="recurrent layers (default: all, or those of the suite)")
     peers = ", ".join(f"{name} ({about})" for name, about in PEERS.items())
     parser.add_argument(
-        "--peers", nargs="+", choices=[*PEERS, "none"], default=list(PEERS), help=f"if installed: {peers}; or none"
+        "--peers",
+        nargs="+",
+        choices=[*PEERS, "none"],
+        default=list(PEERS),
+        help=f"where they are installed and a suite has work for them: {peers}; or none",
     )
     parser.add_argument("--threads", metavar="N", type=_count, help="of everyone (default: as rnnext info says)")
     parser.add_argument("--rounds", metavar="N", type=_count, default=15, help="turns of each contender, after a first one")

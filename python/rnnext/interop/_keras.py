@@ -108,7 +108,7 @@ def to_keras(model: Sequential, path: _Path | None = None, *, batch_size: int | 
     converted exactly, by negating the update gate. Where a row has no token at all Keras's masked average is NaN instead of 0.
     `batch_size` fixes the batch, which Keras wants for `stateful` layers.
     ValueError, and nothing is written, behind `mask_zero` for a GlobalMaxPooling1D, as Keras's does not look at the mask, and
-    for `go_backwards` with `return_sequences`, where Keras does not turn the mask for the layers that follow.
+    for layers that read it behind `go_backwards` with `return_sequences`, where Keras does not turn it.
     """
     who = "to_keras"
     weighted_layers(who, model)

@@ -76,8 +76,8 @@ def pad_sequences(
     Shorter rows are filled up with `value` at the side that `padding` says, longer ones cut at the side that `truncating` says.
     Without `maxlen` nothing is cut: the longest row decides. Strings of any length need `dtype=object`.
 
-    TypeError or ValueError names the index of a row that is no list or array, that has another shape than the first one, or
-    whose values the dtype cannot hold.
+    Whole-number dtypes cut off what is behind the point, as in Keras. TypeError or ValueError names the index of a row that is
+    no list or array, that has another shape than the first one, or whose values the dtype cannot hold otherwise.
     """
     _check_arguments(maxlen, padding, truncating)
     lengths = _checked_lengths(sequences)

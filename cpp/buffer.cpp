@@ -1,6 +1,7 @@
 #include "buffer.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <iterator>
 #include <map>
 #include <mutex>
@@ -52,7 +53,15 @@ struct Kept {
   std::size_t in_use = 0;  // of those that were handed out
   std::size_t most = 0;    // that was ever in use
 
-  std::size_t room() const { return std::min(std::max(most - in_use, kept_anyhow), kept_at_most); }
+  // For what is kept, beside so much in use.
+  std::size_t room(std::size_t used) const {
+    return std::min(std::max(most > used ? most - used : 0, kept_anyhow), kept_at_most);
+  }
+
+  void hand_out(std::size_t size) {
+    in_use += size;
+    most = std::max(most, in_use);
+  }
 
   // One of that size; null if there is none.
   void* take(std::size_t size) {
@@ -61,6 +70,7 @@ struct Kept {
     void* block = found->second;
     blocks.erase(found);
     bytes -= size;
+    hand_out(size);
     return block;
   }
 
@@ -97,25 +107,22 @@ const int fork_watch = pthread_atfork(hold_all, release_all, release_all);
 }  // namespace
 
 void* acquire_block(std::size_t wanted) {
+  if (wanted > PTRDIFF_MAX / 2) throw std::bad_alloc();  // and sizes that are rounded up stay sizes
   const std::size_t bytes = rounded_bytes(wanted);
   {
     const std::lock_guard lock(kept().mutex);
-    kept().in_use += bytes;
-    kept().most = std::max(kept().most, kept().in_use);
     if (void* block = kept().take(bytes)) return block;
-    kept().give_back(kept().room());
+    kept().give_back(kept().room(kept().in_use + bytes));
   }
   void* block = system_allocate(bytes);
-  if (block != nullptr) return block;
-  {
-    const std::lock_guard lock(kept().mutex);
-    kept().give_back(0);
-  }
-  block = system_allocate(bytes);
-  if (block != nullptr) return block;
   const std::lock_guard lock(kept().mutex);
-  kept().in_use -= bytes;
-  throw std::bad_alloc();
+  if (block == nullptr) {
+    kept().give_back(0);
+    block = system_allocate(bytes);
+  }
+  if (block == nullptr) throw std::bad_alloc();
+  kept().hand_out(bytes);
+  return block;
 }
 
 void release_block(void* block, std::size_t wanted) noexcept {
@@ -123,7 +130,7 @@ void release_block(void* block, std::size_t wanted) noexcept {
   {
     const std::lock_guard lock(kept().mutex);
     kept().in_use -= bytes;
-    if (kept().bytes + bytes <= kept().room()) {
+    if (kept().bytes + bytes <= kept().room(kept().in_use)) {
       try {
         kept().blocks.emplace(bytes, block);
         kept().bytes += bytes;

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <new>
 #include <utility>
 
 namespace rnnext {
@@ -25,7 +27,7 @@ class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(std::size_t count)
-      : data_(count > 0 ? static_cast<Real*>(acquire_block(count * sizeof(Real))) : nullptr), count_(count) {}
+      : data_(count > 0 ? static_cast<Real*>(acquire_block(bytes_of(count))) : nullptr), count_(count) {}
   Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), count_(std::exchange(other.count_, 0)) {}
   Buffer& operator=(Buffer&& other) noexcept {
     std::swap(data_, other.data_);
@@ -40,6 +42,10 @@ class Buffer {
   std::size_t size() const { return count_; }
 
  private:
+  static std::size_t bytes_of(std::size_t count) {
+    return count <= PTRDIFF_MAX / sizeof(Real) ? count * sizeof(Real) : throw std::bad_alloc();
+  }
+
   Real* data_ = nullptr;
   std::size_t count_ = 0;
 };

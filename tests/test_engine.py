@@ -681,6 +681,12 @@ def test_steps_are_scaled_alike(dtype: Any, shape: tuple[int, int, int]) -> None
         _core.scale_steps(x, scale.astype(np.int64))
 
 
+def test_more_than_there_can_be_is_a_memory_error() -> None:
+    for count in (1 << 60, (1 << 61) + (1 << 60), (1 << 63) - 1):
+        with pytest.raises(MemoryError):
+            _core.draw_places(1, 0.5, count)
+
+
 @pytest.mark.parametrize("count", [0, 1, 7, 200_001])
 def test_drawn_places(count: int) -> None:
     places = _core.draw_places(2**64 - 1, 0.3, count)

@@ -430,3 +430,20 @@ def test_gradients_are_those_of_keras_with_torch(kind: Any, formula: Any, option
         getattr(keras.losses, kind.__name__)(**options, reduction=reduction)(torch.tensor(y), at, weights).backward()
         gradient = kind(**options, reduction=reduction).forward(y, p, weights)[1]()
         np.testing.assert_allclose(gradient, at.grad.numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_steps_that_count_are_those_of_mask_and_labels() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(4), (3, 5)).astype(np.float32)
+    y = rng.integers(0, 4, (3, 5))
+    y[0, :2] = y[2, 4] = -1
+    mask = np.arange(5) < np.array([5, 3, 2])[:, None]
+    counts = mask & (y >= 0)
+    loss = losses.SparseCategoricalCrossentropy(ignore_class=-1)
+    value, backprop = loss.forward(y, p, mask=mask)
+    each = -np.log(np.take_along_axis(p, np.maximum(y, 0)[..., None], axis=-1)[..., 0])
+    assert value == pytest.approx(each[counts].mean(), rel=1e-6)
+    alone, alone_backprop = losses.SparseCategoricalCrossentropy().forward(y[counts], p[counts])
+    assert value == pytest.approx(alone, rel=1e-6)
+    np.testing.assert_allclose(backprop()[counts], alone_backprop(), rtol=1e-5)
+    assert not backprop()[~counts].any()

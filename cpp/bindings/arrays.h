@@ -7,6 +7,7 @@
 
 #include <array>
 #include <initializer_list>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -95,7 +96,9 @@ View<const Real, Rank> view_of(const py::array& array) {
 template <class Real, int Rank>
 std::pair<py::array, View<Real, Rank>> new_array(std::array<index_t, Rank> shape) {
   index_t count = 1;
-  for (const index_t n : shape) count *= n;
+  for (const index_t n : shape) {
+    if (__builtin_mul_overflow(count, n, &count)) throw std::bad_alloc();
+  }
   auto* buffer = new Buffer<Real>(static_cast<std::size_t>(count));
   const py::capsule owner(buffer, [](void* p) { delete static_cast<Buffer<Real>*>(p); });
   if (buffer->data() == nullptr) {  // nothing in it

@@ -136,15 +136,6 @@ def _of_steps(mask: Mask | None, weights: Weights | None) -> Weights | None:
     return np.where(mask, weights if weights.ndim == 2 else weights[:, None], np.float32(0))
 
 
-def _of_loss(loss: Loss, mask: Mask | None, weights: Weights | None) -> Weights | None:
-    """The same for a loss: where it divides by the number of steps, only those that count are meant."""
-    found = _of_steps(mask, weights)
-    if mask is None or found is None or loss.reduction == "sum":
-        return found
-    share = mask.size / max(int(np.count_nonzero(mask)), 1)
-    return (found * share).astype(np.float32)
-
-
 # ---------------------------------------------------------------- checks, before anything is changed
 
 
@@ -201,7 +192,7 @@ def train_step(stack: Stack, compiled: Compiled, examples: Examples, chosen: Ind
     weights = None if examples.weights is None else examples.weights[chosen]
     y_pred, mask, backward = stack.forward(examples.x.batch(chosen), training=True)
     loss = compiled.loss_for(y.shape, y_pred.shape)
-    value, dloss = loss.forward(y, y_pred, _of_loss(loss, mask, weights))
+    value, dloss = loss.forward(y, y_pred, weights, mask)
     learned = stack.trainable_weights
     compiled.update(value + penalty(learned), y, y_pred, mask, weights)
     compiled.optimizer.apply(with_penalty(backward(dloss()), learned), learned)
@@ -349,7 +340,7 @@ def measure(
         weights = None if examples.weights is None else examples.weights[chosen]
         y_pred, mask = stack.infer(examples.x.batch(chosen))
         loss = compiled.loss_for(y.shape, y_pred.shape)
-        value = loss(y, y_pred, _of_loss(loss, mask, weights)) + penalty(stack.trainable_weights)
+        value = loss(y, y_pred, weights, mask) + penalty(stack.trainable_weights)
         compiled.update(value, y, y_pred, mask, weights)
         if progress is not None:
             progress.step()

@@ -138,14 +138,22 @@ class Loss:
         raise NotImplementedError(f"{type(self).__name__}: per_sample is not defined")
 
     def forward(
-        self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+        self,
+        y_true: npt.ArrayLike,
+        y_pred: npt.ArrayLike,
+        sample_weight: npt.ArrayLike | None = None,
+        mask: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[float, Callable[[], Array]]:
         """The loss and its way back: `backprop()` is the gradient for `y_pred`, of its shape.
 
-        `sample_weight` is `[B]`, `[B, 1]`, of the shape of the losses, or one number. ValueError names an argument of a wrong
-        shape, or with labels that are NaN or out of range.
+        `sample_weight` is `[B]`, `[B, 1]`, of the shape of the losses, or one number; `mask` `[B, T]` says which steps count,
+        and with it only those are in the number of losses. ValueError names an argument of a wrong shape, or with labels that
+        are NaN or out of range.
         """
         losses, backprop, valid = self.per_sample(y_true, y_pred)
+        if mask is not None:
+            steps = np.broadcast_to(mask.reshape(mask.shape + (1,) * (losses.ndim - mask.ndim)), losses.shape)
+            valid = steps if valid is None else valid & steps
         if sample_weight is None and valid is None:
             share = 1.0 if self.reduction == "sum" else 1.0 / losses.size
             return float(np.add.reduce(losses, axis=None, dtype=np.float64)) * share, lambda: backprop(share)
@@ -167,9 +175,15 @@ class Loss:
         value = float(np.sum(losses * weights, dtype=np.float64)) * share
         return value, lambda: backprop(weights * np.float32(share))
 
-    def __call__(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
+    def __call__(
+        self,
+        y_true: npt.ArrayLike,
+        y_pred: npt.ArrayLike,
+        sample_weight: npt.ArrayLike | None = None,
+        mask: npt.NDArray[np.bool_] | None = None,
+    ) -> float:
         """The loss alone; arguments and errors as for `forward`."""
-        return self.forward(y_true, y_pred, sample_weight)[0]
+        return self.forward(y_true, y_pred, sample_weight, mask)[0]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -27,6 +27,7 @@ from rnnext.callbacks import (
     SwapEMAWeights,
     TerminateOnNaN,
 )
+from rnnext.callbacks._callbacks import HOOKS
 from rnnext.layers import GRU, Dense, Embedding
 from rnnext.models import load_model
 from rnnext.optimizers import SGD
@@ -138,6 +139,16 @@ def test_hooks_that_nobody_calls_are_refused(hook: str) -> None:
         model.fit(x, y, callbacks=callback, verbose=0)
     assert model.optimizer is not None
     assert model.optimizer.iterations == 0
+
+
+def test_logs_are_a_dict_at_every_hook() -> None:
+    """As in Keras, whose guide lists their keys."""
+    seen: dict[str, Any] = {}
+    names = [name for name in HOOKS if not name.startswith("on_batch_")]
+    hooks = {name: lambda *given, name=name: seen.setdefault(name, list(given[-1].keys())) for name in names}
+    model, x, y = model_and_data()
+    model.fit(x, y, validation_data=(x, y), callbacks=LambdaCallback(**hooks), verbose=0)
+    assert {name: bool(keys) for name, keys in seen.items()} == {name: name.endswith("_end") for name in names}
 
 
 def test_stop_training_ends_within_the_epoch() -> None:

@@ -273,7 +273,7 @@ def train(stack: Stack, compiled: Compiled, training: Feed, validation: Feed | N
     )
     model = watchers.model
     with _Interrupts() as interrupts:
-        watchers.on_train_begin()  # which may find where an earlier run was
+        watchers.on_train_begin({})  # which may find where an earlier run was
         first = run.epoch
         while run.epoch < plan.last and not model.stop_training and not interrupts.pending:
             if not training.begin(run.epoch, run.step):
@@ -305,11 +305,11 @@ def _train_epoch(
         run.generator.bit_generator.state = run.at_epoch
     else:
         run.at_epoch = run.generator.bit_generator.state
-        watchers.on_epoch_begin(epoch)
+        watchers.on_epoch_begin(epoch, {})
         compiled.reset()
     progress.done(run.step)
     for examples, chosen in () if stopped else training.pieces(run.generator):
-        watchers.on_train_batch_begin(run.step)
+        watchers.on_train_batch_begin(run.step, {})
         train_step(stack, compiled, examples, chosen)
         run.step += 1
         so_far = compiled.results() if watchers.at_batch_end or progress.showing else None
@@ -319,7 +319,7 @@ def _train_epoch(
             break
     logs = compiled.results()
     if validation is not None and not interrupts.pending:
-        watchers.on_test_begin()
+        watchers.on_test_begin({})
         found = measure(stack, compiled, validation, interrupts=interrupts, time=before)
         watchers.on_test_end(found)
         logs |= {f"val_{name}": value for name, value in found.items()}

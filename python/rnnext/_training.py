@@ -10,7 +10,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from rnnext import losses, metrics
 from rnnext._feeds import Feed, Index
-from rnnext._inputs import Examples, Values, Weights
+from rnnext._inputs import Examples, Rows, Values, Weights
 from rnnext._progress import Progress, Verbose
 from rnnext._stack import Stack, constrain, penalty, with_penalty
 from rnnext.callbacks import CallbackList
@@ -155,6 +155,7 @@ def check_examples(
     rows = stack.as_input(examples.x)
     output = stack.check_rows(rows, name=names[0])
     of_steps = stack.steps_have_outputs(rows)
+    examples = examples._replace(y=_with_axis_of_one_output(examples.y, output))
     if of_steps:
         _check_steps(examples, names, who=who)
     elif examples.y.offsets is not None:
@@ -162,6 +163,8 @@ def check_examples(
     shapes = (len(rows), *examples.y.row_shape), (len(rows), *output[1:])
     loss = compiled.loss_for(*shapes)
     labels, weights = examples.y.flat, None if of_steps else examples.weights
+    if of_steps and examples.y.offsets is None:  # as many for each row: end to end, as the others are
+        labels = labels.reshape(-1, *labels.shape[2:])
     outputs = output[2:] if of_steps else tuple(size or 1 for size in output[1:])
     made_up = np.float32(1 / max(outputs[-1] or 1, 2))
     one = [size or 1 for size in outputs]
@@ -176,6 +179,13 @@ def check_examples(
             raise type(error)(f"{who}: {names[1]} does not fit the model's output {output}: {error}") from error
     compiled.settle(*shapes)
     return Examples(rows, examples.y, examples.weights)
+
+
+def _with_axis_of_one_output(y: Rows, output: Shape) -> Rows:
+    """Labels [N, T] of steps with one output each as [N, T, 1]: there is a loss for each step then, which a mask may weigh."""
+    if len(output) < 3 or output[-1] != 1 or len(y.row_shape) != len(output) - 2:
+        return y
+    return replace(y, flat=y.flat[..., None])
 
 
 def _check_steps(examples: Examples, names: tuple[str, str], *, who: str) -> None:

@@ -47,6 +47,11 @@ def absolute(y: Any, p: Any) -> Any:
     return np.abs(p - y).mean(axis=-1)
 
 
+def huber(y: Any, p: Any, delta: float = 1.0) -> Any:
+    size = np.abs(p - y)
+    return np.where(size <= delta, size**2 / 2, delta * size - delta**2 / 2).mean(axis=-1)
+
+
 # class, its formula, options, kind of labels
 CASES: list[tuple[Any, Callable[..., Any], dict[str, Any], str]] = [
     (losses.BinaryCrossentropy, binary, {}, "binary"),
@@ -63,6 +68,8 @@ CASES: list[tuple[Any, Callable[..., Any], dict[str, Any], str]] = [
     (losses.SparseCategoricalCrossentropy, sparse, {"from_logits": True, "ignore_class": 0}, "sparse"),
     (losses.MeanSquaredError, squared, {}, "real"),
     (losses.MeanAbsoluteError, absolute, {}, "real"),
+    (losses.Huber, huber, {}, "real"),
+    (losses.Huber, huber, {"delta": 0.3}, "real"),
 ]
 REDUCTIONS: list[Any] = ["sum_over_batch_size", "mean", "sum", "mean_with_sample_weight"]
 
@@ -139,7 +146,7 @@ def test_values_and_gradients(
 @pytest.mark.parametrize(("kind", "formula", "options", "labels"), CASES)
 def test_functions_are_unreduced(kind: Any, formula: Any, options: dict[str, Any], labels: str) -> None:
     y, p = examples(labels, options, (B, C), np.random.default_rng(1))
-    function = getattr(losses, kind().name)
+    function = getattr(losses, kind().name.removesuffix("_loss"))
     values = function(y, p, **options)
     assert values.shape == (B,)
     assert values.dtype == np.float32
@@ -330,7 +337,8 @@ def test_names_and_configs(kind: Any, formula: Any, options: dict[str, Any], lab
         == {"name": "own", "reduction": "sum", **kind().get_config(), **loss.get_config()}
     )
     name = kind().name
-    for identifier in (name, kind.__name__, kind, getattr(losses, name)):
+    function = name.removesuffix("_loss")  # Keras's huber_loss is made by huber
+    for identifier in (function, kind.__name__, kind, getattr(losses, function)):
         found = losses.get(identifier)
         assert type(found) is kind
         assert found.name == name
@@ -375,6 +383,7 @@ def test_crossentropy_by_shapes() -> None:
         (lambda: losses.MeanSquaredError(None), ValueError, "reduction is None.*unreduced"),  # type: ignore[arg-type]
         (lambda: losses.BinaryCrossentropy(label_smoothing=1.5), ValueError, "label_smoothing is 1.5"),
         (lambda: losses.CategoricalCrossentropy(label_smoothing="a"), TypeError, "label_smoothing is 'a', expected a number"),  # type: ignore[arg-type]
+        (lambda: losses.Huber(0), ValueError, "Huber: delta is 0, expected more than 0"),
         (lambda: losses.serialize("mse"), TypeError, "loss is 'mse'"),  # type: ignore[arg-type]
     ],
 )

@@ -12,12 +12,13 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from rnnext._checks import named, number
+from rnnext._checks import named, number, positive
 from rnnext.parameters import Array
 
 __all__ = [
     "BinaryCrossentropy",
     "CategoricalCrossentropy",
+    "Huber",
     "Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",
@@ -26,6 +27,7 @@ __all__ = [
     "binary_crossentropy",
     "categorical_crossentropy",
     "get",
+    "huber",
     "mean_absolute_error",
     "mean_squared_error",
     "resolve",
@@ -414,6 +416,29 @@ class MeanAbsoluteError(Loss):
         )
 
 
+class Huber(Loss):
+    """(p - y)² / 2 where |p - y| is at most `delta`, delta (|p - y| - delta / 2) beyond, the mean over the last axis.
+
+    `y_true` is of the shape of `y_pred`.
+    """
+
+    def __init__(self, delta: float = 1.0, reduction: Reduction = "sum_over_batch_size", name: str = "huber_loss") -> None:
+        super().__init__(name, reduction)
+        self.delta = positive(self, "delta", delta)
+
+    def per_sample(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> PerSample:
+        difference = _differences("Huber", y_true, y_pred)
+        shape, K = np.shape(y_pred), difference.shape[-1]
+        slope = np.clip(difference, np.float32(-self.delta), np.float32(self.delta))
+        return PerSample(
+            _mean_of_last(slope * (difference - np.float32(0.5) * slope)),
+            lambda d_losses: (slope * (_column(d_losses) / K)).reshape(shape),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "delta": self.delta}
+
+
 def binary_crossentropy(
     y_true: npt.ArrayLike, y_pred: npt.ArrayLike, from_logits: bool = False, label_smoothing: float = 0.0
 ) -> Array:
@@ -445,12 +470,18 @@ def mean_absolute_error(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> Array:
     return MeanAbsoluteError().per_sample(y_true, y_pred).losses
 
 
+def huber(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, delta: float = 1.0) -> Array:
+    """The loss of each row, unreduced; as `Huber`."""
+    return Huber(delta).per_sample(y_true, y_pred).losses
+
+
 _OF_FUNCTION: dict[Callable[..., Array], type[Loss]] = {
     binary_crossentropy: BinaryCrossentropy,
     categorical_crossentropy: CategoricalCrossentropy,
     sparse_categorical_crossentropy: SparseCategoricalCrossentropy,
     mean_squared_error: MeanSquaredError,
     mean_absolute_error: MeanAbsoluteError,
+    huber: Huber,
 }
 _NAMES: dict[str, type[Loss]] = {
     **{kind.__name__: kind for kind in _OF_FUNCTION.values()},

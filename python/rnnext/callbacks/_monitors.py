@@ -31,6 +31,7 @@ _FALLING = (
     metrics.CategoricalCrossentropy,
     metrics.MeanAbsoluteError,
     metrics.MeanSquaredError,
+    metrics.RootMeanSquaredError,
     metrics.SparseCategoricalCrossentropy,
 )
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnnext import losses
+from rnnext import Sequential, losses
+from rnnext.layers import Dense
 
 B, T, C = 6, 3, 4
 LEAST, MOST = float(np.float32(1e-7)), float(np.float32(1 - 1e-7))
@@ -356,6 +357,46 @@ def test_short_names_and_own_losses() -> None:
 
     assert losses.get(Halved)([[0.0]], [[2.0]]) == 2
     assert losses.get(Halved()).forward([[0.0]], [[2.0]])[1]().tolist() == [[2.0]]
+
+
+class LogCosh(losses.Loss):
+    """The one of docs/training.md."""
+
+    def per_sample(self, y_true: Any, y_pred: Any) -> losses.PerSample:
+        difference = y_pred - np.reshape(y_true, y_pred.shape)
+
+        def backprop(d_losses: Any) -> Any:
+            return np.tanh(difference) * np.asarray(d_losses)[..., None] / difference.shape[-1]
+
+        return losses.PerSample(np.log(np.cosh(difference)).mean(axis=-1), backprop)
+
+
+def test_a_loss_of_ones_own_trains_a_model() -> None:
+    y, p = np.array([0, 1, 2]), np.array([[0.5], [1.25], [-1]], np.float32)
+    value, backprop = LogCosh().forward(y, p, [1, 2, 1])
+    step = 1e-3
+    for n, slope in enumerate(backprop()[:, 0]):
+        moved = p.astype(np.float64)
+        moved[n] += step
+        assert slope == pytest.approx((LogCosh()(y, moved, [1, 2, 1]) - value) / step, abs=1e-3)
+    model = Sequential([Dense(1)])
+    model.compile("sgd", LogCosh())
+    history = model.fit(p, y, epochs=20, verbose=0).history["loss"]
+    assert history[-1] < history[0]
+
+
+def test_a_loss_without_gradient_is_refused_before_training() -> None:
+    class Own(losses.Loss):
+        def call(self, y_true: Any, y_pred: Any) -> Any:
+            return abs(y_true - y_pred)
+
+    model = Sequential([Dense(1)])
+    model.compile("sgd", Own())
+    with pytest.raises(NotImplementedError, match=r"Own: per_sample is not .* docs/training\.md shows; it has Keras's call"):
+        model.fit(np.zeros((2, 3)), [0, 1], verbose=0)
+    assert not model.built
+    with pytest.raises(NotImplementedError, match=r"Loss: per_sample is not defined, .* docs/training\.md shows$"):
+        losses.Loss()([0], [[1]])
 
 
 def test_crossentropy_by_shapes() -> None:

@@ -118,6 +118,11 @@ def weights_of_losses(owner: str, sample_weight: npt.ArrayLike, shape: tuple[int
     return np.broadcast_to(weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim)), shape)
 
 
+def _as_float32(dy: Array) -> Array:
+    """What somebody's own loss may have computed in float64, as layers take it."""
+    return np.asarray(dy, np.float32)
+
+
 class Loss:
     """Per-row losses, their weights and their reduction.
 
@@ -137,7 +142,11 @@ class Loss:
 
     def per_sample(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> PerSample:
         """The losses of the rows, and the function from their gradients to that of `y_pred`."""
-        raise NotImplementedError(f"{type(self).__name__}: per_sample is not defined")
+        also = "; it has Keras's call alone, which does not say the gradient" if hasattr(self, "call") else ""
+        raise NotImplementedError(
+            f"{type(self).__name__}: per_sample is not defined, expected the losses with their gradient,"
+            f" as docs/training.md shows{also}"
+        )
 
     def forward(
         self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
@@ -150,7 +159,7 @@ class Loss:
         losses, backprop, valid = self.per_sample(y_true, y_pred)
         if sample_weight is None and valid is None:
             share = 1.0 if self.reduction == "sum" else 1.0 / losses.size
-            return float(np.add.reduce(losses, axis=None, dtype=np.float64)) * share, lambda: backprop(share)
+            return float(np.add.reduce(losses, axis=None, dtype=np.float64)) * share, lambda: _as_float32(backprop(share))
         if sample_weight is None:
             weights: Array = np.ones(losses.shape, np.float32)
         else:
@@ -167,7 +176,7 @@ class Loss:
                 divisor = float(count)
         share = 1.0 / divisor if divisor else 0.0  # no weight at all: no loss, as in Keras
         value = float(np.sum(losses * weights, dtype=np.float64)) * share
-        return value, lambda: backprop(weights * np.float32(share))
+        return value, lambda: _as_float32(backprop(weights * np.float32(share)))
 
     def __call__(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
         """The loss alone; arguments and errors as for `forward`."""
@@ -510,7 +519,7 @@ def get(identifier: str | Mapping[str, Any] | Loss | type[Loss] | Callable[..., 
     if known is None:
         raise TypeError(
             f"losses.get: identifier is {identifier!r}, expected a name, a dict, a loss or one of this module's functions;"
-            f" other losses are subclasses of Loss, as they need a gradient"
+            f" other losses are subclasses of Loss, as they need a gradient (docs/training.md shows one)"
         )
     loss: Loss = known()
     return loss

@@ -278,6 +278,9 @@ def train(stack: Stack, compiled: Compiled, training: Feed, validation: Feed | N
     KeyboardInterrupt, after the step in progress and `on_train_end`, if Ctrl-C was pressed.
     """
     plan, watchers = run.plan, run.watchers
+    for weight in stack.trainable_weights:
+        if weight.constraint is not None:
+            weight.constraint(weight.value)  # what it refuses is said before the first step
     watchers.set_params(
         {"epochs": plan.last, "steps": run.steps, "verbose": plan.verbose, "validation": validation is not None}
     )

@@ -27,6 +27,7 @@ from rnnext.callbacks import (
     SwapEMAWeights,
     TerminateOnNaN,
 )
+from rnnext.callbacks._callbacks import HOOKS
 from rnnext.layers import GRU, Dense, Embedding
 from rnnext.models import load_model
 from rnnext.optimizers import SGD
@@ -140,6 +141,16 @@ def test_hooks_that_nobody_calls_are_refused(hook: str) -> None:
     assert model.optimizer.iterations == 0
 
 
+def test_logs_are_a_dict_at_every_hook() -> None:
+    """As in Keras, whose guide lists their keys."""
+    seen: dict[str, Any] = {}
+    names = [name for name in HOOKS if not name.startswith("on_batch_")]
+    hooks = {name: lambda *given, name=name: seen.setdefault(name, list(given[-1].keys())) for name in names}
+    model, x, y = model_and_data()
+    model.fit(x, y, validation_data=(x, y), callbacks=LambdaCallback(**hooks), verbose=0)
+    assert {name: bool(keys) for name, keys in seen.items()} == {name: name.endswith("_end") for name in names}
+
+
 def test_stop_training_ends_within_the_epoch() -> None:
     class Stop(Callback):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -226,8 +237,12 @@ def test_early_stopping_refuses_before_training() -> None:
     before = model.get_weights()
     with pytest.raises(ValueError, match="monitor is 'val_loss', but fit got no validation data"):
         model.fit(x, y, callbacks=[EarlyStopping()], verbose=0)
-    with pytest.raises(ValueError, match="mode is 'auto', expected 'min' or 'max' for monitor 'val_speed'"):
-        model.fit(x, y, callbacks=[EarlyStopping("val_speed")], validation_split=0.2, verbose=0)
+    with pytest.raises(ValueError, match="mode is 'auto', expected 'min' or 'max' for monitor 'learning_rate'"):
+        model.fit(x, y, callbacks=[EarlyStopping("learning_rate")], verbose=0)
+    names = "expected one of loss, accuracy, val_loss, val_accuracy, learning_rate"
+    for callbacks, hint in (([], "$"), ([Recorder()], "; mode 'min' or 'max' for what a callback adds$")):
+        with pytest.raises(ValueError, match=f"EarlyStopping: monitor is 'val_acc', {names}{hint}"):
+            model.fit(x, y, callbacks=[EarlyStopping("val_acc"), *callbacks], validation_split=0.2, verbose=0)
     for got, wanted in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(got, wanted)
     with pytest.raises(ValueError, match="mode is 'up', expected 'auto', 'min' or 'max'"):
@@ -362,7 +377,7 @@ def test_checkpoints_refuse_before_training(tmp_path: Path) -> None:
 
 def rates_of(callback: Any, values: list[float]) -> list[float]:
     """The rate after each epoch with these values of val_loss, for a callback of ours or of Keras."""
-    model = SimpleNamespace(optimizer=SimpleNamespace(learning_rate=1.0))
+    model = SimpleNamespace(metrics_names=["loss"], optimizer=SimpleNamespace(learning_rate=1.0))
     callback.set_model(model)
     callback.set_params({"validation": True, "epochs": len(values)})
     callback.on_train_begin()
@@ -394,6 +409,22 @@ def test_reduce_on_plateau(options: dict[str, Any], values: list[float], rates: 
 def test_reduce_on_plateau_as_keras(options: dict[str, Any], values: list[float], rates: list[float]) -> None:
     keras = pytest.importorskip("keras")
     assert rates_of(keras.callbacks.ReduceLROnPlateau(**{"mode": "min", **options}), values) == pytest.approx(rates)
+
+
+def test_rates_as_the_callbacks_of_tutorials_set_them() -> None:
+    class Halve(Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            assert self.model.optimizer is not None
+            rate = self.model.optimizer.learning_rate
+            rate.assign(rate.numpy() / 2)
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            assert self.model.optimizer is not None
+            logs["rate"] = self.model.optimizer.learning_rate
+
+    model, x, y = model_and_data()
+    model.compile(SGD(1.0), "mse")
+    assert model.fit(x, y, epochs=3, callbacks=Halve(), verbose=0).history["rate"] == [0.5, 0.25, 0.125]
 
 
 def test_rates_are_set_and_logged() -> None:

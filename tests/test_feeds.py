@@ -82,6 +82,32 @@ def outcome(model: Sequential, *args: Any, **options: Any) -> Any:
     return [w.tobytes() for w in model.get_weights()], history.history
 
 
+class Frame:
+    """What pandas's DataFrame is to NumPy."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __array__(self, *given: Any, **options: Any) -> np.ndarray:
+        return np.array(self.values, *given, **options)
+
+
+@pytest.mark.parametrize("kind", ["frame", "tensor"])
+def test_what_numpy_makes_an_array_of(kind: str) -> None:
+    make: Any = Frame if kind == "frame" else pytest.importorskip("torch", reason="tensors are PyTorch's").tensor
+    x, y = rows()
+    results = []
+    for given in ((x, y), (make(x), make(y))):
+        model = tutorial()
+        history = model.fit(*given, batch_size=SIZE, validation_data=given, verbose=0)
+        results.append((history.history, model.evaluate(*given, verbose=0)))
+        np.testing.assert_array_equal(model.predict(given[0], verbose=0), model(x))
+    assert results[0] == results[1]
+
+
 def test_all_feeds_train_alike() -> None:
     x, y = rows()
     expected = outcome(tutorial(), x, y, SIZE, shuffle=False, validation_data=(x, y), validation_batch_size=SIZE)

@@ -145,8 +145,9 @@ def test_onnx_of_other_models(run: Any, tmp_path: Path) -> None:
         Dense(2),
     )
     assert_close(run(interop.to_onnx(twice), input=ids())[0], twice.predict(ids(), verbose=0))
-    dense = filled(Input((D,)), Dense(3, activation="relu"), Dense(1))
-    assert_close(run(interop.to_onnx(dense), input=x[:, 0])[0], dense.predict(x[:, 0], verbose=0))
+    for name in ("relu", "relu6", "leaky_relu", "elu", "selu", "softplus", "hard_sigmoid"):
+        dense = filled(Input((D,)), Dense(3, activation=name), Dense(1))
+        assert_close(run(interop.to_onnx(dense), input=9 * x[:, 0])[0], dense.predict(9 * x[:, 0], verbose=0))
     with pytest.raises(ValueError, match=r"lengths is True, but the model's input has shape \(None, 5\)"):
         interop.to_onnx(dense, lengths=True)
 

@@ -138,7 +138,10 @@ def test_embedding() -> None:
     np.testing.assert_array_equal(ours.compute_mask(ids), as_numpy(theirs.compute_mask(keras.ops.convert_to_tensor(ids))))
 
 
-@pytest.mark.parametrize("activation", [None, "relu", "sigmoid", "tanh", "softmax"])
+ACTIVATIONS = ["relu", "relu6", "leaky_relu", "elu", "selu", "softplus", "hard_sigmoid", "sigmoid", "tanh", "softmax"]
+
+
+@pytest.mark.parametrize("activation", [None, *ACTIVATIONS])
 @pytest.mark.parametrize("shape", [(B, D), (B, T, D)])
 def test_dense(activation: str | None, shape: tuple[int, ...]) -> None:
     theirs, ours = keras.layers.Dense(4, activation=activation), rnnext.layers.Dense(4, activation=activation)
@@ -150,6 +153,24 @@ def test_dense(activation: str | None, shape: tuple[int, ...]) -> None:
     expected = theirs(keras.ops.convert_to_tensor(x))
     for training in (False, True):
         assert_close(ours.forward(x, training=training)[0], expected)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_gradients_of_activations(activation: str) -> None:
+    """Also where a formula could overflow, and on kinks, where a derivative is a choice."""
+    torch = pytest.importorskip("torch")
+    x = np.array([[-200, -8, -3, -1, -1e-3, 0, 1e-3, 1, 3, 6, 8, 200]], np.float32)
+    dy = generator().standard_normal(x.shape).astype(np.float32)
+    at = torch.tensor(x, requires_grad=True)
+    expected = getattr(keras.activations, activation)(at)
+    expected.backward(torch.tensor(dy))
+    ours = rnnext.activations.get(activation)
+    assert rnnext.activations.get(getattr(keras.activations, activation)) is ours
+    y = ours.forward(x)
+    assert_close(y, expected.detach())
+    dx = ours.backward(dy, y)
+    assert (y.dtype, dx.dtype) == (np.float32, np.float32)
+    assert_close(dx, at.grad)
 
 
 @pytest.mark.parametrize("layer", ["GlobalMaxPooling1D", "GlobalAveragePooling1D"])

@@ -300,7 +300,7 @@ def test_any_layout_of_x_is_read_rightly_and_never_written() -> None:
 # ---------------------------------------------------------------- the others
 
 
-@pytest.mark.parametrize("activation", ["linear", "relu", "sigmoid", "tanh", "softmax"])
+@pytest.mark.parametrize("activation", ["linear", "relu", "softplus", "sigmoid", "tanh", "softmax"])
 @pytest.mark.parametrize("shape", [(B, D), (B, T, D)])
 @pytest.mark.parametrize("use_bias", [False, True])
 @pytest.mark.parametrize("training", [False, True])
@@ -320,6 +320,15 @@ def test_dense_gradients(activation: str, shape: tuple[int, ...], use_bias: bool
     check_gradients(layer, x, training=training)
 
 
+@pytest.mark.parametrize("name", ["relu6", "leaky_relu", "elu", "selu", "softplus", "hard_sigmoid"])
+def test_derivatives_from_outputs(name: str) -> None:
+    """By central differences, away from kinks."""
+    activation = activations.get(name)
+    x, step = np.array([-7.5, -4, -2, -0.5, 0.7, 2, 4, 7], np.float32), np.float32(1 / 64)
+    differences = (activation.forward(x + step) - activation.forward(x - step)) / (2 * step)
+    np.testing.assert_allclose(activation.backward(np.full_like(x, 3), activation.forward(x)), 3 * differences, atol=3e-4)
+
+
 def test_no_gradient_where_relu_is_zero() -> None:
     y = np.array([[0, 2, 0, 3]], np.float32)
     dx = activations.get("relu").backward(np.array([[np.inf, np.inf, np.nan, -1]], np.float32), y)
@@ -333,6 +342,10 @@ def test_a_row_of_dense_does_not_depend_on_the_others() -> None:
         together = layer(x)
         for n in range(len(x)):
             np.testing.assert_array_equal(layer(x[n : n + 1])[0], together[n])
+    for name in ("relu6", "leaky_relu", "elu", "selu", "softplus", "hard_sigmoid"):
+        layer = built(Dense(5, name), None, 100)
+        together = layer(x)
+        np.testing.assert_array_equal(np.concatenate([layer(x[n : n + 1]) for n in range(len(x))]), together)
 
 
 def test_embedding_gradients() -> None:

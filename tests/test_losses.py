@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnnext import losses
+from rnnext import Sequential, losses
+from rnnext.layers import Dense
 
 B, T, C = 6, 3, 4
 LEAST, MOST = float(np.float32(1e-7)), float(np.float32(1 - 1e-7))
@@ -47,6 +48,11 @@ def absolute(y: Any, p: Any) -> Any:
     return np.abs(p - y).mean(axis=-1)
 
 
+def huber(y: Any, p: Any, delta: float = 1.0) -> Any:
+    size = np.abs(p - y)
+    return np.where(size <= delta, size**2 / 2, delta * size - delta**2 / 2).mean(axis=-1)
+
+
 # class, its formula, options, kind of labels
 CASES: list[tuple[Any, Callable[..., Any], dict[str, Any], str]] = [
     (losses.BinaryCrossentropy, binary, {}, "binary"),
@@ -63,6 +69,8 @@ CASES: list[tuple[Any, Callable[..., Any], dict[str, Any], str]] = [
     (losses.SparseCategoricalCrossentropy, sparse, {"from_logits": True, "ignore_class": 0}, "sparse"),
     (losses.MeanSquaredError, squared, {}, "real"),
     (losses.MeanAbsoluteError, absolute, {}, "real"),
+    (losses.Huber, huber, {}, "real"),
+    (losses.Huber, huber, {"delta": 0.3}, "real"),
 ]
 REDUCTIONS: list[Any] = ["sum_over_batch_size", "mean", "sum", "mean_with_sample_weight"]
 
@@ -139,7 +147,7 @@ def test_values_and_gradients(
 @pytest.mark.parametrize(("kind", "formula", "options", "labels"), CASES)
 def test_functions_are_unreduced(kind: Any, formula: Any, options: dict[str, Any], labels: str) -> None:
     y, p = examples(labels, options, (B, C), np.random.default_rng(1))
-    function = getattr(losses, kind().name)
+    function = getattr(losses, kind().name.removesuffix("_loss"))
     values = function(y, p, **options)
     assert values.shape == (B,)
     assert values.dtype == np.float32
@@ -330,7 +338,8 @@ def test_names_and_configs(kind: Any, formula: Any, options: dict[str, Any], lab
         == {"name": "own", "reduction": "sum", **kind().get_config(), **loss.get_config()}
     )
     name = kind().name
-    for identifier in (name, kind.__name__, kind, getattr(losses, name)):
+    function = name.removesuffix("_loss")  # Keras's huber_loss is made by huber
+    for identifier in (function, kind.__name__, kind, getattr(losses, function)):
         found = losses.get(identifier)
         assert type(found) is kind
         assert found.name == name
@@ -348,6 +357,46 @@ def test_short_names_and_own_losses() -> None:
 
     assert losses.get(Halved)([[0.0]], [[2.0]]) == 2
     assert losses.get(Halved()).forward([[0.0]], [[2.0]])[1]().tolist() == [[2.0]]
+
+
+class LogCosh(losses.Loss):
+    """The one of docs/training.md."""
+
+    def per_sample(self, y_true: Any, y_pred: Any) -> losses.PerSample:
+        difference = y_pred - np.reshape(y_true, y_pred.shape)
+
+        def backprop(d_losses: Any) -> Any:
+            return np.tanh(difference) * np.asarray(d_losses)[..., None] / difference.shape[-1]
+
+        return losses.PerSample(np.log(np.cosh(difference)).mean(axis=-1), backprop)
+
+
+def test_a_loss_of_ones_own_trains_a_model() -> None:
+    y, p = np.array([0, 1, 2]), np.array([[0.5], [1.25], [-1]], np.float32)
+    value, backprop = LogCosh().forward(y, p, [1, 2, 1])
+    step = 1e-3
+    for n, slope in enumerate(backprop()[:, 0]):
+        moved = p.astype(np.float64)
+        moved[n] += step
+        assert slope == pytest.approx((LogCosh()(y, moved, [1, 2, 1]) - value) / step, abs=1e-3)
+    model = Sequential([Dense(1)])
+    model.compile("sgd", LogCosh())
+    history = model.fit(p, y, epochs=20, verbose=0).history["loss"]
+    assert history[-1] < history[0]
+
+
+def test_a_loss_without_gradient_is_refused_before_training() -> None:
+    class Own(losses.Loss):
+        def call(self, y_true: Any, y_pred: Any) -> Any:
+            return abs(y_true - y_pred)
+
+    model = Sequential([Dense(1)])
+    model.compile("sgd", Own())
+    with pytest.raises(NotImplementedError, match=r"Own: per_sample is not .* docs/training\.md shows; it has Keras's call"):
+        model.fit(np.zeros((2, 3)), [0, 1], verbose=0)
+    assert not model.built
+    with pytest.raises(NotImplementedError, match=r"Loss: per_sample is not defined, .* docs/training\.md shows$"):
+        losses.Loss()([0], [[1]])
 
 
 def test_crossentropy_by_shapes() -> None:
@@ -375,6 +424,7 @@ def test_crossentropy_by_shapes() -> None:
         (lambda: losses.MeanSquaredError(None), ValueError, "reduction is None.*unreduced"),  # type: ignore[arg-type]
         (lambda: losses.BinaryCrossentropy(label_smoothing=1.5), ValueError, "label_smoothing is 1.5"),
         (lambda: losses.CategoricalCrossentropy(label_smoothing="a"), TypeError, "label_smoothing is 'a', expected a number"),  # type: ignore[arg-type]
+        (lambda: losses.Huber(0), ValueError, "Huber: delta is 0, expected more than 0"),
         (lambda: losses.serialize("mse"), TypeError, "loss is 'mse'"),  # type: ignore[arg-type]
     ],
 )

@@ -376,6 +376,26 @@ def test_labels_of_steps_in_lists() -> None:
         model.fit(x, [y[0], y[1][:-1], *y[2:]], verbose=0)
 
 
+@pytest.mark.parametrize("rows", ["padded", "masked", "lists", "lists of one length"])
+def test_labels_of_steps_with_one_output_need_no_last_axis(rows: str) -> None:
+    rng = np.random.default_rng(0)
+    x: Any = rng.integers(1, V, (6, 7))
+    y: Any = rng.integers(0, 2, (6, 7))
+    x[:3, 4:] = 0
+    if rows == "lists":
+        x, y = ([row[: 7 - n] for n, row in enumerate(array)] for array in (x, y))
+    elif rows == "lists of one length":
+        x, y = list(x), list(y)
+    results = []
+    for labels in (y, [each[:, None] for each in y] if "lists" in rows else y[..., None]):
+        set_random_seed(1)
+        model = Sequential([Embedding(V, D, mask_zero=rows == "masked"), GRU(5, return_sequences=True), Dense(1, "sigmoid")])
+        model.compile("sgd", "binary_crossentropy", metrics=["accuracy", "auc"])
+        history = model.fit(x, labels, epochs=2, batch_size=4, verbose=0, sample_weight=np.linspace(0.5, 2, 6))
+        results.append((history.history, model.evaluate(x, labels, verbose=0), bits(model)))
+    assert results[0] == results[1]
+
+
 @pytest.mark.parametrize("name", ["crossentropy", "ce"])
 def test_crossentropy_is_the_one_that_the_labels_ask_for(name: str) -> None:
     x, y = data(12)

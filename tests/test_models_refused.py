@@ -39,6 +39,12 @@ def fit(*data: Any, **options: Any) -> Callable[[Sequential], Any]:
         (fit([[1], [2.5]], [0, 1]), TypeError, r"fit: x\[1\] has dtype float64, expected int64"),
         (fit([], []), ValueError, "fit: x is empty"),
         (fit(X[:0], Y[:0]), ValueError, "fit: x is empty"),
+        (fit([X], Y), ValueError, r"fit: x is a list of one array \(50, 9\), expected the array itself"),
+        (
+            fit(X, Y, validation_data=([X], Y)),
+            ValueError,
+            r"fit: validation_data\[0\] is a list of one array \(50, 9\), expected the array itself",
+        ),
         (fit(X, Y[:-1]), ValueError, r"fit: y has shape \(49,\), expected 50 labels, one for each row of x"),
         (
             fit(X, Y + 1),

@@ -6,6 +6,8 @@ by starting this file as a program.
 
 from __future__ import annotations
 
+import copy
+import json
 import math
 import os
 import subprocess
@@ -19,7 +21,7 @@ import numpy.typing as npt
 import pytest
 
 from rnnext import _core, optimizers
-from rnnext.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from rnnext.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop, schedules
 from rnnext.parameters import Gradient, Parameter, RowGradient
 
 EPSILON = float(np.finfo(np.float32).eps)
@@ -442,6 +444,28 @@ def test_names_and_configurations(kind: type[Optimizer]) -> None:
     assert optimizers.serialize(again) == described
     assert (again.name, again.learning_rate, again.weight_decay, again.clipnorm) == ("mine", 0.125, 0.25, 2.0)
     assert kind.from_config({}).name == name.lower()
+
+
+def test_a_learning_rate_is_a_number_that_can_be_assigned_to() -> None:
+    optimizer = SGD(0.25)
+    rate = optimizer.learning_rate
+    assert rate == 0.25
+    assert (f"{rate:.3f}", repr(rate), json.dumps({"rate": rate})) == ("0.250", "0.25", '{"rate": 0.25}')
+    assert (type(rate.numpy()), rate.numpy()) == (np.float64, 0.25)
+    assert type(rate * 2) is type(copy.deepcopy(rate)) is float
+    for value in (0.5, np.float32(0.5), np.array(0.5)):
+        rate.assign(value)
+        assert optimizer.learning_rate == 0.5
+        rate.assign(rate)
+        assert optimizer.learning_rate == rate == 0.25
+    with pytest.raises(ValueError, match="SGD: learning_rate is -1"):
+        rate.assign(-1)
+    with pytest.raises(TypeError, match="SGD: learning_rate is 'low', expected a number"):
+        rate.assign("low")  # type: ignore[arg-type]
+    scheduled = SGD(schedules.ExponentialDecay(0.5, 10, 0.5))
+    assert scheduled.learning_rate.numpy() == 0.5
+    with pytest.raises(TypeError, match="a schedule says it"):
+        scheduled.learning_rate.assign(0.1)
 
 
 # ---------------------------------------------------------------- bad input

@@ -93,6 +93,16 @@ class Own(regularizers.L2):
         (lambda: constraints.MaxNorm("a"), TypeError, "MaxNorm: max_value is 'a', expected a number"),
         (lambda: constraints.UnitNorm("a"), TypeError, "UnitNorm: axis is 'a', expected the number of an axis"),
         (lambda: constraints.MaxNorm(axis=None), TypeError, "MaxNorm: axis is None, expected the number of an axis"),
+        (
+            lambda: constraints.MaxNorm(axis=5)(np.ones((2, 3), np.float32)),
+            ValueError,
+            r"MaxNorm: axis is 5, expected some of 0, 1 for a weight of shape \(2, 3\)",
+        ),
+        (
+            lambda: constraints.UnitNorm((0, 0))(np.ones((2, 3), np.float32)),
+            ValueError,
+            r"UnitNorm: axis is \(0, 0\), expected",
+        ),
         (lambda: constraints.get("max"), ValueError, "no constraint 'max', expected one of MaxNorm, "),
         (lambda: constraints.get(lambda w: w), TypeError, "expected a name, a dict, a Constraint or None"),
         (lambda: LSTM(3, kernel_regularizer="l3"), ValueError, "no regularizer 'l3'"),
@@ -167,6 +177,15 @@ def test_weights_are_constrained_after_each_step(optimizer: str) -> None:
     assert bias.min() >= 0
     assert np.linalg.norm(recurrent, axis=0).max() <= 0.5 + 1e-6
     assert 0.1 - 1e-6 <= np.linalg.norm(dense) <= 0.2 + 1e-6
+
+
+def test_a_constraint_that_does_not_fit_is_said_before_the_first_step() -> None:
+    made = Sequential([Dense(1, kernel_constraint=constraints.MaxNorm(axis=5))])
+    made.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"MaxNorm: axis is 5, expected some of 0, 1 for a weight of shape \(5, 1\)"):
+        made.fit(X, Y, verbose=0)
+    assert made.optimizer is not None
+    assert made.optimizer.iterations == 0
 
 
 def test_a_constrained_step_is_the_plain_step_and_then_the_constraint() -> None:

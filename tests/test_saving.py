@@ -20,8 +20,10 @@ import safetensors.numpy
 
 import rnnext
 from rnnext import Sequential, _random, layers, losses, metrics, optimizers, saving
+from rnnext.callbacks import BackupAndRestore, ModelCheckpoint
 from rnnext.layers import GRU, LSTM, Dense, Dropout, Embedding, SpatialDropout1D
 from rnnext.models import load_model
+from rnnext.optimizers.schedules import LearningRateSchedule
 from rnnext.utils import set_random_seed
 
 V, T = 30, 8
@@ -304,23 +306,60 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
     class OwnDense(Dense):
         pass
 
-    class OwnLoss(losses.BinaryCrossentropy):
-        pass
-
-    def own_metric(y_true: Any, y_pred: Any) -> Any:
-        return np.zeros(len(y_true))
-
     model = Sequential([Embedding(V, 4), LSTM(3), OwnDense(1)])
     with pytest.raises(ValueError, match="is a OwnDense, expected one of this module's layers"):
         model.save(tmp_path / "model")
-    model = trained()
-    model.compile("adam", OwnLoss())
-    with pytest.raises(ValueError, match="no loss 'OwnLoss'"):
-        model.save(tmp_path / "model")
-    model.compile("adam", "binary_crossentropy", metrics=[own_metric])
-    with pytest.raises(TypeError, match="expected an instance of a metric class"):
-        model.save(tmp_path / "model")
     assert not list(tmp_path.iterdir())
+
+
+def own_metric(y_true: Any, y_pred: Any) -> Any:
+    return np.abs(np.asarray(y_true).reshape(-1) - np.asarray(y_pred)[:, 0])
+
+
+class OwnLoss(losses.BinaryCrossentropy):
+    pass
+
+
+class OwnMetric(metrics.Mean):
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+        super().update_state(y_pred, sample_weight)
+
+
+class OwnRate(LearningRateSchedule):
+    def __call__(self, step: int) -> float:
+        return 0.1
+
+
+AUC = type("AUC", (metrics.AUC,), {})  # of a name that is known
+
+
+@pytest.mark.parametrize(
+    ("compiled", "message"),
+    [
+        (lambda: {"metrics": ["accuracy", own_metric]}, "metrics has MeanMetricWrapper 'own_metric'"),
+        (lambda: {"weighted_metrics": [OwnMetric("mine")]}, "weighted_metrics has OwnMetric 'mine'"),
+        (lambda: {"metrics": [AUC()]}, "metrics has AUC 'auc'"),
+        (lambda: {"loss": OwnLoss()}, "loss has OwnLoss 'binary_crossentropy'"),
+        (lambda: {"optimizer": optimizers.SGD(OwnRate())}, "optimizer has SGD 'sgd'"),
+    ],
+)
+@pytest.mark.parametrize("include_optimizer", [False, True])
+def test_what_is_somebodys_own_is_not_loaded_but_the_model_is(
+    compiled: Callable[[], dict[str, Any]], message: str, include_optimizer: bool, tmp_path: Path
+) -> None:
+    x, y = data()
+    model = Sequential([Embedding(V, 6), LSTM(5), Dense(1, "sigmoid")])
+    model.compile(**{"loss": "binary_crossentropy", "optimizer": "adam", **compiled()})
+    watchers = [ModelCheckpoint(tmp_path / "{epoch}"), BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)]
+    history = model.fit(x, y, epochs=2, validation_split=0.2, callbacks=watchers, verbose=0)
+    assert model.fit(x, y, epochs=2, validation_split=0.2, callbacks=watchers, verbose=0).history == history.history
+    model.save(tmp_path / "model", include_optimizer=include_optimizer)
+    for name in ("1", "2", "model"):
+        said = rf"config\.json: {message}, somebody's own, .* load_model\(\.\.\., compile=False\) loads the model"
+        with pytest.raises(ValueError, match=said):
+            load_model(tmp_path / name)
+    loaded = load_model(tmp_path / "model", compile=False)
+    assert bits(loaded) == bits(model)
 
 
 # ---------------------------------------------------------------- writing

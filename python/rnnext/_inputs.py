@@ -123,7 +123,7 @@ def is_rows(x: object) -> bool:
 
 
 def rows_of(x: object, *, who: str, name: str = "x") -> Rows:
-    """x as rows: an array of numbers [N, ...], or a list of arrays or lists of different length.
+    """x as rows: an array of numbers [N, ...], what NumPy makes one of (a DataFrame, a tensor), or a list of sequences.
 
     TypeError or ValueError says what came where it is neither, where there is no row, or where a number is not finite.
     """
@@ -135,6 +135,8 @@ def rows_of(x: object, *, who: str, name: str = "x") -> Rows:
         rows = Rows(x)
     elif isinstance(x, Sequence | np.ndarray) and not isinstance(x, str | bytes):
         rows = _sequences(x, who, name)
+    elif hasattr(x, "__array__"):
+        return rows_of(np.asarray(x), who=who, name=name)
     else:
         raise TypeError(f"{who}: {name} is a {type(x).__name__}, expected a NumPy array or a list of sequences")
     if not len(rows):
@@ -258,6 +260,10 @@ def weighted_by_class(examples: Examples, class_weight: Mapping[int, float] | No
 def examples_of(data: tuple[Any, ...], *, who: str, names: tuple[str, str, str] = ("x", "y", "sample_weight")) -> Examples:
     """(x, y, sample_weight) as examples; errors call them by those names."""
     x, y, sample_weight = data
+    if isinstance(x, list | tuple) and len(x) == 1:  # as for a model of several inputs
+        shape: tuple[int, ...] = getattr(x[0], "shape", ())
+        if len(shape) > 1 and hasattr(y, "__len__") and len(y) == shape[0] > 1:
+            raise ValueError(f"{who}: {names[0]} is a list of one array {tuple(shape)}, expected the array itself")
     rows = rows_of(x, who=who, name=names[0])
     if y is None and isinstance(x, RowSource):
         y = x.labels

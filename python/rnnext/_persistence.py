@@ -15,6 +15,8 @@ from rnnext._stack import Stack
 from rnnext._training import Compiled, Run
 from rnnext.parameters import Array
 
+_OWN = "own"  # in a description: what only its owner can make again
+
 # ---------------------------------------------------------------- from a model
 
 
@@ -54,18 +56,24 @@ def _generators(stack: Stack) -> dict[str, np.random.Generator]:
 
 def _described(compiled: Compiled) -> dict[str, Any]:
     """What `compile` was told, as JSON can hold it."""
-    loss = compiled.given_loss
-    described = {
-        "optimizer": optimizers.serialize(compiled.optimizer),
-        "loss": loss if isinstance(loss, str) else losses.serialize(loss),
-        "metrics": [m if isinstance(m, str) else metrics.serialize(m) for m in compiled.given_metrics],
-        "weighted_metrics": [m if isinstance(m, str) else metrics.serialize(m) for m in compiled.given_weighted_metrics],
+    return {
+        "optimizer": _part(optimizers, compiled.optimizer),
+        "loss": _part(losses, compiled.given_loss),
+        "metrics": [_part(metrics, metric) for metric in compiled.given_metrics],
+        "weighted_metrics": [_part(metrics, metric) for metric in compiled.given_weighted_metrics],
     }
+
+
+def _part(module: Any, given: Any) -> Any:
+    """A name, or what `module` can make the part of again; of what is somebody's own, class and name for an error to say."""
+    if isinstance(given, str):
+        return given
     try:
-        compiled_from(described)
-    except ValueError as error:
-        raise ValueError(f"save: what compile was told could not be read again: {error}") from error
-    return described
+        described = module.serialize(given)
+        known = type(module.get(described)) is type(given)
+    except (TypeError, ValueError, NotImplementedError):
+        known = False
+    return described if known else {_OWN: f"{type(given).__name__} {given.name!r}"}
 
 
 def _names_of_optimized(stack: Stack, optimizer: optimizers.Optimizer) -> list[str]:
@@ -79,17 +87,30 @@ def _names_of_optimized(stack: Stack, optimizer: optimizers.Optimizer) -> list[s
 # ---------------------------------------------------------------- to a model
 
 
+class NotInFileError(ValueError):
+    """Something that compile was told and that no file can hold."""
+
+
 @contextlib.contextmanager
 def damage_in(path: Path) -> Iterator[None]:
     """Errors of a configuration that is not as it was written become a ValueError that names the file."""
     try:
         yield
+    except NotInFileError as error:
+        raise ValueError(f"{path}: {error}") from error
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, MemoryError, RecursionError) as error:
         raise ValueError(f"{path}: damaged ({type(error).__name__}: {error})") from error
 
 
 def compiled_from(described: Mapping[str, Any]) -> Compiled:
-    """What `compile` was told, as it was saved."""
+    """What `compile` was told, as it was saved. NotInFileError if a part was somebody's own."""
+    for what, given in described.items():
+        for part in given if isinstance(given, list) else [given]:
+            if isinstance(part, Mapping) and _OWN in part:
+                raise NotInFileError(
+                    f"{what} has {part[_OWN]}, somebody's own, which a file cannot hold;"
+                    " load_model(..., compile=False) loads the model, to be compiled anew"
+                )
     return Compiled(
         optimizers.get(described["optimizer"]),
         described["loss"],

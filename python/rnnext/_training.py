@@ -10,7 +10,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from rnnext import losses, metrics
 from rnnext._feeds import Feed, Index
-from rnnext._inputs import Examples, Values, Weights
+from rnnext._inputs import Examples, Rows, Values, Weights
 from rnnext._progress import Progress, Verbose
 from rnnext._stack import Stack, constrain, penalty, with_penalty
 from rnnext.callbacks import CallbackList
@@ -146,6 +146,7 @@ def check_examples(
     rows = stack.as_input(examples.x)
     output = stack.check_rows(rows, name=names[0])
     of_steps = stack.steps_have_outputs(rows)
+    examples = examples._replace(y=_with_axis_of_one_output(examples.y, output))
     if of_steps:
         _check_steps(examples, names, who=who)
     elif examples.y.offsets is not None:
@@ -153,6 +154,8 @@ def check_examples(
     shapes = (len(rows), *examples.y.row_shape), (len(rows), *output[1:])
     loss = compiled.loss_for(*shapes)
     labels, weights = examples.y.flat, None if of_steps else examples.weights
+    if of_steps and examples.y.offsets is None:  # as many for each row: end to end, as the others are
+        labels = labels.reshape(-1, *labels.shape[2:])
     outputs = output[2:] if of_steps else tuple(size or 1 for size in output[1:])
     made_up = np.float32(1 / max(outputs[-1] or 1, 2))
     one = [size or 1 for size in outputs]
@@ -167,6 +170,13 @@ def check_examples(
             raise type(error)(f"{who}: {names[1]} does not fit the model's output {output}: {error}") from error
     compiled.settle(*shapes)
     return Examples(rows, examples.y, examples.weights)
+
+
+def _with_axis_of_one_output(y: Rows, output: Shape) -> Rows:
+    """Labels [N, T] of steps with one output each as [N, T, 1]: there is a loss for each step then, which a mask may weigh."""
+    if len(output) < 3 or output[-1] != 1 or len(y.row_shape) != len(output) - 2:
+        return y
+    return replace(y, flat=y.flat[..., None])
 
 
 def _check_steps(examples: Examples, names: tuple[str, str], *, who: str) -> None:
@@ -259,12 +269,15 @@ def train(stack: Stack, compiled: Compiled, training: Feed, validation: Feed | N
     KeyboardInterrupt, after the step in progress and `on_train_end`, if Ctrl-C was pressed.
     """
     plan, watchers = run.plan, run.watchers
+    for weight in stack.trainable_weights:
+        if weight.constraint is not None:
+            weight.constraint(weight.value)  # what it refuses is said before the first step
     watchers.set_params(
         {"epochs": plan.last, "steps": run.steps, "verbose": plan.verbose, "validation": validation is not None}
     )
     model = watchers.model
     with _Interrupts() as interrupts:
-        watchers.on_train_begin()  # which may find where an earlier run was
+        watchers.on_train_begin({})  # which may find where an earlier run was
         first = run.epoch
         while run.epoch < plan.last and not model.stop_training and not interrupts.pending:
             if not training.begin(run.epoch, run.step):
@@ -296,11 +309,11 @@ def _train_epoch(
         run.generator.bit_generator.state = run.at_epoch
     else:
         run.at_epoch = run.generator.bit_generator.state
-        watchers.on_epoch_begin(epoch)
+        watchers.on_epoch_begin(epoch, {})
         compiled.reset()
     progress.done(run.step)
     for examples, chosen in () if stopped else training.pieces(run.generator):
-        watchers.on_train_batch_begin(run.step)
+        watchers.on_train_batch_begin(run.step, {})
         train_step(stack, compiled, examples, chosen)
         run.step += 1
         so_far = compiled.results() if watchers.at_batch_end or progress.showing else None
@@ -310,7 +323,7 @@ def _train_epoch(
             break
     logs = compiled.results()
     if validation is not None and not interrupts.pending:
-        watchers.on_test_begin()
+        watchers.on_test_begin({})
         found = measure(stack, compiled, validation, interrupts=interrupts, time=before)
         watchers.on_test_end(found)
         logs |= {f"val_{name}": value for name, value in found.items()}

@@ -39,6 +39,76 @@ def _relu_backward(dy: Array, y: Array) -> Array:
     return dx
 
 
+def relu6(x: Array) -> Array:
+    """y = max(x, 0), 6 at most."""
+    y: Array = np.clip(x, np.float32(0), np.float32(6))
+    return y
+
+
+def _relu6_backward(dy: Array, y: Array) -> Array:
+    dx: Array = np.where((y > 0) & (y < 6), dy, np.float32(0))
+    return dx
+
+
+def leaky_relu(x: Array) -> Array:
+    """y = x, 0.2 x below 0."""
+    y: Array = np.where(x > 0, x, np.float32(0.2) * x)
+    return y
+
+
+def _leaky_relu_backward(dy: Array, y: Array) -> Array:
+    dx: Array = np.where(y > 0, dy, np.float32(0.2) * dy)
+    return dx
+
+
+def elu(x: Array) -> Array:
+    """y = x, e^x - 1 below 0."""
+    y: Array = np.where(x > 0, x, np.expm1(np.minimum(x, np.float32(0))))
+    return y
+
+
+def _elu_backward(dy: Array, y: Array) -> Array:
+    dx: Array = dy * (np.minimum(y, np.float32(0)) + 1)
+    return dx
+
+
+# Klambauer et al. 2017: outputs of layers of unit variance have unit variance again.
+_SELU_SCALE, _SELU_ALPHA = np.float32(1.0507009873554805), np.float32(1.6732632423543772)
+
+
+def selu(x: Array) -> Array:
+    """y = 1.0507 x, 1.0507 · 1.6733 (e^x - 1) below 0."""
+    y: Array = _SELU_SCALE * np.where(x > 0, x, _SELU_ALPHA * np.expm1(np.minimum(x, np.float32(0))))
+    return y
+
+
+def _selu_backward(dy: Array, y: Array) -> Array:
+    dx: Array = dy * np.where(y > 0, _SELU_SCALE, y + _SELU_SCALE * _SELU_ALPHA)
+    return dx
+
+
+def softplus(x: Array) -> Array:
+    """y = log(1 + e^x)."""
+    y: Array = np.maximum(x, np.float32(0)) + np.log1p(np.exp(-np.abs(x)))  # nothing overflows
+    return y
+
+
+def _softplus_backward(dy: Array, y: Array) -> Array:
+    dx: Array = dy * -np.expm1(-y)
+    return dx
+
+
+def hard_sigmoid(x: Array) -> Array:
+    """y = x / 6 + 1 / 2, from 0 to 1."""
+    y: Array = np.clip(x / np.float32(6) + np.float32(0.5), np.float32(0), np.float32(1))
+    return y
+
+
+def _hard_sigmoid_backward(dy: Array, y: Array) -> Array:
+    dx: Array = np.where((y > 0) & (y < 1), dy / np.float32(6), np.float32(0))
+    return dx
+
+
 def sigmoid(x: Array) -> Array:
     """y = 1 / (1 + e^-x), as the engine computes it: within 3 ulp, and nothing overflows."""
     return _core.sigmoid(x)
@@ -74,6 +144,12 @@ _ALL = {
     for form in (
         Activation("linear", linear, _linear_backward),
         Activation("relu", relu, _relu_backward),
+        Activation("relu6", relu6, _relu6_backward),
+        Activation("leaky_relu", leaky_relu, _leaky_relu_backward),
+        Activation("elu", elu, _elu_backward),
+        Activation("selu", selu, _selu_backward),
+        Activation("softplus", softplus, _softplus_backward),
+        Activation("hard_sigmoid", hard_sigmoid, _hard_sigmoid_backward),
         Activation("sigmoid", sigmoid, _sigmoid_backward),
         Activation("tanh", tanh, _tanh_backward),
         Activation("softmax", softmax, _softmax_backward),

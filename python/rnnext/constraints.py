@@ -75,7 +75,11 @@ class MinMaxNorm(Constraint):
         self.axis = axis if isinstance(axis, int) else axes
 
     def __call__(self, w: Array) -> Array:
-        norms = np.sqrt(np.square(w).sum(axis=self.axis, keepdims=True))
+        try:
+            norms = np.sqrt(np.square(w).sum(axis=self.axis, keepdims=True))
+        except ValueError as error:
+            expected = f"of {', '.join(map(str, range(w.ndim)))} for a weight of shape {w.shape}"
+            raise ValueError(f"{type(self).__name__}: axis is {self.axis}, expected some {expected}") from error
         desired = self.rate * np.clip(norms, self.min_value, self.max_value) + (1 - self.rate) * norms
         scaled: Array = (w * (desired / (_EPSILON + norms))).astype(np.float32)
         return scaled

@@ -12,12 +12,13 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from rnnext._checks import named, number
+from rnnext._checks import named, number, positive
 from rnnext.parameters import Array
 
 __all__ = [
     "BinaryCrossentropy",
     "CategoricalCrossentropy",
+    "Huber",
     "Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",
@@ -26,6 +27,7 @@ __all__ = [
     "binary_crossentropy",
     "categorical_crossentropy",
     "get",
+    "huber",
     "mean_absolute_error",
     "mean_squared_error",
     "resolve",
@@ -116,6 +118,11 @@ def weights_of_losses(owner: str, sample_weight: npt.ArrayLike, shape: tuple[int
     return np.broadcast_to(weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim)), shape)
 
 
+def _as_float32(dy: Array) -> Array:
+    """What somebody's own loss may have computed in float64, as layers take it."""
+    return np.asarray(dy, np.float32)
+
+
 class Loss:
     """Per-row losses, their weights and their reduction.
 
@@ -135,7 +142,11 @@ class Loss:
 
     def per_sample(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> PerSample:
         """The losses of the rows, and the function from their gradients to that of `y_pred`."""
-        raise NotImplementedError(f"{type(self).__name__}: per_sample is not defined")
+        also = "; it has Keras's call alone, which does not say the gradient" if hasattr(self, "call") else ""
+        raise NotImplementedError(
+            f"{type(self).__name__}: per_sample is not defined, expected the losses with their gradient,"
+            f" as docs/training.md shows{also}"
+        )
 
     def forward(
         self,
@@ -156,7 +167,7 @@ class Loss:
             valid = steps if valid is None else valid & steps
         if sample_weight is None and valid is None:
             share = 1.0 if self.reduction == "sum" else 1.0 / losses.size
-            return float(np.add.reduce(losses, axis=None, dtype=np.float64)) * share, lambda: backprop(share)
+            return float(np.add.reduce(losses, axis=None, dtype=np.float64)) * share, lambda: _as_float32(backprop(share))
         if sample_weight is None:
             weights: Array = np.ones(losses.shape, np.float32)
         else:
@@ -173,7 +184,7 @@ class Loss:
                 divisor = float(count)
         share = 1.0 / divisor if divisor else 0.0  # no weight at all: no loss, as in Keras
         value = float(np.sum(losses * weights, dtype=np.float64)) * share
-        return value, lambda: backprop(weights * np.float32(share))
+        return value, lambda: _as_float32(backprop(weights * np.float32(share)))
 
     def __call__(
         self,
@@ -428,6 +439,29 @@ class MeanAbsoluteError(Loss):
         )
 
 
+class Huber(Loss):
+    """(p - y)² / 2 where |p - y| is at most `delta`, delta (|p - y| - delta / 2) beyond, the mean over the last axis.
+
+    `y_true` is of the shape of `y_pred`.
+    """
+
+    def __init__(self, delta: float = 1.0, reduction: Reduction = "sum_over_batch_size", name: str = "huber_loss") -> None:
+        super().__init__(name, reduction)
+        self.delta = positive(self, "delta", delta)
+
+    def per_sample(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> PerSample:
+        difference = _differences("Huber", y_true, y_pred)
+        shape, K = np.shape(y_pred), difference.shape[-1]
+        slope = np.clip(difference, np.float32(-self.delta), np.float32(self.delta))
+        return PerSample(
+            _mean_of_last(slope * (difference - np.float32(0.5) * slope)),
+            lambda d_losses: (slope * (_column(d_losses) / K)).reshape(shape),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "delta": self.delta}
+
+
 def binary_crossentropy(
     y_true: npt.ArrayLike, y_pred: npt.ArrayLike, from_logits: bool = False, label_smoothing: float = 0.0
 ) -> Array:
@@ -459,12 +493,18 @@ def mean_absolute_error(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> Array:
     return MeanAbsoluteError().per_sample(y_true, y_pred).losses
 
 
+def huber(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, delta: float = 1.0) -> Array:
+    """The loss of each row, unreduced; as `Huber`."""
+    return Huber(delta).per_sample(y_true, y_pred).losses
+
+
 _OF_FUNCTION: dict[Callable[..., Array], type[Loss]] = {
     binary_crossentropy: BinaryCrossentropy,
     categorical_crossentropy: CategoricalCrossentropy,
     sparse_categorical_crossentropy: SparseCategoricalCrossentropy,
     mean_squared_error: MeanSquaredError,
     mean_absolute_error: MeanAbsoluteError,
+    huber: Huber,
 }
 _NAMES: dict[str, type[Loss]] = {
     **{kind.__name__: kind for kind in _OF_FUNCTION.values()},
@@ -493,7 +533,7 @@ def get(identifier: str | Mapping[str, Any] | Loss | type[Loss] | Callable[..., 
     if known is None:
         raise TypeError(
             f"losses.get: identifier is {identifier!r}, expected a name, a dict, a loss or one of this module's functions;"
-            f" other losses are subclasses of Loss, as they need a gradient"
+            f" other losses are subclasses of Loss, as they need a gradient (docs/training.md shows one)"
         )
     loss: Loss = known()
     return loss

@@ -6,8 +6,10 @@ Sums are float64.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,8 @@ __all__ = [
     "BinaryCrossentropy",
     "CategoricalAccuracy",
     "CategoricalCrossentropy",
+    "FalseNegatives",
+    "FalsePositives",
     "Mean",
     "MeanAbsoluteError",
     "MeanMetricWrapper",
@@ -31,10 +35,13 @@ __all__ = [
     "Metric",
     "Precision",
     "Recall",
+    "RootMeanSquaredError",
     "SparseCategoricalAccuracy",
     "SparseCategoricalCrossentropy",
     "SparseTopKCategoricalAccuracy",
     "TopKCategoricalAccuracy",
+    "TrueNegatives",
+    "TruePositives",
     "accuracy",
     "binary_accuracy",
     "categorical_accuracy",
@@ -384,8 +391,25 @@ class MeanAbsoluteError(_AveragedLoss):
         super().__init__(losses.MeanAbsoluteError(name=name))
 
 
-class _PositiveRatio(Metric):
-    """True positives as a share of something: what precision and recall have in common."""
+class RootMeanSquaredError(_AveragedLoss):
+    """The root of the mean of `losses.mean_squared_error`."""
+
+    def __init__(self, name: str = "root_mean_squared_error") -> None:
+        super().__init__(losses.MeanSquaredError(name=name))
+
+    def result(self) -> float:
+        return math.sqrt(super().result())
+
+
+_Places: TypeAlias = npt.NDArray[np.bool_]
+
+
+def _total(where: _Places, weights: Array | None) -> float:
+    return float(np.count_nonzero(where) if weights is None else np.sum(weights, where=where, dtype=np.float64))
+
+
+class _Found(Metric):
+    """Outputs that are found positive or not, beside their labels."""
 
     def __init__(
         self,
@@ -402,14 +426,11 @@ class _PositiveRatio(Metric):
         self.thresholds = None if thresholds is None else float(thresholds)
         self.top_k = whole_number_or_none(self, "top_k", top_k)
         self.class_id = whole_number_or_none(self, "class_id", class_id, 0)
-        self._true_positives = 0.0
-        self._others = 0.0
 
-    def _other(self, label: npt.NDArray[np.bool_], positive: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """What the ratio's denominator has beside the true positives."""
-        raise NotImplementedError(f"{type(self).__name__}: _other is not defined")
-
-    def update_state(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> None:
+    def _places(
+        self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None
+    ) -> tuple[_Places, _Places, Array | None]:
+        """Where outputs are labelled positive, where they are found so, and what each counts (None: all 1)."""
         owner = type(self).__name__
         labels, scores = _pair(owner, y_true, y_pred)
         threshold = 0.5 if self.thresholds is None else self.thresholds
@@ -430,14 +451,84 @@ class _PositiveRatio(Metric):
                     f"{owner}: y_pred has shape {scores.shape}, expected [B, C] with C above class_id {self.class_id}"
                 )
             label, positive = label[..., [self.class_id]], positive[..., [self.class_id]]
-        true, other = label & positive, self._other(label, positive)
-        if sample_weight is None:
-            self._true_positives += int(np.count_nonzero(true))
-            self._others += int(np.count_nonzero(other))
-        else:
-            weights = weights_of_losses(owner, sample_weight, label.shape)
-            self._true_positives += float(np.sum(weights, where=true, dtype=np.float64))
-            self._others += float(np.sum(weights, where=other, dtype=np.float64))
+        return label, positive, None if sample_weight is None else weights_of_losses(owner, sample_weight, label.shape)
+
+
+class _Count(_Found):
+    """How many outputs, or what they weigh together, are found and labelled in one of the four ways."""
+
+    def __init__(self, thresholds: float | None = None, name: str | None = None) -> None:
+        super().__init__(thresholds, name=name or re.sub(r"\B(?=[A-Z])", "_", type(self).__name__).lower())
+        self._counted = 0.0
+
+    def _counts(self, label: _Places, positive: _Places) -> _Places:
+        """Which outputs are counted."""
+        raise NotImplementedError(f"{type(self).__name__}: _counts is not defined")
+
+    def update_state(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> None:
+        label, positive, weights = self._places(y_true, y_pred, sample_weight)
+        self._counted += _total(self._counts(label, positive), weights)
+
+    def result(self) -> float:
+        return self._counted
+
+    def reset_state(self) -> None:
+        self._counted = 0.0
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "thresholds": self.thresholds}
+
+
+class TruePositives(_Count):
+    """How many outputs are above `thresholds` (0.5; logits take 0) and labelled positive."""
+
+    def _counts(self, label: _Places, positive: _Places) -> _Places:
+        return label & positive
+
+
+class TrueNegatives(_Count):
+    """How many outputs are neither above `thresholds` (0.5; logits take 0) nor labelled positive."""
+
+    def _counts(self, label: _Places, positive: _Places) -> _Places:
+        return ~label & ~positive
+
+
+class FalsePositives(_Count):
+    """How many outputs are above `thresholds` (0.5; logits take 0) but not labelled positive."""
+
+    def _counts(self, label: _Places, positive: _Places) -> _Places:
+        return ~label & positive
+
+
+class FalseNegatives(_Count):
+    """How many outputs are labelled positive but not above `thresholds` (0.5; logits take 0)."""
+
+    def _counts(self, label: _Places, positive: _Places) -> _Places:
+        return label & ~positive
+
+
+class _PositiveRatio(_Found):
+    """True positives as a share of something: what precision and recall have in common."""
+
+    def __init__(
+        self,
+        thresholds: float | None = None,
+        top_k: int | None = None,
+        class_id: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(thresholds, top_k, class_id, name)
+        self._true_positives = 0.0
+        self._others = 0.0
+
+    def _other(self, label: _Places, positive: _Places) -> _Places:
+        """What the ratio's denominator has beside the true positives."""
+        raise NotImplementedError(f"{type(self).__name__}: _other is not defined")
+
+    def update_state(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> None:
+        label, positive, weights = self._places(y_true, y_pred, sample_weight)
+        self._true_positives += _total(label & positive, weights)
+        self._others += _total(self._other(label, positive), weights)
 
     def result(self) -> float:
         total = self._true_positives + self._others
@@ -457,7 +548,7 @@ class Precision(_PositiveRatio):
     are, and if there is a threshold, too, only those of them above it. `class_id` looks at one output alone.
     """
 
-    def _other(self, label: npt.NDArray[np.bool_], positive: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    def _other(self, label: _Places, positive: _Places) -> _Places:
         return ~label & positive
 
 
@@ -468,7 +559,7 @@ class Recall(_PositiveRatio):
     are, and if there is a threshold, too, only those of them above it. `class_id` looks at one output alone.
     """
 
-    def _other(self, label: npt.NDArray[np.bool_], positive: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    def _other(self, label: _Places, positive: _Places) -> _Places:
         return label & ~positive
 
 
@@ -645,15 +736,20 @@ _CLASSES: dict[str, type[Metric]] = {
     "binary_crossentropy": BinaryCrossentropy,
     "categorical_accuracy": CategoricalAccuracy,
     "categorical_crossentropy": CategoricalCrossentropy,
+    "false_negatives": FalseNegatives,
+    "false_positives": FalsePositives,
     "mean": Mean,
     "mean_absolute_error": MeanAbsoluteError,
     "mean_squared_error": MeanSquaredError,
     "precision": Precision,
     "recall": Recall,
+    "root_mean_squared_error": RootMeanSquaredError,
     "sparse_categorical_accuracy": SparseCategoricalAccuracy,
     "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
     "sparse_top_k_categorical_accuracy": SparseTopKCategoricalAccuracy,
     "top_k_categorical_accuracy": TopKCategoricalAccuracy,
+    "true_negatives": TrueNegatives,
+    "true_positives": TruePositives,
 }
 _NAMES: dict[str, type[Metric]] = {
     **_CLASSES,

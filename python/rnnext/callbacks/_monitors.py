@@ -31,6 +31,7 @@ _FALLING = (
     metrics.CategoricalCrossentropy,
     metrics.MeanAbsoluteError,
     metrics.MeanSquaredError,
+    metrics.RootMeanSquaredError,
     metrics.SparseCategoricalCrossentropy,
 )
 
@@ -54,10 +55,10 @@ class Monitor(Callback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         if self.monitor.startswith("val_") and not self.params["validation"]:
             raise ValueError(f"{type(self).__name__}: monitor is {self.monitor!r}, but fit got no validation data")
+        if not self._open_logs or self.mode == "auto":
+            self._value(self._made_up_logs(self.params["validation"]))
         self.sign = 1.0 if self._rising() else -1.0
         self.best = None
-        if not self._open_logs:
-            self._value(self._made_up_logs(self.params["validation"]))
 
     def _made_up_logs(self, validation: bool) -> Logs:
         """With all that the logs will have, but for what callbacks of somebody's own may add."""
@@ -72,7 +73,10 @@ class Monitor(Callback):
 
     def _value(self, logs: Logs | None) -> float:
         if not logs or self.monitor not in logs:
-            raise ValueError(f"{type(self).__name__}: monitor is {self.monitor!r}, expected one of {', '.join(logs or ())}")
+            others = "; mode 'min' or 'max' for what a callback adds" if self._open_logs and self.mode == "auto" else ""
+            raise ValueError(
+                f"{type(self).__name__}: monitor is {self.monitor!r}, expected one of {', '.join(logs or ())}{others}"
+            )
         return logs[self.monitor]
 
     def _rising(self) -> bool:
@@ -287,7 +291,7 @@ class ReduceLROnPlateau(Monitor):
         optimizer = self.model.optimizer
         assert optimizer is not None
         assert logs is not None
-        logs["learning_rate"] = before = optimizer.learning_rate
+        logs["learning_rate"] = before = float(optimizer.learning_rate)
         if self.cooldown_counter:
             self.cooldown_counter = max(self.cooldown_counter - 1, 0)
             self.wait = 0

@@ -38,7 +38,7 @@ class LearningRateScheduler(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         assert logs is not None
         assert self.model.optimizer is not None
-        logs["learning_rate"] = self.model.optimizer.learning_rate
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
 
 
 class CSVLogger(Callback):

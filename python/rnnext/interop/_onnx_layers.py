@@ -89,6 +89,18 @@ def _beside(graph: Graph, layer: Any, flow: Flow) -> Flow:
     return ends[0]._replace(x=graph.node("Concat", [end.x for end in ends], axis=-1))
 
 
+_ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "relu": ("Relu", {}),
+    "leaky_relu": ("LeakyRelu", {"alpha": 0.2}),
+    "elu": ("Elu", {}),
+    "selu": ("Selu", {}),
+    "softplus": ("Softplus", {}),
+    "hard_sigmoid": ("HardSigmoid", {"alpha": 1 / 6}),
+    "sigmoid": ("Sigmoid", {}),
+    "tanh": ("Tanh", {}),
+}
+
+
 def _dense(graph: Graph, layer: Any, flow: Flow) -> Flow:
     kernel, *bias = (graph.constant(weight.value, name=weight.name) for weight in layer.weights)
     y = graph.node("MatMul", [flow.x, kernel])
@@ -97,8 +109,11 @@ def _dense(graph: Graph, layer: Any, flow: Flow) -> Flow:
     name = layer.activation.name
     if name == "softmax":
         y = graph.node("Softmax", [y], axis=-1)
+    elif name == "relu6":
+        y = graph.node("Clip", [y, graph.constant(0, np.float32), graph.constant(6, np.float32)])
     elif name != "linear":
-        y = graph.node({"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh"}[name], [y])
+        kind, attributes = _ACTIVATIONS[name]
+        y = graph.node(kind, [y], **attributes)
     return flow._replace(x=y)
 
 

@@ -22,6 +22,31 @@ _BLOCK = 1 << 15  # numbers that are averaged at once, so that they stay in the 
 _PENDING = ("anchor", "last", "rates", "decays")  # of a parameter that is trained by rows
 
 
+class LearningRate(float):
+    """An optimizer's learning rate when it was asked for, with the methods of Keras's variable; a copy is a plain float."""
+
+    _optimizer: Optimizer
+
+    @classmethod
+    def of(cls, optimizer: Optimizer, value: float) -> LearningRate:
+        """The value as that optimizer's."""
+        rate = cls(value)
+        rate._optimizer = optimizer
+        return rate
+
+    def numpy(self) -> np.float64:
+        """The same as NumPy's number."""
+        value: np.float64 = np.float64(self)
+        return value
+
+    def assign(self, value: float) -> None:
+        """Set the optimizer's rate; errors as there. This number stays as it is."""
+        self._optimizer.learning_rate = np.asarray(value).item()
+
+    def __reduce__(self) -> tuple[type[float], tuple[float]]:
+        return float, (float(self),)
+
+
 def _limit(owner: str, name: str, value: float | None) -> float | None:
     if value is None:
         return None
@@ -150,10 +175,9 @@ class Optimizer:
         return self._batches // (self.gradient_accumulation_steps or 1)
 
     @property
-    def learning_rate(self) -> float:
+    def learning_rate(self) -> LearningRate:
         """Of the next step; may be set at any time, unless a schedule says it: then to another schedule (else TypeError)."""
-        given = self._learning_rate
-        return given if isinstance(given, float) else float(given(self._batches))
+        return LearningRate.of(self, self._rate())
 
     @learning_rate.setter
     def learning_rate(self, value: float | LearningRateSchedule) -> None:
@@ -164,6 +188,10 @@ class Optimizer:
             raise TypeError(f"{owner}: learning_rate is set to {value!r}, but a schedule says it; give the optimizer a number")
         else:
             self._learning_rate = number(owner, "learning_rate", value, 0)
+
+    def _rate(self) -> float:
+        given = self._learning_rate
+        return given if isinstance(given, float) else float(given(self._batches))
 
     def exclude_from_weight_decay(
         self, var_list: Iterable[Parameter] | None = None, var_names: Iterable[str] | None = None
@@ -206,7 +234,7 @@ class Optimizer:
             gradients = [_divided(gradient, self.gradient_accumulation_steps) for gradient in gradients]
         if self._in_use:
             self.use_averages(False)
-        rate = self.learning_rate
+        rate = self._rate()
         given: list[Array | tuple[npt.NDArray[np.int64], Array]] = []
         for each, gradient in zip(tracked, gradients, strict=True):
             if not isinstance(gradient, RowGradient):
@@ -310,7 +338,7 @@ class Optimizer:
         `iterations` (batches), `learning_rate`, and arrays named by their parameter's position in the first step:
         `"0/momentum"`.
         """
-        state: State = {"iterations": np.array([self._batches], np.int64), "learning_rate": np.array([self.learning_rate])}
+        state: State = {"iterations": np.array([self._batches], np.int64), "learning_rate": np.array([self._rate()])}
         if self.use_ema:
             state |= {"averaged": np.array([self._averaged]), "averages_in_use": np.array([int(self._in_use)])}
         for index, each in enumerate(self._known):

@@ -22,6 +22,8 @@ from rnnext.callbacks import TerminateOnNaN
 from rnnext.layers import (
     GRU,
     LSTM,
+    Bidirectional,
+    Branches,
     Dense,
     Dropout,
     Embedding,
@@ -29,6 +31,7 @@ from rnnext.layers import (
     GlobalMaxPooling1D,
     Input,
     SpatialDropout1D,
+    TimeDistributed,
 )
 from rnnext.losses import BinaryCrossentropy, SparseCategoricalCrossentropy
 from rnnext.parameters import RowGradient
@@ -634,6 +637,34 @@ def test_names_of_layers_and_weights_are_different() -> None:
     with pytest.raises(ValueError, match="return_state=True"):
         model.add(LSTM(2, return_state=True))
     assert len(model.layers) == 3
+
+
+def test_a_layer_of_two_models_keeps_its_name() -> None:
+    shared = LSTM(4, return_sequences=True)
+    first = Sequential([Input((T, D)), shared, LSTM(4)])
+    with pytest.raises(ValueError, match="a layer named 'lstm' already, and this one has its name in another model, too"):
+        Sequential([Input((T, 3)), LSTM(D, return_sequences=True), shared])
+    wrapped = Branches([shared, Dense(2)])
+    second = Sequential([Input((T, D)), wrapped])
+    with pytest.raises(ValueError, match="a layer named 'branches' already, and this one"):
+        Sequential([Input((T, D)), Branches([Dense(D)]), wrapped])
+    assert [layer.name for layer in first.layers[1:]] == ["branches/lstm", "lstm_1"]
+    for model in (first, second):
+        model.pop()
+    first.pop()
+    other = Sequential([Input((T, D)), Branches([Dense(D)]), wrapped])  # nobody else has it now
+    assert [layer.name for layer in other.layers[1:]] == ["branches", "branches_1"]
+
+
+def test_a_layer_is_in_a_model_once_whatever_holds_it() -> None:
+    backward = LSTM(4, go_backwards=True)
+    model = Sequential([Bidirectional(LSTM(4), backward_layer=backward)])
+    with pytest.raises(ValueError, match="bidirectional/backward_lstm is in the model already"):
+        model.add(backward)
+    dense = Dense(2)
+    for stack in ([dense, TimeDistributed(dense)], [Branches([TimeDistributed(dense), dense])]):
+        with pytest.raises(ValueError, match="dense is in the model already"):
+            Sequential(stack)
 
 
 def test_layers_that_do_not_follow_each_other() -> None:

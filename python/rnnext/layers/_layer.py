@@ -54,6 +54,7 @@ class Layer:
         self.given_name = name
         self.name = name if name is not None else _snake_case(type(self).__name__)
         self.trainable = trainable
+        self.models = 0  # that have it, or a layer that holds it
         self.built = False
         self.weights: list[Parameter] = []
 
@@ -85,6 +86,10 @@ class Layer:
         return tuple(input_shape)
 
     # ------------------------------------------------------------ weights and configuration
+
+    def with_parts(self) -> list[Layer]:
+        """The layer, and the layers that it holds."""
+        return [self]
 
     def discard_weights(self) -> None:
         """Be as before `build`."""

@@ -344,6 +344,17 @@ def test_rows_without_steps() -> None:
     np.testing.assert_array_equal(model.predict(np.zeros((1, 0), np.int32), verbose=0)[0], predicted[0])
 
 
+TURNING: dict[str, Callable[[], list[Any]]] = {
+    "once": lambda: [LSTM(4, return_sequences=True, go_backwards=True)],
+    "before_others": lambda: [
+        GRU(4, return_sequences=True, go_backwards=True),
+        Bidirectional(LSTM(3, return_sequences=True)),
+    ],
+    "twice": lambda: [LSTM(4, return_sequences=True, go_backwards=True), GRU(3, return_sequences=True, go_backwards=True)],
+    "branches": lambda: [Branches([LSTM(n, return_sequences=True, go_backwards=True) for n in (2, 3)])],
+}
+
+
 def test_labels_of_steps_in_lists() -> None:
     """A list of sequences with a label for each step trains as its padding under a mask does."""
     rng = np.random.default_rng(0)
@@ -377,6 +388,38 @@ def test_labels_of_steps_in_lists() -> None:
     assert model.train_on_batch(x, y) == pytest.approx(expected, rel=1e-6)
     with pytest.raises(ValueError, match=r"y\[1\] has 6 labels, expected 7, one for each step of x\[1\]"):
         model.fit(x, [y[0], y[1][:-1], *y[2:]], verbose=0)
+
+
+@pytest.mark.parametrize("mask_zero", [False, True])
+@pytest.mark.parametrize("stack", TURNING)
+def test_steps_in_lists_are_those_of_each_row_alone_whatever_turns_them(stack: str, mask_zero: bool) -> None:
+    rng = np.random.default_rng(0)
+    lengths = [3, 7, 1, 5, 0, 7]
+    x = [rng.integers(0, 4, n) for n in lengths]
+    y = [rng.integers(0, 2, (n, 1)) for n in lengths]
+    model = Sequential([Embedding(V, D, mask_zero=mask_zero), *TURNING[stack](), Dense(1, "sigmoid")])
+    model.compile("sgd", "binary_crossentropy", metrics=["accuracy"])
+    alone = [model.predict([row], verbose=0)[0] for row in x]
+    assert_same(dict(enumerate(model.predict(x, verbose=0))), dict(enumerate(alone)))
+    if mask_zero:  # steps that do not count are those of the mask, turned round with the outputs
+        kept = [(row if stack == "twice" else row[::-1]) != 0 for row in x]
+        alone, y_kept = ([row[k] for row, k in zip(rows, kept, strict=True)] for rows in (alone, y))
+    else:
+        y_kept = y
+    p, labels = np.concatenate(alone), np.concatenate(y_kept)
+    expected = BinaryCrossentropy()(labels, p), float(((p > 0.5) == labels).mean())
+    assert model.evaluate(x, y, verbose=0) == pytest.approx(expected, rel=1e-6)
+    assert model.evaluate(x, y, 4, verbose=0)[1] == pytest.approx(expected[1])
+    assert model.train_on_batch(x, y) == pytest.approx(expected, rel=1e-6)
+    history = model.fit(x[1:2] * 2 + x[:1], y[1:2] * 2 + y[:1], verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_branches_that_turn_some_steps_take_no_rows_of_different_length() -> None:
+    model = Sequential([Embedding(V, D), Branches([[LSTM(3, return_sequences=True, go_backwards=True)], [Dense(2)]])])
+    assert model.predict(X, verbose=0).shape == (50, T, 5)
+    with pytest.raises(ValueError, match="branches: go_backwards turns the steps of some branches, expected all or none"):
+        model.predict([[1], [2, 3]], verbose=0)
 
 
 @pytest.mark.parametrize("name", ["crossentropy", "ce"])

@@ -44,8 +44,8 @@ class Rows:
         """Of one row, None where it varies."""
         return self.flat.shape[1:] if self.offsets is None else (None, *self.flat.shape[1:])
 
-    def batch(self, index: _Index) -> Batch:
-        """The named rows; sequences are filled up with 0 at the end, with a mask."""
+    def batch(self, index: _Index, *, at_end: bool = False) -> Batch:
+        """The named rows; sequences are filled up with 0 behind them, or before them with `at_end`, with a mask."""
         if self.offsets is None:
             return Batch(np.asarray(self.flat[index], self.dtype), None)
         begin, end = self.offsets[:-1][index], self.offsets[1:][index]
@@ -53,10 +53,11 @@ class Rows:
         steps = np.arange(lengths.max(initial=0))
         mask = steps < lengths[:, None]
         x = np.zeros((*mask.shape, *self.flat.shape[1:]), self.dtype or self.flat.dtype)
-        x[mask] = self.flat[(begin[:, None] + steps)[mask]]
+        filled = mask[:, ::-1] if at_end else mask
+        x[filled] = self.flat[(begin[:, None] + steps)[mask]]
         if self.source is not None:
             self.source.was_read(len(lengths), x)
-        return Batch(x, mask)
+        return Batch(x, filled)
 
     def part(self, begin: int, end: int) -> Rows:
         """The rows from `begin` to before `end`, not copied."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from rnnext import layers
 from rnnext._inputs import Batch, Rows
-from rnnext.layers._layer import Backprop, Layer, Mask, Shape, assign_all
+from rnnext.layers._layer import Backprop, Layer, Mask, Shape, assign_all, turned
 from rnnext.parameters import Array, Gradient, Parameter, dense
 
 Backward: TypeAlias = Callable[[Array], list[Gradient]]
@@ -220,6 +220,11 @@ class Stack:
         """Whether the rows are sequences of different length, with an output for each of their steps."""
         output = self._output_shape_of(rows)
         return rows.offsets is not None and len(output) > 2 and output[1] is None
+
+    @property
+    def turns(self) -> bool:
+        """Whether outputs for each step have the opposite order, so that those of shorter rows lie at the end."""
+        return turned(self.layers)
 
     def _output_shape_of(self, rows: Rows) -> Shape:
         shape = (None, *rows.row_shape)

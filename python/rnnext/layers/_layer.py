@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -81,6 +81,11 @@ class Layer:
         """The mask of the output, from the input and its mask."""
         return mask
 
+    @property
+    def turns(self) -> bool:
+        """Whether the output has the steps in the opposite order, so that those of shorter rows lie at the end."""
+        return False
+
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The output's shape, batch axis included. ValueError if the layer does not take that input."""
         return tuple(input_shape)
@@ -138,6 +143,11 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
+
+
+def turned(stack: Iterable[Layer]) -> bool:
+    """Whether the layers, one behind the other, turn the steps round."""
+    return sum(layer.turns for layer in stack) % 2 == 1
 
 
 def assign_all(owner: str, parameters: Sequence[Parameter], values: Sequence[npt.ArrayLike]) -> None:

@@ -355,6 +355,26 @@ TURNING: dict[str, Callable[[], list[Any]]] = {
 }
 
 
+def test_ids_in_rows_of_rows() -> None:
+    """Documents of sentences of words: the layers see what they see of one sentence after the other."""
+    x = np.random.default_rng(0).integers(0, V, (4, 3, T))
+    words, sentence = Embedding(V, D), LSTM(5)
+    model = Sequential([TimeDistributed(words), TimeDistributed(sentence), GRU(4), Dense(1, "sigmoid")])
+    model.compile("sgd", "binary_crossentropy")
+    predicted = model.predict(x, verbose=0)
+    sentences = sentence(words(x.reshape(12, T))).reshape(4, 3, 5)
+    np.testing.assert_allclose(predicted, model.layers[3](model.layers[2](sentences)), rtol=1e-6)
+    before = model.get_weights()
+    model.fit(x, [0, 1, 0, 1], verbose=0)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        assert (a != b).any()
+    np.testing.assert_array_equal(model.predict([x[0], x[1, :2]], verbose=0)[0], model.predict(x, verbose=0)[0])
+    x[2, 1, 4] = V
+    for given, place in ((x, "row 2, position 1, 4"), ([x[0, :1], x[2]], "row 1, position 1, 4")):
+        with pytest.raises(ValueError, match=f"time_distributed: x has id {V} at {place}, expected 0 to {V - 1}"):
+            model.predict(given, verbose=0)
+
+
 def test_labels_of_steps_in_lists() -> None:
     """A list of sequences with a label for each step trains as its padding under a mask does."""
     rng = np.random.default_rng(0)

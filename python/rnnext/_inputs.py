@@ -80,12 +80,13 @@ class Rows:
             return replace(self, dtype=dtype)
         return replace(self, flat=self.flat.astype(dtype))
 
-    def place(self, index: int) -> tuple[int, int]:
-        """Row and position of an entry of `flat` [N, T], or [T of all rows]."""
+    def place(self, index: int) -> tuple[int, ...]:
+        """Row and position of an entry of `flat`, which is counted through."""
+        first, *rest = (int(i) for i in np.unravel_index(index, self.flat.shape))
         if self.offsets is None:
-            return index // self.flat.shape[1], index % self.flat.shape[1]
-        row = int(np.searchsorted(self.offsets, index, side="right")) - 1
-        return row, index - int(self.offsets[row])
+            return (first, *rest)
+        row = int(np.searchsorted(self.offsets, first, side="right")) - 1
+        return (row, first - int(self.offsets[row]), *rest)
 
 
 class RowSource:
@@ -185,10 +186,9 @@ def _of_numbers(rows: Rows, who: str, name: str) -> Rows:
         part = x[begin : begin + step]
         fits = np.isfinite(part) if x.itemsize <= 4 else np.abs(part) <= _LARGEST
         if not fits.all():
-            first, *rest = (int(i) for i in np.argwhere(~fits)[0])
-            at = (begin + first, *rest)
-            place = at if rows.offsets is None else (*rows.place(at[0]), *at[1:])
-            raise ValueError(f"{who}: {name} has {x[at]} at {', '.join(map(str, place))}, expected finite numbers of float32")
+            at = begin * math.prod(x.shape[1:]) + int(np.argmin(fits))
+            place = ", ".join(map(str, rows.place(at)))
+            raise ValueError(f"{who}: {name} has {x.flat[at]} at {place}, expected finite numbers of float32")
     return rows.converted(np.dtype(np.float32))
 
 

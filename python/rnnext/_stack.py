@@ -203,9 +203,9 @@ class Stack:
         low, high = rows.range
         if low < 0 or high >= first.vocabulary:
             at = int(np.argmax((ids < 0) | (ids >= first.vocabulary)))
-            row, position = rows.place(at)
+            row, *position = rows.place(at)
             raise ValueError(
-                f"{first.name}: {name} has id {ids.flat[at]} at row {row}, position {position},"
+                f"{first.name}: {name} has id {ids.flat[at]} at row {row}, position {', '.join(map(str, position))},"
                 f" expected 0 to {first.vocabulary - 1} (input_dim={first.vocabulary})"
             )
         return output

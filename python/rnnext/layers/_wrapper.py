@@ -56,6 +56,7 @@ class TimeDistributed(Wrapper):
         if layer.several_outputs is not None:
             raise ValueError(f"TimeDistributed: {layer.name} has {layer.several_outputs}, expected a layer with one output")
         super().__init__([layer], name=name, trainable=trainable)
+        self.vocabulary = layer.vocabulary
 
     @property
     def layer(self) -> Layer:

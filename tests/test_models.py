@@ -22,6 +22,8 @@ from rnnext.callbacks import TerminateOnNaN
 from rnnext.layers import (
     GRU,
     LSTM,
+    Bidirectional,
+    Branches,
     Dense,
     Dropout,
     Embedding,
@@ -29,6 +31,7 @@ from rnnext.layers import (
     GlobalMaxPooling1D,
     Input,
     SpatialDropout1D,
+    TimeDistributed,
 )
 from rnnext.losses import BinaryCrossentropy, SparseCategoricalCrossentropy
 from rnnext.parameters import RowGradient
@@ -341,6 +344,37 @@ def test_rows_without_steps() -> None:
     np.testing.assert_array_equal(model.predict(np.zeros((1, 0), np.int32), verbose=0)[0], predicted[0])
 
 
+TURNING: dict[str, Callable[[], list[Any]]] = {
+    "once": lambda: [LSTM(4, return_sequences=True, go_backwards=True)],
+    "before_others": lambda: [
+        GRU(4, return_sequences=True, go_backwards=True),
+        Bidirectional(LSTM(3, return_sequences=True)),
+    ],
+    "twice": lambda: [LSTM(4, return_sequences=True, go_backwards=True), GRU(3, return_sequences=True, go_backwards=True)],
+    "branches": lambda: [Branches([LSTM(n, return_sequences=True, go_backwards=True) for n in (2, 3)])],
+}
+
+
+def test_ids_in_rows_of_rows() -> None:
+    """Documents of sentences of words: the layers see what they see of one sentence after the other."""
+    x = np.random.default_rng(0).integers(0, V, (4, 3, T))
+    words, sentence = Embedding(V, D), LSTM(5)
+    model = Sequential([TimeDistributed(words), TimeDistributed(sentence), GRU(4), Dense(1, "sigmoid")])
+    model.compile("sgd", "binary_crossentropy")
+    predicted = model.predict(x, verbose=0)
+    sentences = sentence(words(x.reshape(12, T))).reshape(4, 3, 5)
+    np.testing.assert_allclose(predicted, model.layers[3](model.layers[2](sentences)), rtol=1e-6)
+    before = model.get_weights()
+    model.fit(x, [0, 1, 0, 1], verbose=0)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        assert (a != b).any()
+    np.testing.assert_array_equal(model.predict([x[0], x[1, :2]], verbose=0)[0], model.predict(x, verbose=0)[0])
+    x[2, 1, 4] = V
+    for given, place in ((x, "row 2, position 1, 4"), ([x[0, :1], x[2]], "row 1, position 1, 4")):
+        with pytest.raises(ValueError, match=f"time_distributed: x has id {V} at {place}, expected 0 to {V - 1}"):
+            model.predict(given, verbose=0)
+
+
 def test_labels_of_steps_in_lists() -> None:
     """A list of sequences with a label for each step trains as its padding under a mask does."""
     rng = np.random.default_rng(0)
@@ -394,6 +428,38 @@ def test_labels_of_steps_with_one_output_need_no_last_axis(rows: str) -> None:
         history = model.fit(x, labels, epochs=2, batch_size=4, verbose=0, sample_weight=np.linspace(0.5, 2, 6))
         results.append((history.history, model.evaluate(x, labels, verbose=0), bits(model)))
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("mask_zero", [False, True])
+@pytest.mark.parametrize("stack", TURNING)
+def test_steps_in_lists_are_those_of_each_row_alone_whatever_turns_them(stack: str, mask_zero: bool) -> None:
+    rng = np.random.default_rng(0)
+    lengths = [3, 7, 1, 5, 0, 7]
+    x = [rng.integers(0, 4, n) for n in lengths]
+    y = [rng.integers(0, 2, (n, 1)) for n in lengths]
+    model = Sequential([Embedding(V, D, mask_zero=mask_zero), *TURNING[stack](), Dense(1, "sigmoid")])
+    model.compile("sgd", "binary_crossentropy", metrics=["accuracy"])
+    alone = [model.predict([row], verbose=0)[0] for row in x]
+    assert_same(dict(enumerate(model.predict(x, verbose=0))), dict(enumerate(alone)))
+    if mask_zero:  # steps that do not count are those of the mask, turned round with the outputs
+        kept = [(row if stack == "twice" else row[::-1]) != 0 for row in x]
+        alone, y_kept = ([row[k] for row, k in zip(rows, kept, strict=True)] for rows in (alone, y))
+    else:
+        y_kept = y
+    p, labels = np.concatenate(alone), np.concatenate(y_kept)
+    expected = BinaryCrossentropy()(labels, p), float(((p > 0.5) == labels).mean())
+    assert model.evaluate(x, y, verbose=0) == pytest.approx(expected, rel=1e-6)
+    assert model.evaluate(x, y, 4, verbose=0)[1] == pytest.approx(expected[1])
+    assert model.train_on_batch(x, y) == pytest.approx(expected, rel=1e-6)
+    history = model.fit(x[1:2] * 2 + x[:1], y[1:2] * 2 + y[:1], verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_branches_that_turn_some_steps_take_no_rows_of_different_length() -> None:
+    model = Sequential([Embedding(V, D), Branches([[LSTM(3, return_sequences=True, go_backwards=True)], [Dense(2)]])])
+    assert model.predict(X, verbose=0).shape == (50, T, 5)
+    with pytest.raises(ValueError, match="branches: go_backwards turns the steps of some branches, expected all or none"):
+        model.predict([[1], [2, 3]], verbose=0)
 
 
 @pytest.mark.parametrize("name", ["crossentropy", "ce"])
@@ -654,6 +720,34 @@ def test_names_of_layers_and_weights_are_different() -> None:
     with pytest.raises(ValueError, match="return_state=True"):
         model.add(LSTM(2, return_state=True))
     assert len(model.layers) == 3
+
+
+def test_a_layer_of_two_models_keeps_its_name() -> None:
+    shared = LSTM(4, return_sequences=True)
+    first = Sequential([Input((T, D)), shared, LSTM(4)])
+    with pytest.raises(ValueError, match="a layer named 'lstm' already, and this one has its name in another model, too"):
+        Sequential([Input((T, 3)), LSTM(D, return_sequences=True), shared])
+    wrapped = Branches([shared, Dense(2)])
+    second = Sequential([Input((T, D)), wrapped])
+    with pytest.raises(ValueError, match="a layer named 'branches' already, and this one"):
+        Sequential([Input((T, D)), Branches([Dense(D)]), wrapped])
+    assert [layer.name for layer in first.layers[1:]] == ["branches/lstm", "lstm_1"]
+    for model in (first, second):
+        model.pop()
+    first.pop()
+    other = Sequential([Input((T, D)), Branches([Dense(D)]), wrapped])  # nobody else has it now
+    assert [layer.name for layer in other.layers[1:]] == ["branches", "branches_1"]
+
+
+def test_a_layer_is_in_a_model_once_whatever_holds_it() -> None:
+    backward = LSTM(4, go_backwards=True)
+    model = Sequential([Bidirectional(LSTM(4), backward_layer=backward)])
+    with pytest.raises(ValueError, match="bidirectional/backward_lstm is in the model already"):
+        model.add(backward)
+    dense = Dense(2)
+    for stack in ([dense, TimeDistributed(dense)], [Branches([TimeDistributed(dense), dense])]):
+        with pytest.raises(ValueError, match="dense is in the model already"):
+            Sequential(stack)
 
 
 def test_layers_that_do_not_follow_each_other() -> None:

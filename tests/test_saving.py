@@ -362,6 +362,23 @@ def test_what_is_somebodys_own_is_not_loaded_but_the_model_is(
     assert bits(loaded) == bits(model)
 
 
+def test_names_that_are_there_twice_are_not_written(tmp_path: Path) -> None:
+    model = trained()
+    model.save_weights(tmp_path / "weights")
+    model.layers[3].rename("gru")
+    for call in (model.save, model.save_weights, model.load_weights):
+        with pytest.raises(ValueError, match=r"reviews: 'gru/kernel' is there twice, expected layers with different names"):
+            call(tmp_path / "weights")
+    model.layers[3].rename("lstm")
+    before = bits(model)
+    model.load_weights(tmp_path / "weights")
+    assert bits(model) == before
+    model.layers[4].rename(model.layers[1].name)
+    with pytest.raises(ValueError, match="reviews: 'spatial_dropout1d' is there twice"):
+        model.save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
 # ---------------------------------------------------------------- writing
 
 

@@ -44,8 +44,8 @@ class Rows:
         """Of one row, None where it varies."""
         return self.flat.shape[1:] if self.offsets is None else (None, *self.flat.shape[1:])
 
-    def batch(self, index: _Index) -> Batch:
-        """The named rows; sequences are filled up with 0 at the end, with a mask."""
+    def batch(self, index: _Index, *, at_end: bool = False) -> Batch:
+        """The named rows; sequences are filled up with 0 behind them, or before them with `at_end`, with a mask."""
         if self.offsets is None:
             return Batch(np.asarray(self.flat[index], self.dtype), None)
         begin, end = self.offsets[:-1][index], self.offsets[1:][index]
@@ -53,10 +53,11 @@ class Rows:
         steps = np.arange(lengths.max(initial=0))
         mask = steps < lengths[:, None]
         x = np.zeros((*mask.shape, *self.flat.shape[1:]), self.dtype or self.flat.dtype)
-        x[mask] = self.flat[(begin[:, None] + steps)[mask]]
+        filled = mask[:, ::-1] if at_end else mask
+        x[filled] = self.flat[(begin[:, None] + steps)[mask]]
         if self.source is not None:
             self.source.was_read(len(lengths), x)
-        return Batch(x, mask)
+        return Batch(x, filled)
 
     def part(self, begin: int, end: int) -> Rows:
         """The rows from `begin` to before `end`, not copied."""
@@ -79,12 +80,13 @@ class Rows:
             return replace(self, dtype=dtype)
         return replace(self, flat=self.flat.astype(dtype))
 
-    def place(self, index: int) -> tuple[int, int]:
-        """Row and position of an entry of `flat` [N, T], or [T of all rows]."""
+    def place(self, index: int) -> tuple[int, ...]:
+        """Row and position of an entry of `flat`, which is counted through."""
+        first, *rest = (int(i) for i in np.unravel_index(index, self.flat.shape))
         if self.offsets is None:
-            return index // self.flat.shape[1], index % self.flat.shape[1]
-        row = int(np.searchsorted(self.offsets, index, side="right")) - 1
-        return row, index - int(self.offsets[row])
+            return (first, *rest)
+        row = int(np.searchsorted(self.offsets, first, side="right")) - 1
+        return (row, first - int(self.offsets[row]), *rest)
 
 
 class RowSource:
@@ -186,10 +188,9 @@ def _of_numbers(rows: Rows, who: str, name: str) -> Rows:
         part = x[begin : begin + step]
         fits = np.isfinite(part) if x.itemsize <= 4 else np.abs(part) <= _LARGEST
         if not fits.all():
-            first, *rest = (int(i) for i in np.argwhere(~fits)[0])
-            at = (begin + first, *rest)
-            place = at if rows.offsets is None else (*rows.place(at[0]), *at[1:])
-            raise ValueError(f"{who}: {name} has {x[at]} at {', '.join(map(str, place))}, expected finite numbers of float32")
+            at = begin * math.prod(x.shape[1:]) + int(np.argmin(fits))
+            place = ", ".join(map(str, rows.place(at)))
+            raise ValueError(f"{who}: {name} has {x.flat[at]} at {place}, expected finite numbers of float32")
     return rows.converted(np.dtype(np.float32))
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from rnnext import _random, losses, metrics, optimizers, saving
 from rnnext._stack import Stack
 from rnnext._training import Compiled, Run
-from rnnext.parameters import Array
+from rnnext.parameters import Array, Parameter
+
+_T = TypeVar("_T")
 
 _OWN = "own"  # in a description: what only its owner can make again
 
@@ -45,13 +47,26 @@ def files_of(
 
 
 def weights_of(stack: Stack) -> dict[str, Array]:
-    """All weights by their names."""
-    return {weight.name: weight.value for weight in stack.weights}
+    """All weights by their names. ValueError if two have the same."""
+    return {name: weight.value for name, weight in _parameters(stack).items()}
+
+
+def _parameters(stack: Stack) -> dict[str, Parameter]:
+    return _by_name(stack, ((weight.name, weight) for weight in stack.weights))
 
 
 def _generators(stack: Stack) -> dict[str, np.random.Generator]:
     """By the names of the layers that draw from them."""
-    return {name: generator for layer in stack.layers for name, generator in layer.generators().items()}
+    return _by_name(stack, (each for layer in stack.layers for each in layer.generators().items()))
+
+
+def _by_name(stack: Stack, named: Iterable[tuple[str, _T]]) -> dict[str, _T]:
+    """ValueError if a name is there twice, as one of the two would be lost."""
+    found: dict[str, _T] = {}
+    for name, value in named:
+        if found.setdefault(name, value) is not value:
+            raise ValueError(f"{stack.name}: {name!r} is there twice, expected layers with different names: call layer.rename")
+    return found
 
 
 def _described(compiled: Compiled) -> dict[str, Any]:
@@ -121,7 +136,7 @@ def compiled_from(described: Mapping[str, Any]) -> Compiled:
 
 def load_weights(stack: Stack, found: saving.Arrays, path: Path) -> None:
     """Set all weights from those of the file `path`; nothing has changed if one is missing or does not fit."""
-    saving.check_arrays(path, found, {weight.name: weight.shape for weight in stack.weights})
+    saving.check_arrays(path, found, {name: weight.shape for name, weight in _parameters(stack).items()})
     for weight in stack.weights:
         weight.assign(found[weight.name])
 
@@ -140,7 +155,7 @@ def restore_optimizer(
     if config.get("optimized") is None:
         return
     path = folder / saving.OPTIMIZER
-    by_name = {weight.name: weight for weight in stack.weights}
+    by_name = _parameters(stack)
     with damage_in(folder / saving.CONFIG):
         parameters = [by_name[name] for name in config["optimized"]]
     state = saving.arrays_from_bytes(read(saving.OPTIMIZER), path)
@@ -185,8 +200,8 @@ def restore_run(stack: Stack, compiled: Compiled, run: Run, path: Path) -> bool:
         {name.removeprefix(f"{part}/"): array for name, array in arrays.items() if name.startswith(f"{part}/")}
         for part in (saving.WEIGHTS, saving.OPTIMIZER)
     )
-    saving.check_arrays(path, weights, {weight.name: weight.shape for weight in stack.weights})
-    optimizer, by_name = compiled.optimizer, {weight.name: weight for weight in stack.weights}
+    optimizer, by_name = compiled.optimizer, _parameters(stack)
+    saving.check_arrays(path, weights, {name: weight.shape for name, weight in by_name.items()})
     before = {name: np.array(value) for name, value in weights_of(stack).items()}
     optimizer_before = optimizer.state(), optimizer.parameters
     with damage_in(path):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from rnnext import layers
 from rnnext._inputs import Batch, Rows
-from rnnext.layers._layer import Backprop, Layer, Mask, Shape, assign_all
+from rnnext.layers._layer import Backprop, Layer, Mask, Shape, assign_all, turned
 from rnnext.parameters import Array, Gradient, Parameter, dense
 
 Backward: TypeAlias = Callable[[Array], list[Gradient]]
@@ -40,8 +40,12 @@ class Stack:
         """Put a layer at the end. Its weights are made when those of the others are; one that has weights keeps them."""
         if not isinstance(layer, Layer):
             raise TypeError(f"{self.name}: add got a {type(layer).__name__}, expected a layer")
-        if any(layer is other for other in self.layers):
-            raise ValueError(f"{self.name}: {layer.name} is in the model already")
+        parts = layer.with_parts()
+        seen = {id(part) for other in self.layers for part in other.with_parts()}
+        for part in parts:
+            if id(part) in seen:
+                raise ValueError(f"{self.name}: {part.name} is in the model already")
+            seen.add(id(part))
         if layer.several_outputs is not None:
             raise ValueError(
                 f"{self.name}: {layer.name} has {layer.several_outputs}, but a layer of a Sequential has one output"
@@ -49,6 +53,11 @@ class Stack:
         taken = {other.name for other in self.layers}
         if layer.given_name in taken:
             raise ValueError(f"{self.name}: there is a layer named {layer.given_name!r} already")
+        if layer.name in taken and any(part.models for part in parts):  # whose files know it by its name
+            raise ValueError(
+                f"{self.name}: there is a layer named {layer.name!r} already, and this one has its name in another model, too,"
+                f" expected different names: give one of them a name=..."
+            )
         shape = self.input_shape or _declared_shape([*self.layers, layer])
         self.layers.append(layer)
         try:
@@ -59,10 +68,14 @@ class Stack:
             raise
         if layer.name in taken:
             layer.rename(next(name for n in range(1, len(taken) + 2) if (name := f"{layer.name}_{n}") not in taken))
+        for part in parts:
+            part.models += 1
 
     def pop(self) -> Layer:
         """Take the last layer away. IndexError if there is none."""
         layer = self.layers.pop()
+        for part in layer.with_parts():
+            part.models -= 1
         self._last_shapes = None
         if not self.layers:
             self.input_shape = None
@@ -190,9 +203,9 @@ class Stack:
         low, high = rows.range
         if low < 0 or high >= first.vocabulary:
             at = int(np.argmax((ids < 0) | (ids >= first.vocabulary)))
-            row, position = rows.place(at)
+            row, *position = rows.place(at)
             raise ValueError(
-                f"{first.name}: {name} has id {ids.flat[at]} at row {row}, position {position},"
+                f"{first.name}: {name} has id {ids.flat[at]} at row {row}, position {', '.join(map(str, position))},"
                 f" expected 0 to {first.vocabulary - 1} (input_dim={first.vocabulary})"
             )
         return output
@@ -207,6 +220,11 @@ class Stack:
         """Whether the rows are sequences of different length, with an output for each of their steps."""
         output = self._output_shape_of(rows)
         return rows.offsets is not None and len(output) > 2 and output[1] is None
+
+    @property
+    def turns(self) -> bool:
+        """Whether outputs for each step have the opposite order, so that those of shorter rows lie at the end."""
+        return turned(self.layers)
 
     def _output_shape_of(self, rows: Rows) -> Shape:
         shape = (None, *rows.row_shape)

@@ -198,7 +198,7 @@ def _check_steps(examples: Examples, names: tuple[str, str], *, who: str) -> Non
 
 def train_step(stack: Stack, compiled: Compiled, examples: Examples, chosen: Index | slice) -> None:
     """Change the weights by one batch, once loss and metrics have taken it in: if one refuses it, nothing has changed."""
-    y = examples.y.batch(chosen).x
+    y = examples.y.batch(chosen, at_end=stack.turns).x
     weights = None if examples.weights is None else examples.weights[chosen]
     y_pred, mask, backward = stack.forward(examples.x.batch(chosen), training=True)
     loss = compiled.loss_for(y.shape, y_pred.shape)
@@ -349,7 +349,7 @@ def measure(
     compiled.reset()
     feed.begin(time, 0)
     for examples, chosen in feed.pieces(np.random.default_rng(0)):
-        y = examples.y.batch(chosen).x
+        y = examples.y.batch(chosen, at_end=stack.turns).x
         weights = None if examples.weights is None else examples.weights[chosen]
         y_pred, mask = stack.infer(examples.x.batch(chosen))
         loss = compiled.loss_for(y.shape, y_pred.shape)

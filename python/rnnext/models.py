@@ -325,7 +325,7 @@ class Sequential(Stack):
         if self.steps_have_outputs(rows):
             ordered: list[Any] = [None] * len(rows)
             for place, row in zip(order, (row for part in parts for row in part), strict=True):
-                ordered[place] = row[: lengths[place]]
+                ordered[place] = row[len(row) - lengths[place] :] if self.turns else row[: lengths[place]]
             return ordered
         y = np.concatenate(parts)
         y[order] = y.copy()

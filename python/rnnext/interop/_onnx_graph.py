@@ -25,9 +25,10 @@ def to_onnx(model: Sequential, path: _Path | None = None, *, lengths: bool = Fal
 
     Its input is "input": ids [B, T] (int32) or x [B, T, I]; its output "output". B and T may vary from call to call. With
     `lengths` a second input "lengths" [B] (int32) says how many tokens each row has, from the beginning on: what a list of
-    sequences is to `predict`; outputs of steps behind them mean nothing. `mask_zero` is in the graph, for padding on either
-    side and anywhere. `update_gate="write"` is converted exactly, by negating the update gate. ValueError for a layer or an
-    option that has no counterpart.
+    sequences is to `predict`; outputs of steps behind them mean nothing (`go_backwards` puts a row's outputs at the end, and
+    then it is those before). `mask_zero` is in the graph, for padding on either side and anywhere.
+    `update_gate="write"` is converted exactly, by negating the update gate. ValueError for a layer or an option that has no
+    counterpart.
     """
     who = "to_onnx"
     weighted_layers(who, model)

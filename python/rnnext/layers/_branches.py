@@ -9,7 +9,7 @@ import numpy as np
 
 from rnnext import _core
 from rnnext.layers._dropout import Dropout
-from rnnext.layers._layer import Backprop, Gather, Layer, Mask, Shape
+from rnnext.layers._layer import Backprop, Gather, Layer, Mask, Shape, turned
 from rnnext.layers._wrapper import Wrapper, description_of, layer_of, own_name
 from rnnext.parameters import Array, Gradients, Parameter, RowGradient, sum_of
 
@@ -119,7 +119,13 @@ class Branches(Wrapper):
     def compute_mask(self, x: Any, mask: Mask | None = None) -> Mask | None:
         for layer in self.branches[0]:
             mask = layer.compute_mask(x, mask)
+        if mask is not None and any(turned(branch) != self.turns for branch in self.branches):
+            raise ValueError(f"{self.name}: go_backwards turns the steps of some branches, expected all or none with a mask")
         return mask
+
+    @property
+    def turns(self) -> bool:
+        return turned(self.branches[0])
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         shapes = []

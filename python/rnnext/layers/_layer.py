@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -54,6 +54,7 @@ class Layer:
         self.given_name = name
         self.name = name if name is not None else _snake_case(type(self).__name__)
         self.trainable = trainable
+        self.models = 0  # that have it, or a layer that holds it
         self.built = False
         self.weights: list[Parameter] = []
 
@@ -80,11 +81,20 @@ class Layer:
         """The mask of the output, from the input and its mask."""
         return mask
 
+    @property
+    def turns(self) -> bool:
+        """Whether the output has the steps in the opposite order, so that those of shorter rows lie at the end."""
+        return False
+
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The output's shape, batch axis included. ValueError if the layer does not take that input."""
         return tuple(input_shape)
 
     # ------------------------------------------------------------ weights and configuration
+
+    def with_parts(self) -> list[Layer]:
+        """The layer, and the layers that it holds."""
+        return [self]
 
     def discard_weights(self) -> None:
         """Be as before `build`."""
@@ -133,6 +143,11 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
+
+
+def turned(stack: Iterable[Layer]) -> bool:
+    """Whether the layers, one behind the other, turn the steps round."""
+    return sum(layer.turns for layer in stack) % 2 == 1
 
 
 def assign_all(owner: str, parameters: Sequence[Parameter], values: Sequence[npt.ArrayLike]) -> None:

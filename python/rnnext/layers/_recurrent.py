@@ -508,6 +508,10 @@ class _Recurrent(Layer):
             return None
         return mask[:, ::-1] if self.go_backwards else mask
 
+    @property
+    def turns(self) -> bool:
+        return self.go_backwards
+
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         check_rank(self, input_shape, "(B, T, I)")
         check_features(self, input_shape, "I")

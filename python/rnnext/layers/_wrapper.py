@@ -26,6 +26,9 @@ class Wrapper(Layer):
             part.build(input_shape)
         return [weight for part in self.parts for weight in part.weights]
 
+    def with_parts(self) -> list[Layer]:
+        return [self, *(inner for part in self.parts for inner in part.with_parts())]
+
     def discard_weights(self) -> None:
         super().discard_weights()
         for part in self.parts:
@@ -53,6 +56,7 @@ class TimeDistributed(Wrapper):
         if layer.several_outputs is not None:
             raise ValueError(f"TimeDistributed: {layer.name} has {layer.several_outputs}, expected a layer with one output")
         super().__init__([layer], name=name, trainable=trainable)
+        self.vocabulary = layer.vocabulary
 
     @property
     def layer(self) -> Layer:

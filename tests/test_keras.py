@@ -238,6 +238,20 @@ def test_history(options: dict[str, Any]) -> None:
     assert_same_history(ours.fit(x, y, **arguments), theirs.fit(x, y, **arguments))
 
 
+def test_layers_of_a_model_with_an_input() -> None:
+    models = []
+    for kind, layers in ((keras.Sequential, keras.layers), (rnnext.Sequential, rnnext.layers)):
+        model = kind([layers.Input((T,)), layers.Embedding(V, D), layers.LSTM(H), layers.Dense(1)])
+        model.layers[0].trainable = False
+        models.append(model)
+    theirs, ours = models
+    assert [type(layer).__name__ for layer in ours.layers] == [type(layer).__name__ for layer in theirs.layers]
+    assert [w.shape for w in ours.trainable_weights] == [tuple(w.shape) for w in theirs.trainable_weights]
+    assert type(ours.get_layer(index=1)).__name__ == type(theirs.get_layer(index=1)).__name__
+    described = [[layer["class_name"] for layer in model.get_config()["layers"]] for model in models]
+    assert described[0] == described[1]
+
+
 def test_names_of_equal_metrics() -> None:
     x, y = data(16)
     histories = []

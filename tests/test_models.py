@@ -617,7 +617,7 @@ def test_layers_with_weights_are_put_into_a_model() -> None:
 def test_names_of_layers_and_weights_are_different() -> None:
     table = np.zeros((V, D), np.float32)
     model = Sequential([Input((T, D)), LSTM(4, return_sequences=True), LSTM(4, return_sequences=True), LSTM(4, name="last")])
-    assert [layer.name for layer in model.layers] == ["input_layer", "lstm", "lstm_1", "last"]
+    assert [layer.name for layer in model.layers] == ["lstm", "lstm_1", "last"]
     assert len({weight.name for weight in model.weights}) == 9
     model = Sequential([Embedding(V, D, weights=[table])])
     other = GRU(4, return_sequences=True)
@@ -656,6 +656,28 @@ def test_model_with_declared_input() -> None:
     model.fit(X, Y, verbose=0)
     with pytest.raises(ValueError, match=r"input_layer: input has shape \(None, 8\), expected \(None, 9\)"):
         model.predict(X[:, :8])
+
+
+def test_layers_are_counted_without_the_input() -> None:
+    model = Sequential([Input((T,)), Embedding(V, D), GRU(4), Dense(1, "sigmoid")])
+    assert [layer.name for layer in model.layers] == ["embedding", "gru", "dense"]
+    assert model.get_layer(index=0) is model.layers[0]
+    with pytest.raises(ValueError, match="no layer 'input_layer', expected one of embedding, gru, dense"):
+        model.get_layer("input_layer")
+    lines: list[str] = []
+    model.summary(print_fn=lines.append)
+    assert "input_layer" not in "\n".join(lines)
+    model.layers[0].trainable = False
+    assert len(model.trainable_weights) == len(model.weights) - 1
+    model.trainable = False
+    assert not model.trainable
+    described = model.get_config()
+    assert [layer["class_name"] for layer in described["layers"]] == ["InputLayer", "Embedding", "GRU", "Dense"]
+    again = Sequential.from_config(described)
+    assert again.built
+    assert again.get_config() == described
+    model.layers.clear()  # a list of the caller's own
+    assert len(model.layers) == 3
 
 
 def test_inputs_as_stateful_programs_say_them() -> None:

@@ -24,12 +24,17 @@ class Stack:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.layers: list[Layer] = []
+        self._layers: list[Layer] = []  # with the InputLayer, if there is one
         self.input_shape: Shape | None = None  # batch axis included; None until it is known
         self.output_shape: Shape = ()
         self._last_shapes: tuple[Shape, Shape] | None = None  # of the rows that were checked last
 
     # ------------------------------------------------------------ layers
+
+    @property
+    def layers(self) -> list[Layer]:
+        """As in Keras without the `Input` in front, which has no weights and computes nothing."""
+        return [layer for layer in self._layers if not isinstance(layer, layers.InputLayer)]
 
     @property
     def built(self) -> bool:
@@ -40,31 +45,31 @@ class Stack:
         """Put a layer at the end. Its weights are made when those of the others are; one that has weights keeps them."""
         if not isinstance(layer, Layer):
             raise TypeError(f"{self.name}: add got a {type(layer).__name__}, expected a layer")
-        if any(layer is other for other in self.layers):
+        if any(layer is other for other in self._layers):
             raise ValueError(f"{self.name}: {layer.name} is in the model already")
         if layer.several_outputs is not None:
             raise ValueError(
                 f"{self.name}: {layer.name} has {layer.several_outputs}, but a layer of a Sequential has one output"
             )
-        taken = {other.name for other in self.layers}
+        taken = {other.name for other in self._layers}
         if layer.given_name in taken:
             raise ValueError(f"{self.name}: there is a layer named {layer.given_name!r} already")
-        shape = self.input_shape or _declared_shape([*self.layers, layer])
-        self.layers.append(layer)
+        shape = self.input_shape or _declared_shape([*self._layers, layer])
+        self._layers.append(layer)
         try:
             if shape is not None:
                 self.build(shape)
         except Exception:
-            self.layers.pop()
+            self._layers.pop()
             raise
         if layer.name in taken:
             layer.rename(next(name for n in range(1, len(taken) + 2) if (name := f"{layer.name}_{n}") not in taken))
 
     def pop(self) -> Layer:
         """Take the last layer away. IndexError if there is none."""
-        layer = self.layers.pop()
+        layer = self._layers.pop()
         self._last_shapes = None
-        if not self.layers:
+        if not self._layers:
             self.input_shape = None
         elif self.input_shape is not None:
             self.build(self.input_shape)
@@ -86,9 +91,9 @@ class Stack:
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The output's shape, batch axis included (None: any size). ValueError names the layer that does not take its input."""
         shape = tuple(input_shape)
-        if not self.layers:
+        if not self._layers:
             raise ValueError(f"{self.name}: there are no layers yet")
-        for layer in self.layers:
+        for layer in self._layers:
             shape = layer.compute_output_shape(shape)
         return shape
 
@@ -96,7 +101,7 @@ class Stack:
         """Make all weights that are not there yet, for inputs of that shape; none if a layer does not take its input."""
         shape = tuple(input_shape)
         output_shape = self.compute_output_shape(shape)
-        fresh = [layer for layer in self.layers if not layer.built]
+        fresh = [layer for layer in self._layers if not layer.built]
         try:
             self._build_layers(shape)
         except Exception:
@@ -107,7 +112,7 @@ class Stack:
         self._last_shapes = None
 
     def _build_layers(self, shape: Shape) -> None:
-        for layer in self.layers:
+        for layer in self._layers:
             layer.build(shape)
             shape = layer.compute_output_shape(shape)
 
@@ -153,7 +158,7 @@ class Stack:
 
     def get_config(self) -> dict[str, Any]:
         """Name and layers, as JSON can hold them. ValueError for a layer that is none of this package's."""
-        return {"name": self.name, "layers": [layers.serialize(layer) for layer in self.layers]}
+        return {"name": self.name, "layers": [layers.serialize(layer) for layer in self._layers]}
 
     def summary(self, print_fn: Callable[[str], None] = print) -> None:
         """Print layers, output shapes and numbers of parameters."""
@@ -223,7 +228,7 @@ class Stack:
         return rows.converted(np.dtype(np.float32))
 
     def _first(self) -> Layer | None:
-        return next((layer for layer in self.layers if not isinstance(layer, layers.InputLayer)), None)
+        return next(iter(self.layers), None)
 
     # ------------------------------------------------------------ one batch of rows that were checked
 
@@ -235,7 +240,7 @@ class Stack:
         x, mask = batch
         undo: list[Backprop] = []
         y: Any
-        for layer, gathers in _steps(self.layers):
+        for layer, gathers in _steps(self._layers):
             if gathers:
                 y = layer.gather(x, training=training, checked=True)
                 undo.append(y.backprop)
@@ -248,7 +253,7 @@ class Stack:
         def backward(dy: Any) -> list[Gradient]:
             found: list[list[Gradient]] = []
             # Nobody needs the gradients before the first layer that learns.
-            first = next((n for n, layer in enumerate(self.layers) if layer.trainable_weights), len(undo))
+            first = next((n for n, layer in enumerate(self._layers) if layer.trainable_weights), len(undo))
             for n in range(len(undo) - 1, first - 1, -1):
                 gradients = undo[n](dy, need_dx=n > first)
                 found.append(gradients.weights)
@@ -264,7 +269,7 @@ class Stack:
         """
         x, mask = batch
         y: Any
-        for layer, gathers in _steps([layer for layer in self.layers if not isinstance(layer, layers.Dropout)]):
+        for layer, gathers in _steps([layer for layer in self._layers if not isinstance(layer, layers.Dropout)]):
             y = layer.gather(x, checked=True) if gathers else layer(x, mask=mask)
             mask = layer.compute_mask(x, mask)
             x = y

@@ -120,7 +120,7 @@ def to_keras(model: Sequential, path: _Path | None = None, *, batch_size: int | 
     import keras
 
     made, values = [], list[Array]()
-    for layer in model.layers:
+    for layer in model._layers:
         if isinstance(layer, layers.InputLayer):
             made.append(keras.Input(layer.shape, batch_size, dtype=layer.dtype, name=layer.name))
             continue

@@ -252,6 +252,22 @@ def test_layers_of_a_model_with_an_input() -> None:
     assert described[0] == described[1]
 
 
+@cells
+def test_input_shape_of_the_first_layer(cell: str) -> None:
+    models = []
+    for kind, layers in ((keras.Sequential, keras.layers), (rnnext.Sequential, rnnext.layers)):
+        name, options = CELLS[cell]
+        models.append(kind([getattr(layers, name)(H, input_shape=(T, D), **options), layers.Dense(2)]))
+    theirs, ours = models
+    assert ours.built
+    assert ours.input_shape == theirs.input_shape
+    assert len(ours.layers) == len(theirs.layers)
+    theirs.set_weights(random_weights(theirs))
+    ours.set_weights(theirs.get_weights())
+    x = generator().standard_normal((B, T, D)).astype(np.float32)
+    np.testing.assert_allclose(ours.predict(x, verbose=0), theirs.predict(x, verbose=0), atol=TOLERANCE)
+
+
 def test_names_of_equal_metrics() -> None:
     x, y = data(16)
     histories = []

@@ -9,6 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,11 @@ from rnnext.callbacks import TerminateOnNaN
 from rnnext.layers import (
     GRU,
     LSTM,
+    AttentionPooling1D,
+    Bidirectional,
+    BigramEmbedding,
+    Branches,
+    ConcatPooling1D,
     Dense,
     Dropout,
     Embedding,
@@ -29,6 +35,7 @@ from rnnext.layers import (
     GlobalMaxPooling1D,
     Input,
     SpatialDropout1D,
+    TimeDistributed,
 )
 from rnnext.losses import BinaryCrossentropy, SparseCategoricalCrossentropy
 from rnnext.parameters import RowGradient
@@ -678,6 +685,54 @@ def test_layers_are_counted_without_the_input() -> None:
     assert again.get_config() == described
     model.layers.clear()  # a list of the caller's own
     assert len(model.layers) == 3
+
+
+FIRST: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
+    "embedding": (lambda **o: Embedding(V, D, **o), (T,)),
+    "bigrams": (lambda **o: BigramEmbedding(V, D, pairs=3, **o), (T,)),
+    "lstm": (lambda **o: LSTM(3, **o), (T, D)),
+    "gru": (lambda **o: GRU(3, **o), (T, D)),
+    "bidirectional": (lambda **o: Bidirectional(GRU(3), **o), (T, D)),
+    "time_distributed": (lambda **o: TimeDistributed(Dense(3), **o), (T, D)),
+    "branches": (lambda **o: Branches([GlobalMaxPooling1D(), GRU(3)], **o), (T, D)),
+    "dense": (lambda **o: Dense(3, **o), (D,)),
+    "dropout": (lambda **o: Dropout(0.5, **o), (T, D)),
+    "spatial_dropout": (lambda **o: SpatialDropout1D(0.5, **o), (T, D)),
+    "maximum": (lambda **o: GlobalMaxPooling1D(**o), (T, D)),
+    "average": (lambda **o: GlobalAveragePooling1D(**o), (T, D)),
+    "several": (lambda **o: ConcatPooling1D(**o), (T, D)),
+    "attention": (lambda **o: AttentionPooling1D(**o), (T, D)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(FIRST))
+def test_the_first_layer_may_say_the_shape_of_the_input(name: str, tmp_path: Path) -> None:
+    make, shape = FIRST[name]
+    model, same = Sequential([make(input_shape=shape)]), Sequential([Input(shape), make()])
+    assert model.built
+    assert model.input_shape == (None, *shape)
+    assert len(model.layers) == 1
+    assert model.get_config() == same.get_config()
+    model.save(tmp_path / "model")
+    loaded = rnnext.models.load_model(tmp_path / "model")
+    assert loaded.get_config() == model.get_config()
+    assert bits(loaded) == bits(model)
+
+
+def test_the_shape_that_a_layer_says_is_checked() -> None:
+    with pytest.raises(ValueError, match=r"lstm: input_shape is \(-1, 2\), expected sizes from 1 on or None, as \(200,\)"):
+        LSTM(3, input_shape=(-1, 2))
+    with pytest.raises(ValueError, match=r"a: input_shape is 4, expected sizes from 1 on or None"):
+        Dense(3, name="a", input_shape=4)  # type: ignore[arg-type]
+    model = Sequential()
+    with pytest.raises(ValueError, match=r"lstm: input has shape \(None, 9\), expected \(B, T, I\)"):
+        model.add(LSTM(3, input_shape=(T,)))
+    assert not model.built
+    model.add(LSTM(3, input_shape=(T, D)))
+    model.add(Dense(1, input_shape=(99,)))  # as in Keras: not the first one's is not looked at
+    assert model.output_shape == (None, 1)
+    with pytest.raises(ValueError, match=r"input_layer: input has shape \(None, 8, 6\), expected \(None, 9, 6\)"):
+        model.predict(np.zeros((2, T - 1, D), np.float32))
 
 
 def test_inputs_as_stateful_programs_say_them() -> None:

@@ -42,7 +42,10 @@ class Stack:
         return self.input_shape is not None
 
     def add(self, layer: Layer) -> None:
-        """Put a layer at the end. Its weights are made when those of the others are; one that has weights keeps them."""
+        """Put a layer at the end. Its weights are made when those of the others are; one that has weights keeps them.
+
+        As in Keras the first one's `input_shape` becomes an `Input` before it; that of another says nothing.
+        """
         if not isinstance(layer, Layer):
             raise TypeError(f"{self.name}: add got a {type(layer).__name__}, expected a layer")
         if any(layer is other for other in self._layers):
@@ -54,13 +57,16 @@ class Stack:
         taken = {other.name for other in self._layers}
         if layer.given_name in taken:
             raise ValueError(f"{self.name}: there is a layer named {layer.given_name!r} already")
-        shape = self.input_shape or _declared_shape([*self._layers, layer])
+        before = list(self._layers)
+        if not before and layer.given_input_shape is not None:
+            self._layers.append(layers.InputLayer(layer.given_input_shape))
         self._layers.append(layer)
+        shape = self.input_shape or _declared_shape(self._layers)
         try:
             if shape is not None:
                 self.build(shape)
         except Exception:
-            self._layers.pop()
+            self._layers = before
             raise
         if layer.name in taken:
             layer.rename(next(name for n in range(1, len(taken) + 2) if (name := f"{layer.name}_{n}") not in taken))

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
-from rnnext.layers._layer import Backprop, Layer, Mask, Shape
+from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape
 from rnnext.layers._recurrent import GRU, LSTM
 from rnnext.layers._wrapper import Wrapper, description_of, layer_of, own_name
 from rnnext.parameters import Array, Gradients, sum_of
@@ -35,6 +35,7 @@ class Bidirectional(Wrapper):
         *,
         name: str | None = None,
         trainable: bool = True,
+        input_shape: RowShape | None = None,
     ) -> None:
         if not isinstance(layer, LSTM | GRU):
             raise TypeError(f"Bidirectional: layer is a {type(layer).__name__}, expected an LSTM or a GRU")
@@ -47,7 +48,7 @@ class Bidirectional(Wrapper):
         _check_pair(forward, backward, merge_mode)
         backward.zero_output_for_mask = backward.return_sequences
         backward.rename(_name_of(backward, "backward"))
-        super().__init__([forward, backward], name=name, trainable=trainable)
+        super().__init__([forward, backward], name=name, trainable=trainable, input_shape=input_shape)
         self.takes_gather = forward.takes_gather and backward.takes_gather
         self.merge_mode = merge_mode
         self.return_sequences = forward.return_sequences

@@ -13,6 +13,7 @@ from rnnext.parameters import Array, Gradient, Gradients, Parameter
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Shape: TypeAlias = tuple[int | None, ...]
+RowShape: TypeAlias = Sequence[int | None]  # of an input without its batch axis, as a caller says it
 _Layer = TypeVar("_Layer", bound="Layer")
 
 
@@ -48,12 +49,14 @@ class Layer:
     vocabulary: int | None = None  # x is ids below it
     several_outputs: str | None = None  # the argument that makes y a tuple, as "return_state=True"
 
-    def __init__(self, *, name: str | None = None, trainable: bool = True) -> None:
+    def __init__(self, *, name: str | None = None, trainable: bool = True, input_shape: RowShape | None = None) -> None:
+        """`input_shape` is what an `Input` before the layer would say, where the layer is the first of a model."""
         if name is not None and (not isinstance(name, str) or not name):
             raise TypeError(f"{type(self).__name__}: name is {name!r}, expected a str that is not empty")
         self.given_name = name
         self.name = name if name is not None else _snake_case(type(self).__name__)
         self.trainable = trainable
+        self.given_input_shape = None if input_shape is None else check_row_shape(self.name, "input_shape", input_shape)
         self.built = False
         self.weights: list[Parameter] = []
 
@@ -170,6 +173,18 @@ def float_input(layer: Layer, x: object, axes: str, dtype: npt.DTypeLike = np.fl
     if x.ndim != expected and not (axes.startswith("[B, ...") and x.ndim >= 2):
         raise ValueError(f"{layer.name}: x has shape {x.shape}, expected {axes} ({expected} dimensions)")
     return x if x.dtype == dtype else x.astype(dtype)
+
+
+def check_row_shape(owner: str, argument: str, shape: RowShape) -> Shape:
+    """The shape of a row as a tuple; ValueError unless it has sizes from 1 on or None."""
+    if isinstance(shape, str) or not isinstance(shape, Sequence) or not all(is_size(size) for size in shape):
+        raise ValueError(f"{owner}: {argument} is {shape!r}, expected sizes from 1 on or None, as (200,)")
+    return tuple(shape)
+
+
+def is_size(size: object) -> bool:
+    """Whether it may be that of an axis; None: any."""
+    return size is None or (isinstance(size, int) and not isinstance(size, bool) and size > 0)
 
 
 def check_rank(layer: Layer, shape: Shape, axes: str) -> None:

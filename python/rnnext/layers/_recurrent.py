@@ -17,6 +17,7 @@ from rnnext.layers._layer import (
     Gather,
     Layer,
     Mask,
+    RowShape,
     Shape,
     check_features,
     check_mask,
@@ -102,8 +103,9 @@ class _Recurrent(Layer):
         truncate: bool,
         name: str | None,
         trainable: bool,
+        input_shape: RowShape | None,
     ) -> None:
-        super().__init__(name=name, trainable=trainable)
+        super().__init__(name=name, trainable=trainable, input_shape=input_shape)
         self.units = whole_number(self.name, "units", units)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
@@ -620,6 +622,7 @@ class LSTM(_Recurrent):
         use_cudnn: bool | Literal["auto"] = "auto",
         name: str | None = None,
         trainable: bool = True,
+        input_shape: RowShape | None = None,
     ) -> None:
         super().__init__(
             units,
@@ -650,6 +653,7 @@ class LSTM(_Recurrent):
             truncate=truncate,
             name=name,
             trainable=trainable,
+            input_shape=input_shape,
         )
         self._expect_activations(activation, recurrent_activation)
         self.unit_forget_bias = unit_forget_bias
@@ -715,6 +719,7 @@ class GRU(_Recurrent):
         use_cudnn: bool | Literal["auto"] = "auto",
         name: str | None = None,
         trainable: bool = True,
+        input_shape: RowShape | None = None,
     ) -> None:
         super().__init__(
             units,
@@ -745,6 +750,7 @@ class GRU(_Recurrent):
             truncate=truncate,
             name=name,
             trainable=trainable,
+            input_shape=input_shape,
         )
         self._expect_activations(activation, recurrent_activation)
         if update_gate not in ("keep", "write"):

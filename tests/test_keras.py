@@ -268,6 +268,20 @@ def test_input_shape_of_the_first_layer(cell: str) -> None:
     np.testing.assert_allclose(ours.predict(x, verbose=0), theirs.predict(x, verbose=0), atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_whole_floats_as_ids(dtype: str) -> None:
+    theirs, ours = (
+        kind([layers.Embedding(V, D, mask_zero=True), layers.GRU(H), layers.Dense(1)])
+        for kind, layers in ((keras.Sequential, keras.layers), (rnnext.Sequential, rnnext.layers))
+    )
+    x = rnnext.utils.pad_sequences([[3, 4, V - 1], [5], [1, 2]], maxlen=T, dtype=dtype)
+    theirs.predict(x, verbose=0)
+    ours.build((None, T))
+    ours.set_weights(random_weights(theirs))
+    theirs.set_weights(ours.get_weights())
+    np.testing.assert_allclose(ours.predict(x, verbose=0), theirs.predict(x, verbose=0), atol=TOLERANCE)
+
+
 def test_names_of_equal_metrics() -> None:
     x, y = data(16)
     histories = []

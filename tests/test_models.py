@@ -705,6 +705,27 @@ FIRST: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
 }
 
 
+@pytest.mark.parametrize("form", ["float32", "float64", "lists", "mapped"])
+def test_ids_may_be_whole_floats(form: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", X.astype(float))
+    x: Any = {
+        "float32": X.astype(np.float32),
+        "float64": X.astype(np.float64),
+        "lists": [row.tolist() for row in X.astype(float)],
+        "mapped": np.load(tmp_path / "x.npy", mmap_mode="r"),
+    }[form]
+    models = []
+    for ids in (X if form != "lists" else list(X), x):
+        set_random_seed(3)
+        model = tutorial(mask_zero=True)
+        model.fit(ids, Y, epochs=2, validation_data=(ids, Y), verbose=0)
+        models.append(model)
+    assert bits(models[0]) == bits(models[1])
+    np.testing.assert_array_equal(models[1].predict(x, verbose=0), models[1].predict(X, verbose=0))
+    np.testing.assert_array_equal(models[1](x), models[1](X))
+    assert models[1].evaluate(x, Y, verbose=0) == models[1].evaluate(X, Y, verbose=0)
+
+
 @pytest.mark.parametrize("name", sorted(FIRST))
 def test_the_first_layer_may_say_the_shape_of_the_input(name: str, tmp_path: Path) -> None:
     make, shape = FIRST[name]

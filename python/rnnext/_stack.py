@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext import layers
-from rnnext._inputs import Batch, Rows
+from rnnext._inputs import Batch, Rows, first_that_is_no_id
 from rnnext.layers._layer import Backprop, Layer, Mask, Shape, assign_all
 from rnnext.parameters import Array, Gradient, Parameter, dense
 
@@ -194,16 +194,22 @@ class Stack:
         first, ids = self._first(), rows.flat
         if first is None or first.vocabulary is None:
             return output
-        if ids.dtype.kind not in "iu":
-            raise TypeError(f"{first.name}: {name} has dtype {ids.dtype}, expected integers, the ids of a vocabulary")
         if not ids.size:
             return output
+        if (rows.dtype or ids.dtype).kind not in "iu":
+            index = first_that_is_no_id(ids)
+            assert index is not None  # else they would be integers by now
+            row, position = index if rows.offsets is None else rows.place(index[0])
+            raise ValueError(
+                f"{first.name}: {name} has {ids[index]} at row {row}, position {position}, expected integers, the ids of a"
+                " vocabulary"
+            )
         low, high = rows.range
         if low < 0 or high >= first.vocabulary:
             at = int(np.argmax((ids < 0) | (ids >= first.vocabulary)))
             row, position = rows.place(at)
             raise ValueError(
-                f"{first.name}: {name} has id {ids.flat[at]} at row {row}, position {position},"
+                f"{first.name}: {name} has id {int(ids.flat[at])} at row {row}, position {position},"
                 f" expected 0 to {first.vocabulary - 1} (input_dim={first.vocabulary})"
             )
         return output
@@ -227,11 +233,15 @@ class Stack:
         return known[1]
 
     def as_input(self, rows: Rows) -> Rows:
-        """The rows in the type that the first layer takes: whole numbers become floats where there is no vocabulary."""
-        first = self._first()
-        if (rows.dtype or rows.flat.dtype).kind == "f" or (first is not None and first.vocabulary is not None):
+        """The rows in the type that the first layer takes.
+
+        Integers become floats where there is no vocabulary; where there is one, floats that are all whole, as padding made by
+        hand has them, become integers. `check_rows` refuses others.
+        """
+        floats = (rows.dtype or rows.flat.dtype).kind == "f"
+        if floats == (self.vocabulary is None) or (floats and first_that_is_no_id(rows.flat) is not None):
             return rows
-        return rows.converted(np.dtype(np.float32))
+        return rows.converted(np.dtype(np.int32 if floats else np.float32))
 
     def _first(self) -> Layer | None:
         return next(iter(self.layers), None)

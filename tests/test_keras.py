@@ -282,6 +282,23 @@ def test_whole_floats_as_ids(dtype: str) -> None:
     np.testing.assert_allclose(ours.predict(x, verbose=0), theirs.predict(x, verbose=0), atol=TOLERANCE)
 
 
+def test_a_stateful_model() -> None:
+    """Batch after batch from where the one before it ended, of the size that the Input says."""
+    theirs, ours = (
+        kind([layers.Input(batch_shape=(4, T, D)), layers.LSTM(H, stateful=True), layers.Dense(1)])
+        for kind, layers in ((keras.Sequential, keras.layers), (rnnext.Sequential, rnnext.layers))
+    )
+    theirs.set_weights(random_weights(theirs))
+    ours.set_weights(theirs.get_weights())
+    x = generator().standard_normal((16, T, D)).astype(np.float32)
+    for _ in range(2):
+        expected = theirs.predict(x, batch_size=4, verbose=0)
+        np.testing.assert_allclose(ours.predict(x, verbose=0), expected, atol=TOLERANCE)
+    converted = rnnext.interop.to_keras(ours)
+    assert converted.input_shape == theirs.input_shape
+    assert rnnext.interop.from_keras(converted).get_config()["layers"][0]["config"]["batch_size"] == 4
+
+
 def test_names_of_equal_metrics() -> None:
     x, y = data(16)
     histories = []

@@ -762,8 +762,10 @@ def test_inputs_as_stateful_programs_say_them() -> None:
     assert model.predict(np.ones((4, 3, 2), np.float32), verbose=0).shape == (4, 1)
     assert Input((3,), batch_size=2).shape == Input(batch_shape=(2, 3)).shape == (3,)
     for wrong in ({}, {"shape": (3,), "batch_shape": (2, 3)}, {"batch_shape": 3}, {"shape": (3,), "batch_size": 0}):
-        with pytest.raises(ValueError, match=r"Input: (shape|batch_shape|batch_size) "):
+        with pytest.raises(ValueError, match=r"(Input|input_layer): (shape|batch_shape|batch_size) "):
             Input(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"input_layer: batch_size is 2\.5, expected a whole number"):
+        Input(batch_shape=(2.5, 3))  # type: ignore[arg-type]
     for shape in ((-1,), (2.5,), "ab", 3):
         with pytest.raises(ValueError, match=r"input_layer: shape is .*, expected sizes from 1 on or None"):
             Input(shape)  # type: ignore[arg-type]

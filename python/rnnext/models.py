@@ -44,7 +44,9 @@ from rnnext.parameters import Array
 
 _Path: TypeAlias = str | os.PathLike[str]
 
-_PREDICT_ROWS = 256  # of a batch, where the caller does not say: predictions do not depend on it
+# Rows of a batch where the caller does not say.
+_FIT_ROWS = 32
+_PREDICT_ROWS = 256  # predictions do not depend on it, unless layers are stateful
 
 
 class Sequential(Stack):
@@ -84,6 +86,16 @@ class Sequential(Stack):
     def _build_for(self, rows: Rows) -> None:
         if not self.built:
             self.build((None, *rows.row_shape))
+
+    def _batch_size(self, given: int | None, default: int, *, who: str) -> int:
+        """Rows of a batch. With stateful layers the `Input` may fix it, and Keras's default is the same for all methods."""
+        size = whole_number_or_none(who, "batch_size", given)
+        if not any(layer.stateful for layer in self.layers):
+            return size or default
+        fixed = next((layer.batch_size for layer in self._layers if isinstance(layer, layers.InputLayer)), None)
+        if fixed is not None and size not in (None, fixed):
+            raise ValueError(f"{who}: batch_size is {size}, expected {fixed}: {self.name} is stateful and its Input says so")
+        return fixed or size or _FIT_ROWS
 
     # ------------------------------------------------------------ how to train
 
@@ -171,8 +183,10 @@ class Sequential(Stack):
         plan = Plan(
             first=whole_number("fit", "initial_epoch", initial_epoch, 0),
             last=whole_number("fit", "epochs", epochs, 0),
-            size=_batch_size(batch_size, 32, who="fit"),
-            validation_size=_batch_size(batch_size if validation_batch_size is None else validation_batch_size, 32, who="fit"),
+            size=self._batch_size(batch_size, _FIT_ROWS, who="fit"),
+            validation_size=self._batch_size(
+                batch_size if validation_batch_size is None else validation_batch_size, _FIT_ROWS, who="fit"
+            ),
             shuffle=shuffle,
             pool=whole_number("fit", "pool", pool),
             verbose=check_verbose(verbose),
@@ -288,7 +302,7 @@ class Sequential(Stack):
         if is_rows(x):
             if steps is not None:
                 raise ValueError(f"evaluate: steps is {steps}, expected None: rows of x make as many batches as they make")
-            size = _batch_size(batch_size, _PREDICT_ROWS, who="evaluate")
+            size = self._batch_size(batch_size, _PREDICT_ROWS, who="evaluate")
             examples = examples_of((x, y, sample_weight), who="evaluate")
             examples = check_examples(self, compiled, examples, who="evaluate")
             self._build_for(examples.x)
@@ -308,7 +322,7 @@ class Sequential(Stack):
 
         An array; for a list of sequences and a model with an output for each step, a list of arrays [T_n, ...].
         """
-        size = _batch_size(batch_size, _PREDICT_ROWS, who="predict")
+        size = self._batch_size(batch_size, _PREDICT_ROWS, who="predict")
         check_verbose(verbose)
         rows = self._rows_of(x, who="predict")
         order, lengths = np.arange(len(rows)), None
@@ -441,10 +455,6 @@ def model_from_files(files: Mapping[str, bytes], origin: _Path, *, compile: bool
         restore_optimizer(model, compiled, folder, config, read)
         model._compiled = compiled
     return model
-
-
-def _batch_size(given: int | None, default: int, *, who: str) -> int:
-    return default if given is None else whole_number(who, "batch_size", given)
 
 
 def _refuse_beside_batches(who: str, given: Mapping[str, Any]) -> None:

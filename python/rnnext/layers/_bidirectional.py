@@ -53,7 +53,6 @@ class Bidirectional(Wrapper):
         self.merge_mode = merge_mode
         self.return_sequences = forward.return_sequences
         self.return_state = forward.return_state
-        self.stateful = forward.stateful
         if merge_mode is None:
             self.several_outputs = "merge_mode=None"
         elif self.return_state:

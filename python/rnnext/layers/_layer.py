@@ -48,6 +48,7 @@ class Layer:
     takes_gather: bool = False  # forward accepts a Gather in place of the array
     vocabulary: int | None = None  # x is ids below it
     several_outputs: str | None = None  # the argument that makes y a tuple, as "return_state=True"
+    stateful: bool = False  # y depends on the calls before
 
     def __init__(self, *, name: str | None = None, trainable: bool = True, input_shape: RowShape | None = None) -> None:
         """`input_shape` is what an `Input` before the layer would say, where the layer is the first of a model."""
@@ -177,13 +178,12 @@ def float_input(layer: Layer, x: object, axes: str, dtype: npt.DTypeLike = np.fl
 
 def check_row_shape(owner: str, argument: str, shape: RowShape) -> Shape:
     """The shape of a row as a tuple; ValueError unless it has sizes from 1 on or None."""
-    if isinstance(shape, str) or not isinstance(shape, Sequence) or not all(is_size(size) for size in shape):
+    if isinstance(shape, str) or not isinstance(shape, Sequence) or not all(_is_size(size) for size in shape):
         raise ValueError(f"{owner}: {argument} is {shape!r}, expected sizes from 1 on or None, as (200,)")
     return tuple(shape)
 
 
-def is_size(size: object) -> bool:
-    """Whether it may be that of an axis; None: any."""
+def _is_size(size: object) -> bool:
     return size is None or (isinstance(size, int) and not isinstance(size, bool) and size > 0)
 
 

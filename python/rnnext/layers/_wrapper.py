@@ -19,6 +19,7 @@ class Wrapper(Layer):
     def __init__(self, parts: Sequence[Layer], *, name: str | None, trainable: bool, input_shape: RowShape | None) -> None:
         super().__init__(name=name, trainable=trainable, input_shape=input_shape)
         self.parts = tuple(parts)
+        self.stateful = any(part.stateful for part in parts)
         self.rename(self.name)
 
     def make_weights(self, input_shape: Shape) -> list[Parameter]:

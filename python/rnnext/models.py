@@ -25,6 +25,7 @@ from rnnext._inputs import (
     weighted_by_class,
 )
 from rnnext._persistence import (
+    _described,
     compiled_from,
     damage_in,
     files_of,
@@ -392,6 +393,19 @@ class Sequential(Stack):
         weights yet or a part that `load_model` would not know.
         """
         saving.write_folder(filepath, self.to_files(include_optimizer=include_optimizer, extras=extras))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles what `save` writes, with its errors; a model that is not built yet as it is."""
+        if self.built:
+            return {"files": self.to_files()}
+        return {**vars(self), "_compiled": None if self._compiled is None else _described(self._compiled)}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        if "files" in state:
+            vars(self).update(vars(model_from_files(state["files"], "pickle")))
+        else:
+            vars(self).update(state)
+            self._compiled = None if state["_compiled"] is None else compiled_from(state["_compiled"])
 
     def save_weights(self, filepath: _Path) -> None:
         """Write the weights alone, as a safetensors file."""

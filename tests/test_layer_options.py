@@ -223,7 +223,7 @@ def test_a_stateful_layer_goes_on_where_it_was(cell: Any) -> None:
         np.testing.assert_allclose(y, expected[:, 2:5], atol=1e-6)
         assert backprop(np.ones_like(y)).initial_state == ()
         np.testing.assert_allclose(layer(x[:, 5:]), expected[:, 5:], atol=1e-6)
-        layer.reset_state()
+        layer.reset_states()
     layer(x)
     with pytest.raises(ValueError, match=r"x has 2 rows, expected 5 as in the call before, .*reset_state\(\)"):
         layer(x[:2])
@@ -256,7 +256,7 @@ def test_both_directions_keep_their_states() -> None:
     layer = built(Bidirectional(LSTM(H, stateful=True)), None, None, D)
     first, second = layer(some_x()), layer(some_x())
     assert (first != second).any()
-    layer.reset_state()
+    layer.reset_states()
     np.testing.assert_array_equal(layer(some_x()), first)
     with pytest.raises(ValueError, match="forward_lstm: stateful is False, expected True"):
         Bidirectional(LSTM(H)).reset_state()

@@ -17,7 +17,7 @@ import pytest
 from model_cases import D, T, V, X, Y, assert_same, bits, data, ragged, tutorial
 
 import rnnext
-from rnnext import Sequential, _progress, initializers, metrics
+from rnnext import Sequential, _progress, initializers, metrics, models
 from rnnext._inputs import Batch
 from rnnext.callbacks import TerminateOnNaN
 from rnnext.layers import (
@@ -714,16 +714,16 @@ def test_ids_may_be_whole_floats(form: str, tmp_path: Path) -> None:
         "lists": [row.tolist() for row in X.astype(float)],
         "mapped": np.load(tmp_path / "x.npy", mmap_mode="r"),
     }[form]
-    models = []
+    pair = []
     for ids in (X if form != "lists" else list(X), x):
         set_random_seed(3)
         model = tutorial(mask_zero=True)
         model.fit(ids, Y, epochs=2, validation_data=(ids, Y), verbose=0)
-        models.append(model)
-    assert bits(models[0]) == bits(models[1])
-    np.testing.assert_array_equal(models[1].predict(x, verbose=0), models[1].predict(X, verbose=0))
-    np.testing.assert_array_equal(models[1](x), models[1](X))
-    assert models[1].evaluate(x, Y, verbose=0) == models[1].evaluate(X, Y, verbose=0)
+        pair.append(model)
+    assert bits(pair[0]) == bits(model)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), model.predict(X, verbose=0))
+    np.testing.assert_array_equal(model(x), model(X))
+    assert model.evaluate(x, Y, verbose=0) == model.evaluate(X, Y, verbose=0)
 
 
 @pytest.mark.parametrize("name", sorted(FIRST))
@@ -735,7 +735,7 @@ def test_the_first_layer_may_say_the_shape_of_the_input(name: str, tmp_path: Pat
     assert len(model.layers) == 1
     assert model.get_config() == same.get_config()
     model.save(tmp_path / "model")
-    loaded = rnnext.models.load_model(tmp_path / "model")
+    loaded = models.load_model(tmp_path / "model")
     assert loaded.get_config() == model.get_config()
     assert bits(loaded) == bits(model)
 
@@ -788,6 +788,54 @@ def test_summary() -> None:
     lines.clear()
     Sequential([GRU(3)]).summary(print_fn=lines.append)
     assert "? (unbuilt)" in "\n".join(lines)
+
+
+def test_summary_takes_what_keras_does() -> None:
+    lines: list[str] = []
+    model = Sequential([Embedding(1000, 64, trainable=False), LSTM(32)])
+    model.summary(line_length=80, positions=[0.3, 0.6, 1.0], print_fn=lines.append, expand_nested=True, show_trainable=True)
+    assert lines[1].endswith("Param #  Trainable")
+    assert lines[3].endswith("64,000  no")
+    assert lines[4].endswith("12,416  yes")
+
+
+def test_weights_by_their_older_names() -> None:
+    model = Sequential([Embedding(V, D, trainable=False), GRU(3), Dense(1)])
+    for part in (model, *model.layers):
+        assert part.variables == part.weights
+        assert part.trainable_variables == part.trainable_weights
+        assert part.non_trainable_variables == part.non_trainable_weights
+    assert [w.name for w in model.non_trainable_variables] == ["embedding/embeddings"]
+    assert model.layers[0].non_trainable_weights == model.layers[0].weights
+    assert model.layers[1].non_trainable_weights == []
+
+
+def test_arguments_that_nothing_depends_on() -> None:
+    found = []
+    for options, layer in (({}, LSTM(3)), ({"run_eagerly": True, "steps_per_execution": 8}, LSTM(3, implementation=1))):
+        set_random_seed(1)
+        model = Sequential([Embedding(V, D), layer, Dense(1, "sigmoid")])
+        model.compile("adam", "binary_crossentropy", jit_compile=False, auto_scale_loss=False, **options)  # type: ignore[arg-type]
+        model.fit(X, Y, verbose=0)
+        found.append(bits(model))
+    assert found[0] == found[1]
+    for name in ("steps", "callbacks"):
+        model.predict(X, verbose=0, **{name: None})
+        with pytest.raises(ValueError, match=f"predict: {name} is given, expected None: x is rows"):
+            model.predict(X, **{name: 1})
+    with pytest.raises(ValueError, match="evaluate: callbacks is given, expected None: nobody is called"):
+        model.evaluate(X, Y, callbacks=[TerminateOnNaN()])  # type: ignore[arg-type]
+
+
+def test_a_clone_has_weights_of_its_own() -> None:
+    model = Sequential([Input((T,)), Embedding(V, D), GRU(3), Dense(1)])
+    clone = models.clone_model(model)
+    assert clone.get_config() == model.get_config()
+    assert [w.shape for w in clone.weights] == [w.shape for w in model.weights]
+    assert bits(clone) != bits(model)
+    assert not models.clone_model(Sequential([GRU(3)])).built
+    with pytest.raises(TypeError, match="clone_model: model is a GRU, expected a Sequential"):
+        models.clone_model(GRU(3))  # type: ignore[arg-type]
 
 
 def test_weights_are_set_as_a_whole_or_not_at_all() -> None:

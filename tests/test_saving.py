@@ -577,6 +577,24 @@ def test_one_that_was_taken_for_left_over_begins_again(
     assert os.listdir(tmp_path) == ["model"]
 
 
+def test_what_is_there_is_kept_if_asked_for(tmp_path: Path) -> None:
+    model = trained()
+    for save, name in ((model.save, "model"), (model.save_weights, "a.safetensors")):
+        save(tmp_path / name, overwrite=False)
+        save(tmp_path / name)
+        with pytest.raises(FileExistsError, match=rf"{save.__name__}: .*{name} is there already and overwrite is False"):
+            save(tmp_path / name, overwrite=False)
+    with pytest.raises(TypeError, match="save: overwrite is 'no', expected True or False"):
+        model.save(tmp_path / "other", "no")  # type: ignore[arg-type]
+
+
+def test_load_takes_what_keras_does(tmp_path: Path) -> None:
+    trained().save(tmp_path / "model")
+    assert load_model(tmp_path / "model", None, False, safe_mode=False).optimizer is None
+    with pytest.raises(ValueError, match="load_model: custom_objects is given, expected None: a saved model has parts"):
+        load_model(tmp_path / "model", custom_objects={"Own": Dense})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_a_copy_goes_on_as_the_model_does(copied: Callable[[Sequential], Sequential], optimizer: str) -> None:

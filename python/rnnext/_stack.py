@@ -9,17 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from rnnext import layers
 from rnnext._inputs import Batch, Rows, first_that_is_no_id
-from rnnext.layers._layer import Backprop, Layer, Mask, Shape, assign_all
+from rnnext.layers._layer import Backprop, Layer, Mask, Shape, Weighted
 from rnnext.parameters import Array, Gradient, Parameter, dense
 
 Backward: TypeAlias = Callable[[Array], list[Gradient]]
 
 
-class Stack:
+class Stack(Weighted):
     """What a Sequential is without its training: layers, each fed with the output of the one before it."""
 
     def __init__(self, name: str) -> None:
@@ -135,12 +134,6 @@ class Stack:
         return [weight for layer in self.layers for weight in layer.trainable_weights]
 
     @property
-    def non_trainable_weights(self) -> list[Parameter]:
-        """Those that training leaves as they are."""
-        trainable = {id(weight) for weight in self.trainable_weights}
-        return [weight for weight in self.weights if id(weight) not in trainable]
-
-    @property
     def trainable(self) -> bool:
         """Whether any layer is trained; setting it says so to all of them."""
         return not self.layers or any(layer.trainable for layer in self.layers)
@@ -150,38 +143,39 @@ class Stack:
         for layer in self.layers:
             layer.trainable = value
 
-    def count_params(self) -> int:
-        """The number of floats in the weights."""
-        return sum(layer.count_params() for layer in self.layers)
-
-    def get_weights(self) -> list[Array]:
-        """Copies of all weights, layer by layer, in Keras's order and layout."""
-        return [array for layer in self.layers for array in layer.get_weights()]
-
-    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
-        """Set all weights, layer by layer; if one does not fit, a ValueError says which and nothing has changed."""
-        assign_all(self.name, self.weights, weights)
-
     def get_config(self) -> dict[str, Any]:
         """Name and layers, as JSON can hold them. ValueError for a layer that is none of this package's."""
         return {"name": self.name, "layers": [layers.serialize(layer) for layer in self._layers]}
 
-    def summary(self, print_fn: Callable[[str], None] = print) -> None:
-        """Print layers, output shapes and numbers of parameters."""
-        rows = [("Layer (type)", "Output shape", "Param #")]
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Sequence[float] | None = None,
+        print_fn: Callable[[str], None] | None = None,
+        expand_nested: bool = False,
+        show_trainable: bool = False,
+    ) -> None:
+        """Print layers, output shapes and numbers of parameters, with `show_trainable` also which layers are trained.
+
+        `line_length`, `positions` and `expand_nested` are taken, and nothing depends on them: columns are as wide as what is in
+        them, and no model is in another.
+        """
+        show = print_fn or print
+        rows = [("Layer (type)", "Output shape", "Param #", "Trainable")]
         shape = self.input_shape
         for layer in self.layers:
             shape = None if shape is None else layer.compute_output_shape(shape)
             parameters = f"{layer.count_params():,}" if layer.built else "? (unbuilt)"
-            rows.append((f"{layer.name} ({type(layer).__name__})", "?" if shape is None else str(shape), parameters))
+            kind, trained = f"{layer.name} ({type(layer).__name__})", "yes" if layer.trainable else "no"
+            rows.append((kind, "?" if shape is None else str(shape), parameters, trained))
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        rule = "-" * (sum(widths) + 4)
-        lines = [f"{left:<{widths[0]}}  {middle:<{widths[1]}}  {right:>{widths[2]}}" for left, middle, right in rows]
+        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" + show_trainable * f"  {d}" for a, b, c, d in rows]
+        rule = "-" * len(lines[0])
         total, trainable = self.count_params(), sum(weight.storage.size for weight in self.trainable_weights)
         size = f"{total * 4 / 1e6:.1f} MB"
         for line in (f'Model: "{self.name}"', lines[0], rule, *lines[1:], rule):
-            print_fn(line)
-        print_fn(f"Parameters: {total:,} ({size}), trainable {trainable:,}, not trainable {total - trainable:,}")
+            show(line)
+        show(f"Parameters: {total:,} ({size}), trainable {trainable:,}, not trainable {total - trainable:,}")
 
     # ------------------------------------------------------------ data
 

@@ -176,6 +176,8 @@ class Bidirectional(Wrapper):
         for part in (self.forward_layer, self.backward_layer):
             part.reset_state()
 
+    reset_states = reset_state  # Keras's older name
+
     # ------------------------------------------------------------ what follows from the arguments
 
     def compute_mask(self, x: Any, mask: Mask | None = None) -> Mask | None:

@@ -38,7 +38,57 @@ class Gather:
         return (*self.ids.shape, self.table.shape[1])
 
 
-class Layer:
+class _HasWeights(Protocol):
+    name: str
+
+    @property
+    def weights(self) -> list[Parameter]: ...
+
+    @property
+    def trainable_weights(self) -> list[Parameter]: ...
+
+    @property
+    def non_trainable_weights(self) -> list[Parameter]: ...
+
+
+class Weighted:
+    """What layers and models do with their weights alike."""
+
+    @property
+    def non_trainable_weights(self: _HasWeights) -> list[Parameter]:
+        """Those that training leaves as they are."""
+        trainable = {id(weight) for weight in self.trainable_weights}
+        return [weight for weight in self.weights if id(weight) not in trainable]
+
+    @property
+    def variables(self: _HasWeights) -> list[Parameter]:
+        """Another name of `weights`."""
+        return self.weights
+
+    @property
+    def trainable_variables(self: _HasWeights) -> list[Parameter]:
+        """Another name of `trainable_weights`."""
+        return self.trainable_weights
+
+    @property
+    def non_trainable_variables(self: _HasWeights) -> list[Parameter]:
+        """Another name of `non_trainable_weights`."""
+        return self.non_trainable_weights
+
+    def count_params(self: _HasWeights) -> int:
+        """The number of floats in the weights."""
+        return sum(weight.storage.size for weight in self.weights)
+
+    def get_weights(self: _HasWeights) -> list[Array]:
+        """Copies of the weights, in Keras's order and layout."""
+        return [weight.value.copy() for weight in self.weights]
+
+    def set_weights(self: _HasWeights, weights: Sequence[npt.ArrayLike]) -> None:
+        """Set all weights, in Keras's order and layout. ValueError says which does not fit, and then nothing has changed."""
+        assign_all(self.name, self.weights, weights)
+
+
+class Layer(Weighted):
     """A step of a model. A layer holds weights and never remembers a call: what `forward` returns is the memory.
 
     `y, backprop = layer.forward(x)` computes and `backprop(dy)` gives `Gradients` for inputs and weights; `layer(x)` is y
@@ -106,6 +156,7 @@ class Layer:
 
     @property
     def trainable_weights(self) -> list[Parameter]:
+        """Those that training changes."""
         return [weight for weight in self.weights if weight.trainable] if self.trainable else []
 
     def of_trainable(self, gradients: Sequence[Gradient]) -> list[Gradient]:
@@ -113,18 +164,6 @@ class Layer:
         if not self.trainable:
             return []
         return [gradient for gradient, weight in zip(gradients, self.weights, strict=True) if weight.trainable]
-
-    def count_params(self) -> int:
-        """The number of floats in the weights."""
-        return sum(weight.storage.size for weight in self.weights)
-
-    def get_weights(self) -> list[Array]:
-        """Copies of the weights, in Keras's order and layout."""
-        return [weight.value.copy() for weight in self.weights]
-
-    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
-        """Set all weights, in Keras's order and layout. ValueError says which does not fit, and then nothing has changed."""
-        assign_all(self.name, self.weights, weights)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, as JSON can hold them."""

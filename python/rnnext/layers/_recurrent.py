@@ -447,6 +447,8 @@ class _Recurrent(Layer):
             raise ValueError(f"{self.name}: stateful is False, expected True: there are no states to reset")
         self._state = None
 
+    reset_states = reset_state  # Keras's older name
+
     def _state_before(self, rows: int) -> State:
         """What the last call left behind; () is zeros."""
         if self._state is not None and len(self._state[0]) != rows:
@@ -575,7 +577,7 @@ class LSTM(_Recurrent):
 
     For long sequences: with `segment` training keeps the states after every so many steps only, and computes the steps between
     them again on the way back, for about a third more time; `truncate` cuts the gradients there (truncated back-propagation).
-    `unroll` and `use_cudnn`, which tell Keras how to compute, are taken, and nothing depends on them.
+    `unroll`, `use_cudnn` and `implementation`, which tell Keras how to compute, are taken, and nothing depends on them.
     """
 
     gates, states = 4, 2
@@ -620,6 +622,7 @@ class LSTM(_Recurrent):
         truncate: bool = False,
         unroll: bool = False,
         use_cudnn: bool | Literal["auto"] = "auto",
+        implementation: int = 2,
         name: str | None = None,
         trainable: bool = True,
         input_shape: RowShape | None = None,
@@ -717,6 +720,7 @@ class GRU(_Recurrent):
         update_gate: Literal["keep", "write"] = "keep",
         unroll: bool = False,
         use_cudnn: bool | Literal["auto"] = "auto",
+        implementation: int = 2,
         name: str | None = None,
         trainable: bool = True,
         input_shape: RowShape | None = None,

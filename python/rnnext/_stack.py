@@ -186,9 +186,7 @@ class Stack(Weighted):
         """
         output = self._output_shape_of(rows)
         first, ids = self._first(), rows.flat
-        if first is None or first.vocabulary is None:
-            return output
-        if not ids.size:
+        if first is None or first.vocabulary is None or not ids.size:
             return output
         if (rows.dtype or ids.dtype).kind not in "iu":
             index = first_that_is_no_id(ids)

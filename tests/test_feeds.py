@@ -17,7 +17,7 @@ from rnnext._feeds import RowsFeed
 from rnnext._inputs import examples_of
 from rnnext.data import TokenFile, TokenWriter
 from rnnext.layers import GRU, LSTM, Dense, Embedding
-from rnnext.utils import set_random_seed
+from rnnext.utils import PyDataset, set_random_seed
 
 V, T, ROWS, SIZE = 30, 7, 42, 8
 
@@ -62,6 +62,35 @@ class Numbered:
 
     def on_epoch_end(self) -> None:
         self.calls.append("end")
+
+
+class Derived(PyDataset):
+    """As programs for Keras have it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.epochs = 0
+
+    def __len__(self) -> int:
+        return len(batches())
+
+    def __getitem__(self, index: int) -> Any:
+        return batches()[index]
+
+    def on_epoch_end(self) -> None:
+        self.epochs += 1
+
+
+def test_a_py_dataset_of_ones_own() -> None:
+    given = Derived(workers=2, use_multiprocessing=True, max_queue_size=4)
+    assert (given.workers, given.use_multiprocessing, given.max_queue_size) == (2, True, 4)
+    assert given.num_batches == len(batches())
+    model, same = tutorial(), tutorial()
+    found = model.fit(given, epochs=2, shuffle=False, validation_data=Derived(), verbose=0).history
+    assert found == same.fit(Numbered(), epochs=2, shuffle=False, validation_data=Numbered(), verbose=0).history
+    assert given.epochs == 2
+    with pytest.raises(NotImplementedError, match="PyDataset: __len__, the number of batches, is not defined"):
+        tutorial().fit(PyDataset(), verbose=0)
 
 
 class Again:

@@ -159,9 +159,9 @@ def test_options_of_keras_go_along(keras: Any, tmp_path: Path, option: str, both
     theirs = interop.to_keras(model, tmp_path / "a.keras", batch_size=B if option == "states" else None)
     for source in (theirs, tmp_path / "a.keras"):
         copy = interop.from_keras(source)
-        assert without_initializers(copy.layers[1].get_config()) == without_initializers(model.layers[1].get_config())
+        assert without_initializers(copy.layers[0].get_config()) == without_initializers(model.layers[0].get_config())
         if option == "states":
-            for part in (model.layers[1], theirs.layers[0]):
+            for part in (model.layers[0], theirs.layers[0]):
                 part.reset_state()
         for _ in range(2):  # a second time from where the first one ended
             expected = model.predict(x, batch_size=B, verbose=0)

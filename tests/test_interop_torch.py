@@ -252,7 +252,7 @@ def test_modules_of_two_layers(torch: Any, kind: str, both: bool) -> None:
     interop.from_torch(module.state_dict(), model, names=names)
     assert_close(model.predict(x, verbose=0), module(torch.tensor(x))[0].detach().numpy())
 
-    model = filled(*model.layers)
+    model = filled(Input((None, D)), *model.layers)
     module.load_state_dict({name: torch.tensor(array) for name, array in interop.to_torch(model, names=names).items()})
     assert_close(model.predict(x, verbose=0), module(torch.tensor(x))[0].detach().numpy())
     again = interop.from_torch(module.state_dict(), emptied(model), names=names)

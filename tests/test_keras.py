@@ -259,6 +259,67 @@ def test_history(options: dict[str, Any]) -> None:
     assert_same_history(ours.fit(x, y, **arguments), theirs.fit(x, y, **arguments))
 
 
+def test_layers_of_a_model_with_an_input() -> None:
+    models = []
+    for kind, layers in ((keras.Sequential, keras.layers), (rnnext.Sequential, rnnext.layers)):
+        model = kind([layers.Input((T,)), layers.Embedding(V, D), layers.LSTM(H), layers.Dense(1)])
+        model.layers[0].trainable = False
+        models.append(model)
+    theirs, ours = models
+    assert [type(layer).__name__ for layer in ours.layers] == [type(layer).__name__ for layer in theirs.layers]
+    assert [w.shape for w in ours.trainable_weights] == [tuple(w.shape) for w in theirs.trainable_weights]
+    assert type(ours.get_layer(index=1)).__name__ == type(theirs.get_layer(index=1)).__name__
+    described = [[layer["class_name"] for layer in model.get_config()["layers"]] for model in models]
+    assert described[0] == described[1]
+
+
+@cells
+def test_input_shape_of_the_first_layer(cell: str) -> None:
+    models = []
+    for kind, layers in ((keras.Sequential, keras.layers), (rnnext.Sequential, rnnext.layers)):
+        name, options = CELLS[cell]
+        models.append(kind([getattr(layers, name)(H, input_shape=(T, D), **options), layers.Dense(2)]))
+    theirs, ours = models
+    assert ours.built
+    assert ours.input_shape == theirs.input_shape
+    assert len(ours.layers) == len(theirs.layers)
+    theirs.set_weights(random_weights(theirs))
+    ours.set_weights(theirs.get_weights())
+    x = generator().standard_normal((B, T, D)).astype(np.float32)
+    np.testing.assert_allclose(ours.predict(x, verbose=0), theirs.predict(x, verbose=0), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_whole_floats_as_ids(dtype: str) -> None:
+    theirs, ours = (
+        kind([layers.Embedding(V, D, mask_zero=True), layers.GRU(H), layers.Dense(1)])
+        for kind, layers in ((keras.Sequential, keras.layers), (rnnext.Sequential, rnnext.layers))
+    )
+    x = rnnext.utils.pad_sequences([[3, 4, V - 1], [5], [1, 2]], maxlen=T, dtype=dtype)
+    theirs.predict(x, verbose=0)
+    ours.build((None, T))
+    ours.set_weights(random_weights(theirs))
+    theirs.set_weights(ours.get_weights())
+    np.testing.assert_allclose(ours.predict(x, verbose=0), theirs.predict(x, verbose=0), atol=TOLERANCE)
+
+
+def test_a_stateful_model() -> None:
+    """Batch after batch from where the one before it ended, of the size that the Input says."""
+    theirs, ours = (
+        kind([layers.Input(batch_shape=(4, T, D)), layers.LSTM(H, stateful=True), layers.Dense(1)])
+        for kind, layers in ((keras.Sequential, keras.layers), (rnnext.Sequential, rnnext.layers))
+    )
+    theirs.set_weights(random_weights(theirs))
+    ours.set_weights(theirs.get_weights())
+    x = generator().standard_normal((16, T, D)).astype(np.float32)
+    for _ in range(2):
+        expected = theirs.predict(x, batch_size=4, verbose=0)
+        np.testing.assert_allclose(ours.predict(x, verbose=0), expected, atol=TOLERANCE)
+    converted = rnnext.interop.to_keras(ours)
+    assert converted.input_shape == theirs.input_shape
+    assert rnnext.interop.from_keras(converted).get_config()["layers"][0]["config"]["batch_size"] == 4
+
+
 def test_names_of_equal_metrics() -> None:
     x, y = data(16)
     histories = []

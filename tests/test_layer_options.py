@@ -17,11 +17,13 @@ from rnnext.layers import (
     AttentionPooling1D,
     Bidirectional,
     BigramEmbedding,
+    Branches,
     ConcatPooling1D,
     Dense,
     Dropout,
     Embedding,
     GlobalMaxPooling1D,
+    Input,
     SpatialDropout1D,
     TimeDistributed,
 )
@@ -221,7 +223,7 @@ def test_a_stateful_layer_goes_on_where_it_was(cell: Any) -> None:
         np.testing.assert_allclose(y, expected[:, 2:5], atol=1e-6)
         assert backprop(np.ones_like(y)).initial_state == ()
         np.testing.assert_allclose(layer(x[:, 5:]), expected[:, 5:], atol=1e-6)
-        layer.reset_state()
+        layer.reset_states()
     layer(x)
     with pytest.raises(ValueError, match=r"x has 2 rows, expected 5 as in the call before, .*reset_state\(\)"):
         layer(x[:2])
@@ -254,7 +256,7 @@ def test_both_directions_keep_their_states() -> None:
     layer = built(Bidirectional(LSTM(H, stateful=True)), None, None, D)
     first, second = layer(some_x()), layer(some_x())
     assert (first != second).any()
-    layer.reset_state()
+    layer.reset_states()
     np.testing.assert_array_equal(layer(some_x()), first)
     with pytest.raises(ValueError, match="forward_lstm: stateful is False, expected True"):
         Bidirectional(LSTM(H)).reset_state()
@@ -267,6 +269,35 @@ def test_a_stateful_model() -> None:
     first = np.concatenate([model.predict(part, verbose=0) for part in (x[:, :2], x[:, 2:])], axis=1)
     model.layers[0].reset_state()
     np.testing.assert_allclose(model.predict(x, verbose=0), first, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: GRU(H, stateful=True),
+        lambda: Bidirectional(GRU(H, stateful=True)),
+        lambda: Branches([GRU(H, stateful=True), LSTM(2)]),
+    ],
+)
+def test_batches_of_a_stateful_model(layer: Callable[[], layers.Layer], tmp_path: Path) -> None:
+    """Without a size that of Keras's, with an Input's that one and no other. A batch of another size would be refused."""
+    x, y = normal(np.random.default_rng(0), 64, T, D), np.arange(64) % 2
+    for fixed in (None, 16):
+        given = Sequential([Input((T, D), fixed), layer(), Dense(1, "sigmoid")])
+        given.compile("sgd", "binary_crossentropy")
+        given.save(tmp_path / "model")
+        model = load_model(tmp_path / "model")
+        assert len(model.predict(x, batch_size=fixed or 32, verbose=0)) == 64
+        model.predict(x, verbose=0)
+        model.evaluate(x, y, verbose=0)
+        model.fit(x, y, shuffle=False, verbose=0, validation_data=(x, y))
+    with pytest.raises(ValueError, match="predict: batch_size is 8, expected 16: sequential is stateful and its Input says so"):
+        model.predict(x, batch_size=8)
+    for options in ({"batch_size": 8}, {"validation_batch_size": 8, "validation_split": 0.5}):
+        with pytest.raises(ValueError, match="fit: batch_size is 8, expected 16"):
+            model.fit(x, y, **options)  # type: ignore[arg-type]
+    free: Any = Sequential([Input((T, D), 16), GRU(H)])
+    assert len(free.predict(x, batch_size=5, verbose=0)) == 64
 
 
 @pytest.mark.parametrize("go_backwards", [False, True])

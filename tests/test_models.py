@@ -9,6 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,17 @@ import pytest
 from model_cases import D, T, V, X, Y, assert_same, bits, data, ragged, tutorial
 
 import rnnext
-from rnnext import Sequential, _progress, initializers, metrics
+from rnnext import Sequential, _progress, initializers, metrics, models
 from rnnext._inputs import Batch
 from rnnext.callbacks import TerminateOnNaN
 from rnnext.layers import (
     GRU,
     LSTM,
+    AttentionPooling1D,
     Bidirectional,
+    BigramEmbedding,
     Branches,
+    ConcatPooling1D,
     Dense,
     Dropout,
     Embedding,
@@ -703,7 +707,7 @@ def test_layers_with_weights_are_put_into_a_model() -> None:
 def test_names_of_layers_and_weights_are_different() -> None:
     table = np.zeros((V, D), np.float32)
     model = Sequential([Input((T, D)), LSTM(4, return_sequences=True), LSTM(4, return_sequences=True), LSTM(4, name="last")])
-    assert [layer.name for layer in model.layers] == ["input_layer", "lstm", "lstm_1", "last"]
+    assert [layer.name for layer in model.layers] == ["lstm", "lstm_1", "last"]
     assert len({weight.name for weight in model.weights}) == 9
     model = Sequential([Embedding(V, D, weights=[table])])
     other = GRU(4, return_sequences=True)
@@ -772,14 +776,107 @@ def test_model_with_declared_input() -> None:
         model.predict(X[:, :8])
 
 
+def test_layers_are_counted_without_the_input() -> None:
+    model = Sequential([Input((T,)), Embedding(V, D), GRU(4), Dense(1, "sigmoid")])
+    assert [layer.name for layer in model.layers] == ["embedding", "gru", "dense"]
+    assert model.get_layer(index=0) is model.layers[0]
+    with pytest.raises(ValueError, match="no layer 'input_layer', expected one of embedding, gru, dense"):
+        model.get_layer("input_layer")
+    lines: list[str] = []
+    model.summary(print_fn=lines.append)
+    assert "input_layer" not in "\n".join(lines)
+    model.layers[0].trainable = False
+    assert len(model.trainable_weights) == len(model.weights) - 1
+    model.trainable = False
+    assert not model.trainable
+    described = model.get_config()
+    assert [layer["class_name"] for layer in described["layers"]] == ["InputLayer", "Embedding", "GRU", "Dense"]
+    again = Sequential.from_config(described)
+    assert again.built
+    assert again.get_config() == described
+    model.layers.clear()  # a list of the caller's own
+    assert len(model.layers) == 3
+
+
+FIRST: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
+    "embedding": (lambda **o: Embedding(V, D, **o), (T,)),
+    "bigrams": (lambda **o: BigramEmbedding(V, D, pairs=3, **o), (T,)),
+    "lstm": (lambda **o: LSTM(3, **o), (T, D)),
+    "gru": (lambda **o: GRU(3, **o), (T, D)),
+    "bidirectional": (lambda **o: Bidirectional(GRU(3), **o), (T, D)),
+    "time_distributed": (lambda **o: TimeDistributed(Dense(3), **o), (T, D)),
+    "branches": (lambda **o: Branches([GlobalMaxPooling1D(), GRU(3)], **o), (T, D)),
+    "dense": (lambda **o: Dense(3, **o), (D,)),
+    "dropout": (lambda **o: Dropout(0.5, **o), (T, D)),
+    "spatial_dropout": (lambda **o: SpatialDropout1D(0.5, **o), (T, D)),
+    "maximum": (lambda **o: GlobalMaxPooling1D(**o), (T, D)),
+    "average": (lambda **o: GlobalAveragePooling1D(**o), (T, D)),
+    "several": (lambda **o: ConcatPooling1D(**o), (T, D)),
+    "attention": (lambda **o: AttentionPooling1D(**o), (T, D)),
+}
+
+
+@pytest.mark.parametrize("form", ["float32", "float64", "lists", "mapped"])
+def test_ids_may_be_whole_floats(form: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", X.astype(float))
+    x: Any = {
+        "float32": X.astype(np.float32),
+        "float64": X.astype(np.float64),
+        "lists": [row.tolist() for row in X.astype(float)],
+        "mapped": np.load(tmp_path / "x.npy", mmap_mode="r"),
+    }[form]
+    pair = []
+    for ids in (X if form != "lists" else list(X), x):
+        set_random_seed(3)
+        model = tutorial(mask_zero=True)
+        model.fit(ids, Y, epochs=2, validation_data=(ids, Y), verbose=0)
+        pair.append(model)
+    assert bits(pair[0]) == bits(model)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), model.predict(X, verbose=0))
+    np.testing.assert_array_equal(model(x), model(X))
+    assert model.evaluate(x, Y, verbose=0) == model.evaluate(X, Y, verbose=0)
+
+
+@pytest.mark.parametrize("name", sorted(FIRST))
+def test_the_first_layer_may_say_the_shape_of_the_input(name: str, tmp_path: Path) -> None:
+    make, shape = FIRST[name]
+    model, same = Sequential([make(input_shape=shape)]), Sequential([Input(shape), make()])
+    assert model.built
+    assert model.input_shape == (None, *shape)
+    assert len(model.layers) == 1
+    assert model.get_config() == same.get_config()
+    model.save(tmp_path / "model")
+    loaded = models.load_model(tmp_path / "model")
+    assert loaded.get_config() == model.get_config()
+    assert bits(loaded) == bits(model)
+
+
+def test_the_shape_that_a_layer_says_is_checked() -> None:
+    with pytest.raises(ValueError, match=r"lstm: input_shape is \(-1, 2\), expected sizes from 1 on or None, as \(200,\)"):
+        LSTM(3, input_shape=(-1, 2))
+    with pytest.raises(ValueError, match=r"a: input_shape is 4, expected sizes from 1 on or None"):
+        Dense(3, name="a", input_shape=4)  # type: ignore[arg-type]
+    model = Sequential()
+    with pytest.raises(ValueError, match=r"lstm: input has shape \(None, 9\), expected \(B, T, I\)"):
+        model.add(LSTM(3, input_shape=(T,)))
+    assert not model.built
+    model.add(LSTM(3, input_shape=(T, D)))
+    model.add(Dense(1, input_shape=(99,)))  # as in Keras: not the first one's is not looked at
+    assert model.output_shape == (None, 1)
+    with pytest.raises(ValueError, match=r"input_layer: input has shape \(None, 8, 6\), expected \(None, 9, 6\)"):
+        model.predict(np.zeros((2, T - 1, D), np.float32))
+
+
 def test_inputs_as_stateful_programs_say_them() -> None:
     model = Sequential([Input(batch_shape=(4, 3, 2)), LSTM(3, stateful=True), Dense(1)])
     assert model.input_shape == (None, 3, 2)
     assert model.predict(np.ones((4, 3, 2), np.float32), verbose=0).shape == (4, 1)
     assert Input((3,), batch_size=2).shape == Input(batch_shape=(2, 3)).shape == (3,)
     for wrong in ({}, {"shape": (3,), "batch_shape": (2, 3)}, {"batch_shape": 3}, {"shape": (3,), "batch_size": 0}):
-        with pytest.raises(ValueError, match=r"Input: (shape|batch_shape|batch_size) "):
+        with pytest.raises(ValueError, match=r"(Input|input_layer): (shape|batch_shape|batch_size) "):
             Input(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"input_layer: batch_size is 2\.5, expected a whole number"):
+        Input(batch_shape=(2.5, 3))  # type: ignore[arg-type]
     for shape in ((-1,), (2.5,), "ab", 3):
         with pytest.raises(ValueError, match=r"input_layer: shape is .*, expected sizes from 1 on or None"):
             Input(shape)  # type: ignore[arg-type]
@@ -802,6 +899,54 @@ def test_summary() -> None:
     lines.clear()
     Sequential([GRU(3)]).summary(print_fn=lines.append)
     assert "? (unbuilt)" in "\n".join(lines)
+
+
+def test_summary_takes_what_keras_does() -> None:
+    lines: list[str] = []
+    model = Sequential([Embedding(1000, 64, trainable=False), LSTM(32)])
+    model.summary(line_length=80, positions=[0.3, 0.6, 1.0], print_fn=lines.append, expand_nested=True, show_trainable=True)
+    assert lines[1].endswith("Param #  Trainable")
+    assert lines[3].endswith("64,000  no")
+    assert lines[4].endswith("12,416  yes")
+
+
+def test_weights_by_their_older_names() -> None:
+    model = Sequential([Embedding(V, D, trainable=False), GRU(3), Dense(1)])
+    for part in (model, *model.layers):
+        assert part.variables == part.weights
+        assert part.trainable_variables == part.trainable_weights
+        assert part.non_trainable_variables == part.non_trainable_weights
+    assert [w.name for w in model.non_trainable_variables] == ["embedding/embeddings"]
+    assert model.layers[0].non_trainable_weights == model.layers[0].weights
+    assert model.layers[1].non_trainable_weights == []
+
+
+def test_arguments_that_nothing_depends_on() -> None:
+    found = []
+    for options, layer in (({}, LSTM(3)), ({"run_eagerly": True, "steps_per_execution": 8}, LSTM(3, implementation=1))):
+        set_random_seed(1)
+        model = Sequential([Embedding(V, D), layer, Dense(1, "sigmoid")])
+        model.compile("adam", "binary_crossentropy", jit_compile=False, auto_scale_loss=False, **options)  # type: ignore[arg-type]
+        model.fit(X, Y, verbose=0)
+        found.append(bits(model))
+    assert found[0] == found[1]
+    for name in ("steps", "callbacks"):
+        model.predict(X, verbose=0, **{name: None})
+        with pytest.raises(ValueError, match=f"predict: {name} is given, expected None: x is rows"):
+            model.predict(X, **{name: 1})
+    with pytest.raises(ValueError, match="evaluate: callbacks is given, expected None: nobody is called"):
+        model.evaluate(X, Y, callbacks=[TerminateOnNaN()])  # type: ignore[arg-type]
+
+
+def test_a_clone_has_weights_of_its_own() -> None:
+    model = Sequential([Input((T,)), Embedding(V, D), GRU(3), Dense(1)])
+    clone = models.clone_model(model)
+    assert clone.get_config() == model.get_config()
+    assert [w.shape for w in clone.weights] == [w.shape for w in model.weights]
+    assert bits(clone) != bits(model)
+    assert not models.clone_model(Sequential([GRU(3)])).built
+    with pytest.raises(TypeError, match="clone_model: model is a GRU, expected a Sequential"):
+        models.clone_model(GRU(3))  # type: ignore[arg-type]
 
 
 def test_weights_are_set_as_a_whole_or_not_at_all() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import copy
 import fcntl
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -629,6 +631,60 @@ def test_one_that_was_taken_for_left_over_begins_again(
         os.close(descriptor)
     save(kind, tmp_path / "model")
     assert os.listdir(tmp_path) == ["model"]
+
+
+def test_what_is_there_is_kept_if_asked_for(tmp_path: Path) -> None:
+    model = trained()
+    for save, name in ((model.save, "model"), (model.save_weights, "a.safetensors")):
+        save(tmp_path / name, overwrite=False)
+        save(tmp_path / name)
+        with pytest.raises(FileExistsError, match=rf"{save.__name__}: .*{name} is there already and overwrite is False"):
+            save(tmp_path / name, overwrite=False)
+    with pytest.raises(TypeError, match="save: overwrite is 'no', expected True or False"):
+        model.save(tmp_path / "other", "no")  # type: ignore[arg-type]
+
+
+def test_load_takes_what_keras_does(tmp_path: Path) -> None:
+    trained().save(tmp_path / "model")
+    assert load_model(tmp_path / "model", None, False, safe_mode=False).optimizer is None
+    with pytest.raises(ValueError, match="load_model: custom_objects is given, expected None: a saved model has parts"):
+        load_model(tmp_path / "model", custom_objects={"Own": Dense})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_copy_goes_on_as_the_model_does(copied: Callable[[Sequential], Sequential], optimizer: str) -> None:
+    model = trained(optimizer)
+    again = copied(model)
+    assert again.get_config() == model.get_config()
+    assert weights_of(again) == weights_of(model)
+    histories = [each.fit(*data(), shuffle=False, verbose=0).history for each in (model, again)]
+    assert histories[0] == histories[1]
+    assert weights_of(again) == weights_of(model)
+    again.set_weights([weight + 1 for weight in again.get_weights()])
+    assert weights_of(again) != weights_of(model)  # nothing is shared
+
+
+def test_a_copy_of_a_model_that_is_not_built() -> None:
+    layer = GRU(3)
+    layer.build((None, None, 2))
+    given = Sequential([layer, Dense(1)])
+    given.compile("adam", "mse")
+    for again in (copy.deepcopy(given), pickle.loads(pickle.dumps(given))):
+        assert not again.built
+        np.testing.assert_array_equal(again.layers[0].get_weights()[0], layer.get_weights()[0])
+        assert again.fit(np.zeros((4, T, 2)), np.zeros(4), verbose=0).epoch == [0]
+
+
+def test_a_damaged_pickle_is_refused() -> None:
+    state = trained().__getstate__()
+    state["files"]["model.safetensors"] = b"something else"
+    with pytest.raises(ValueError, match=r"pickle/model\.safetensors: not a safetensors file"):
+        Sequential().__setstate__(state)
+
+
+def weights_of(model: Sequential) -> list[bytes]:
+    return [weight.tobytes() for weight in model.get_weights()]
 
 
 def test_nothing_is_pickled() -> None:

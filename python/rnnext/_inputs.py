@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -17,6 +17,7 @@ Weights: TypeAlias = npt.NDArray[np.float32]
 _Index: TypeAlias = npt.NDArray[np.int64] | slice
 
 _LARGEST = float(np.finfo(np.float32).max)
+_LARGEST_WHOLE = 1 << 24  # up to which a float32 is the number that was meant
 _CHECKED_AT_ONCE = 1 << 22  # numbers, so that those of a mapped file do not all come into memory together
 
 
@@ -183,15 +184,26 @@ def _of_numbers(rows: Rows, who: str, name: str) -> Rows:
         return rows.converted(np.dtype(np.int32))
     if x.dtype.kind != "f":
         raise TypeError(f"{who}: {name} has dtype {x.dtype}, expected numbers")
+    at = first_that_is_not(x, lambda part: np.isfinite(part) if x.itemsize <= 4 else np.abs(part) <= _LARGEST)
+    if at is not None:
+        place = ", ".join(map(str, rows.place(at)))
+        raise ValueError(f"{who}: {name} has {x.flat[at]} at {place}, expected finite numbers of float32")
+    return rows.converted(np.dtype(np.float32))
+
+
+def first_that_is_not(x: Values, what: Callable[[Values], npt.NDArray[np.bool_]]) -> int | None:
+    """Which number, counted through, is the first for which that does not hold; None if it holds for all."""
     step = max(1, _CHECKED_AT_ONCE // max(1, math.prod(x.shape[1:])))
     for begin in range(0, len(x), step):
-        part = x[begin : begin + step]
-        fits = np.isfinite(part) if x.itemsize <= 4 else np.abs(part) <= _LARGEST
-        if not fits.all():
-            at = begin * math.prod(x.shape[1:]) + int(np.argmin(fits))
-            place = ", ".join(map(str, rows.place(at)))
-            raise ValueError(f"{who}: {name} has {x.flat[at]} at {place}, expected finite numbers of float32")
-    return rows.converted(np.dtype(np.float32))
+        holds = what(x[begin : begin + step])
+        if not holds.all():
+            return begin * math.prod(x.shape[1:]) + int(np.argmin(holds))
+    return None
+
+
+def first_that_is_no_id(x: Values) -> int | None:
+    """The same for floats that are not whole, or so large that they may be rounded."""
+    return first_that_is_not(x, lambda part: (part == np.rint(part)) & (np.abs(part) < _LARGEST_WHOLE))
 
 
 def labels_of(y: object, rows: int, *, who: str, name: str = "y") -> Rows:

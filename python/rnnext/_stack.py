@@ -9,22 +9,21 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from rnnext import layers
-from rnnext._inputs import Batch, Rows
-from rnnext.layers._layer import Backprop, Layer, Mask, Shape, assign_all, turned
+from rnnext._inputs import Batch, Rows, first_that_is_no_id
+from rnnext.layers._layer import Backprop, Layer, Mask, Shape, Weighted, turned
 from rnnext.parameters import Array, Gradient, Parameter, dense
 
 Backward: TypeAlias = Callable[[Array], list[Gradient]]
 
 
-class Stack:
+class Stack(Weighted):
     """What a Sequential is without its training: layers, each fed with the output of the one before it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.layers: list[Layer] = []
+        self._layers: list[Layer] = []  # with the InputLayer, if there is one
         self.input_shape: Shape | None = None  # batch axis included; None until it is known
         self.output_shape: Shape = ()
         self._last_shapes: tuple[Shape, Shape] | None = None  # of the rows that were checked last
@@ -32,16 +31,24 @@ class Stack:
     # ------------------------------------------------------------ layers
 
     @property
+    def layers(self) -> list[Layer]:
+        """As in Keras without the `Input` in front, which has no weights and computes nothing."""
+        return [layer for layer in self._layers if not isinstance(layer, layers.InputLayer)]
+
+    @property
     def built(self) -> bool:
         """Whether all weights are there."""
         return self.input_shape is not None
 
     def add(self, layer: Layer) -> None:
-        """Put a layer at the end. Its weights are made when those of the others are; one that has weights keeps them."""
+        """Put a layer at the end. Its weights are made when those of the others are; one that has weights keeps them.
+
+        As in Keras the first one's `input_shape` becomes an `Input` before it; that of another says nothing.
+        """
         if not isinstance(layer, Layer):
             raise TypeError(f"{self.name}: add got a {type(layer).__name__}, expected a layer")
         parts = layer.with_parts()
-        seen = {id(part) for other in self.layers for part in other.with_parts()}
+        seen = {id(part) for other in self._layers for part in other.with_parts()}
         for part in parts:
             if id(part) in seen:
                 raise ValueError(f"{self.name}: {part.name} is in the model already")
@@ -50,7 +57,7 @@ class Stack:
             raise ValueError(
                 f"{self.name}: {layer.name} has {layer.several_outputs}, but a layer of a Sequential has one output"
             )
-        taken = {other.name for other in self.layers}
+        taken = {other.name for other in self._layers}
         if layer.given_name in taken:
             raise ValueError(f"{self.name}: there is a layer named {layer.given_name!r} already")
         if layer.name in taken and any(part.models for part in parts):  # whose files know it by its name
@@ -58,13 +65,16 @@ class Stack:
                 f"{self.name}: there is a layer named {layer.name!r} already, and this one has its name in another model, too,"
                 f" expected different names: give one of them a name=..."
             )
-        shape = self.input_shape or _declared_shape([*self.layers, layer])
-        self.layers.append(layer)
+        before = list(self._layers)
+        if not before and layer.given_input_shape is not None:
+            self._layers.append(layers.InputLayer(layer.given_input_shape))
+        self._layers.append(layer)
+        shape = self.input_shape or _declared_shape(self._layers)
         try:
             if shape is not None:
                 self.build(shape)
         except Exception:
-            self.layers.pop()
+            self._layers = before
             raise
         if layer.name in taken:
             layer.rename(next(name for n in range(1, len(taken) + 2) if (name := f"{layer.name}_{n}") not in taken))
@@ -73,11 +83,11 @@ class Stack:
 
     def pop(self) -> Layer:
         """Take the last layer away. IndexError if there is none."""
-        layer = self.layers.pop()
+        layer = self._layers.pop()
         for part in layer.with_parts():
             part.models -= 1
         self._last_shapes = None
-        if not self.layers:
+        if not self._layers:
             self.input_shape = None
         elif self.input_shape is not None:
             self.build(self.input_shape)
@@ -99,9 +109,9 @@ class Stack:
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The output's shape, batch axis included (None: any size). ValueError names the layer that does not take its input."""
         shape = tuple(input_shape)
-        if not self.layers:
+        if not self._layers:
             raise ValueError(f"{self.name}: there are no layers yet")
-        for layer in self.layers:
+        for layer in self._layers:
             shape = layer.compute_output_shape(shape)
         return shape
 
@@ -109,7 +119,7 @@ class Stack:
         """Make all weights that are not there yet, for inputs of that shape; none if a layer does not take its input."""
         shape = tuple(input_shape)
         output_shape = self.compute_output_shape(shape)
-        fresh = [layer for layer in self.layers if not layer.built]
+        fresh = [layer for layer in self._layers if not layer.built]
         try:
             self._build_layers(shape)
         except Exception:
@@ -120,7 +130,7 @@ class Stack:
         self._last_shapes = None
 
     def _build_layers(self, shape: Shape) -> None:
-        for layer in self.layers:
+        for layer in self._layers:
             layer.build(shape)
             shape = layer.compute_output_shape(shape)
 
@@ -137,12 +147,6 @@ class Stack:
         return [weight for layer in self.layers for weight in layer.trainable_weights]
 
     @property
-    def non_trainable_weights(self) -> list[Parameter]:
-        """Those that training leaves as they are."""
-        trainable = {id(weight) for weight in self.trainable_weights}
-        return [weight for weight in self.weights if id(weight) not in trainable]
-
-    @property
     def trainable(self) -> bool:
         """Whether any layer is trained; setting it says so to all of them."""
         return not self.layers or any(layer.trainable for layer in self.layers)
@@ -152,38 +156,39 @@ class Stack:
         for layer in self.layers:
             layer.trainable = value
 
-    def count_params(self) -> int:
-        """The number of floats in the weights."""
-        return sum(layer.count_params() for layer in self.layers)
-
-    def get_weights(self) -> list[Array]:
-        """Copies of all weights, layer by layer, in Keras's order and layout."""
-        return [array for layer in self.layers for array in layer.get_weights()]
-
-    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
-        """Set all weights, layer by layer; if one does not fit, a ValueError says which and nothing has changed."""
-        assign_all(self.name, self.weights, weights)
-
     def get_config(self) -> dict[str, Any]:
         """Name and layers, as JSON can hold them. ValueError for a layer that is none of this package's."""
-        return {"name": self.name, "layers": [layers.serialize(layer) for layer in self.layers]}
+        return {"name": self.name, "layers": [layers.serialize(layer) for layer in self._layers]}
 
-    def summary(self, print_fn: Callable[[str], None] = print) -> None:
-        """Print layers, output shapes and numbers of parameters."""
-        rows = [("Layer (type)", "Output shape", "Param #")]
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Sequence[float] | None = None,
+        print_fn: Callable[[str], None] | None = None,
+        expand_nested: bool = False,
+        show_trainable: bool = False,
+    ) -> None:
+        """Print layers, output shapes and numbers of parameters, with `show_trainable` also which layers are trained.
+
+        `line_length`, `positions` and `expand_nested` are taken, and nothing depends on them: columns are as wide as what is in
+        them, and no model is in another.
+        """
+        show = print_fn or print
+        rows = [("Layer (type)", "Output shape", "Param #", "Trainable")]
         shape = self.input_shape
         for layer in self.layers:
             shape = None if shape is None else layer.compute_output_shape(shape)
             parameters = f"{layer.count_params():,}" if layer.built else "? (unbuilt)"
-            rows.append((f"{layer.name} ({type(layer).__name__})", "?" if shape is None else str(shape), parameters))
+            kind, trained = f"{layer.name} ({type(layer).__name__})", "yes" if layer.trainable else "no"
+            rows.append((kind, "?" if shape is None else str(shape), parameters, trained))
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        rule = "-" * (sum(widths) + 4)
-        lines = [f"{left:<{widths[0]}}  {middle:<{widths[1]}}  {right:>{widths[2]}}" for left, middle, right in rows]
+        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" + show_trainable * f"  {d}" for a, b, c, d in rows]
+        rule = "-" * len(lines[0])
         total, trainable = self.count_params(), sum(weight.storage.size for weight in self.trainable_weights)
         size = f"{total * 4 / 1e6:.1f} MB"
         for line in (f'Model: "{self.name}"', lines[0], rule, *lines[1:], rule):
-            print_fn(line)
-        print_fn(f"Parameters: {total:,} ({size}), trainable {trainable:,}, not trainable {total - trainable:,}")
+            show(line)
+        show(f"Parameters: {total:,} ({size}), trainable {trainable:,}, not trainable {total - trainable:,}")
 
     # ------------------------------------------------------------ data
 
@@ -194,18 +199,22 @@ class Stack:
         """
         output = self._output_shape_of(rows)
         first, ids = self._first(), rows.flat
-        if first is None or first.vocabulary is None:
+        if first is None or first.vocabulary is None or not ids.size:
             return output
-        if ids.dtype.kind not in "iu":
-            raise TypeError(f"{first.name}: {name} has dtype {ids.dtype}, expected integers, the ids of a vocabulary")
-        if not ids.size:
-            return output
+        if (rows.dtype or ids.dtype).kind not in "iu":
+            index = first_that_is_no_id(ids)
+            assert index is not None  # else they would be integers by now
+            row, *position = rows.place(index)
+            raise ValueError(
+                f"{first.name}: {name} has {ids.flat[index]} at row {row}, position {', '.join(map(str, position))},"
+                " expected integers, the ids of a vocabulary"
+            )
         low, high = rows.range
         if low < 0 or high >= first.vocabulary:
             at = int(np.argmax((ids < 0) | (ids >= first.vocabulary)))
             row, *position = rows.place(at)
             raise ValueError(
-                f"{first.name}: {name} has id {ids.flat[at]} at row {row}, position {', '.join(map(str, position))},"
+                f"{first.name}: {name} has id {int(ids.flat[at])} at row {row}, position {', '.join(map(str, position))},"
                 f" expected 0 to {first.vocabulary - 1} (input_dim={first.vocabulary})"
             )
         return output
@@ -234,14 +243,18 @@ class Stack:
         return known[1]
 
     def as_input(self, rows: Rows) -> Rows:
-        """The rows in the type that the first layer takes: whole numbers become floats where there is no vocabulary."""
-        first = self._first()
-        if (rows.dtype or rows.flat.dtype).kind == "f" or (first is not None and first.vocabulary is not None):
+        """The rows in the type that the first layer takes.
+
+        Integers become floats where there is no vocabulary; where there is one, floats that are all whole, as padding made by
+        hand has them, become integers. `check_rows` refuses others.
+        """
+        floats = (rows.dtype or rows.flat.dtype).kind == "f"
+        if floats == (self.vocabulary is None) or (floats and first_that_is_no_id(rows.flat) is not None):
             return rows
-        return rows.converted(np.dtype(np.float32))
+        return rows.converted(np.dtype(np.int32 if floats else np.float32))
 
     def _first(self) -> Layer | None:
-        return next((layer for layer in self.layers if not isinstance(layer, layers.InputLayer)), None)
+        return next(iter(self.layers), None)
 
     # ------------------------------------------------------------ one batch of rows that were checked
 
@@ -253,7 +266,7 @@ class Stack:
         x, mask = batch
         undo: list[Backprop] = []
         y: Any
-        for layer, gathers in _steps(self.layers):
+        for layer, gathers in _steps(self._layers):
             if gathers:
                 y = layer.gather(x, training=training, checked=True)
                 undo.append(y.backprop)
@@ -266,7 +279,7 @@ class Stack:
         def backward(dy: Any) -> list[Gradient]:
             found: list[list[Gradient]] = []
             # Nobody needs the gradients before the first layer that learns.
-            first = next((n for n, layer in enumerate(self.layers) if layer.trainable_weights), len(undo))
+            first = next((n for n, layer in enumerate(self._layers) if layer.trainable_weights), len(undo))
             for n in range(len(undo) - 1, first - 1, -1):
                 gradients = undo[n](dy, need_dx=n > first)
                 found.append(gradients.weights)
@@ -282,7 +295,7 @@ class Stack:
         """
         x, mask = batch
         y: Any
-        for layer, gathers in _steps([layer for layer in self.layers if not isinstance(layer, layers.Dropout)]):
+        for layer, gathers in _steps([layer for layer in self._layers if not isinstance(layer, layers.Dropout)]):
             y = layer.gather(x, checked=True) if gathers else layer(x, mask=mask)
             mask = layer.compute_mask(x, mask)
             x = y

@@ -158,7 +158,7 @@ def _by_occlusion(model: Sequential, read: _Read, label: int) -> Scores:
 
 
 def _by_gradient(model: Sequential, read: _Read, label: int) -> Scores:
-    *stack, head = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
+    *stack, head = model.layers
     ids = read.row[None]
     x, _, backward = _through(stack, ids, None if read.padded else np.ones(ids.shape, np.bool_))
     return backward(_of_log_odds(head, x, label))[read.places]

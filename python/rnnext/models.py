@@ -6,12 +6,12 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from rnnext import _random, layers, losses, metrics, optimizers, saving
-from rnnext._checks import whole_number, whole_number_or_none
+from rnnext._checks import flag, whole_number, whole_number_or_none
 from rnnext._feeds import Feed, RowsFeed, StreamFeed, feed_of
 from rnnext._inputs import (
     Batch,
@@ -25,6 +25,7 @@ from rnnext._inputs import (
     weighted_by_class,
 )
 from rnnext._persistence import (
+    _described,
     compiled_from,
     damage_in,
     files_of,
@@ -44,7 +45,11 @@ from rnnext.parameters import Array
 
 _Path: TypeAlias = str | os.PathLike[str]
 
-_PREDICT_ROWS = 256  # of a batch, where the caller does not say: predictions do not depend on it
+_ALL_OF_THAT = "x hands out batches (x, y) with all of that"
+
+# Rows of a batch where the caller does not say.
+_FIT_ROWS = 32
+_PREDICT_ROWS = 256  # predictions do not depend on it, unless layers are stateful
 
 
 class Sequential(Stack):
@@ -85,6 +90,16 @@ class Sequential(Stack):
         if not self.built:
             self.build((None, *rows.row_shape))
 
+    def _batch_size(self, given: int | None, default: int, *, who: str) -> int:
+        """Rows of a batch. With stateful layers the `Input` may fix it, and Keras's default is the same for all methods."""
+        size = whole_number_or_none(who, "batch_size", given)
+        if not any(layer.stateful for layer in self.layers):
+            return size or default
+        fixed = next((layer.batch_size for layer in self._layers if isinstance(layer, layers.InputLayer)), None)
+        if fixed is not None and size not in (None, fixed):
+            raise ValueError(f"{who}: batch_size is {size}, expected {fixed}: {self.name} is stateful and its Input says so")
+        return fixed or size or _FIT_ROWS
+
     # ------------------------------------------------------------ how to train
 
     def compile(
@@ -94,10 +109,15 @@ class Sequential(Stack):
         *,
         metrics: Sequence[Any] | None = None,
         weighted_metrics: Sequence[Any] | None = None,
+        run_eagerly: bool | None = None,
+        steps_per_execution: int = 1,
+        jit_compile: bool | Literal["auto"] = "auto",
+        auto_scale_loss: bool = True,
     ) -> None:
         """Say how to train: an optimizer, a loss and what else to measure, each by name or as an object.
 
-        `weighted_metrics` look at sample and class weights, `metrics` do not.
+        `weighted_metrics` look at sample and class weights, `metrics` do not. The last four, which tell Keras how to compute,
+        are taken, and nothing depends on them.
         """
         if loss is None:
             raise ValueError(f"{self.name}: loss is None, expected a loss, as 'binary_crossentropy'")
@@ -171,8 +191,10 @@ class Sequential(Stack):
         plan = Plan(
             first=whole_number("fit", "initial_epoch", initial_epoch, 0),
             last=whole_number("fit", "epochs", epochs, 0),
-            size=_batch_size(batch_size, 32, who="fit"),
-            validation_size=_batch_size(batch_size if validation_batch_size is None else validation_batch_size, 32, who="fit"),
+            size=self._batch_size(batch_size, _FIT_ROWS, who="fit"),
+            validation_size=self._batch_size(
+                batch_size if validation_batch_size is None else validation_batch_size, _FIT_ROWS, who="fit"
+            ),
             shuffle=shuffle,
             pool=whole_number("fit", "pool", pool),
             verbose=check_verbose(verbose),
@@ -196,7 +218,7 @@ class Sequential(Stack):
             self._build_for(rows.x)
         else:
             beside = {"y": y, "sample_weight": sample_weight, "batch_size": batch_size, "pool": pool if pool != 1 else None}
-            _refuse_beside_batches("fit", beside)
+            _refuse("fit", _ALL_OF_THAT, **beside)
             if validation_split:
                 raise ValueError(f"fit: validation_split is {validation_split}, expected 0, as x hands out batches")
             training = feed_of(x, steps, self._check_for(compiled, class_weight, who="fit"), plan.first, shuffle=shuffle)
@@ -275,6 +297,7 @@ class Sequential(Stack):
         verbose: Verbose = "auto",
         sample_weight: Any = None,
         steps: int | None = None,
+        callbacks: None = None,
         *,
         return_dict: bool = False,
     ) -> Any:
@@ -284,17 +307,18 @@ class Sequential(Stack):
         """
         compiled = self._expect_compiled("evaluate")
         count = whole_number_or_none("evaluate", "steps", steps)
+        _refuse("evaluate", "nobody is called", callbacks=callbacks)
         feed: Feed
         if is_rows(x):
             if steps is not None:
                 raise ValueError(f"evaluate: steps is {steps}, expected None: rows of x make as many batches as they make")
-            size = _batch_size(batch_size, _PREDICT_ROWS, who="evaluate")
+            size = self._batch_size(batch_size, _PREDICT_ROWS, who="evaluate")
             examples = examples_of((x, y, sample_weight), who="evaluate")
             examples = check_examples(self, compiled, examples, who="evaluate")
             self._build_for(examples.x)
             feed = RowsFeed(examples, size, shuffle=False)
         else:
-            _refuse_beside_batches("evaluate", {"y": y, "sample_weight": sample_weight, "batch_size": batch_size})
+            _refuse("evaluate", _ALL_OF_THAT, y=y, sample_weight=sample_weight, batch_size=batch_size)
             feed = feed_of(x, count, self._check_for(compiled, None, who="evaluate"), 0, shuffle=False)
         with Progress("evaluate", feed.steps, verbose) as progress:
             found = measure(self, compiled, feed, progress)
@@ -303,12 +327,21 @@ class Sequential(Stack):
             raise ValueError("evaluate: x hands out no batch, expected (x, y) or (x, y, sample_weight)")
         return _as_keras(found, return_dict)
 
-    def predict(self, x: Any, batch_size: int | None = None, verbose: Verbose = "auto") -> Any:
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Verbose = "auto",
+        steps: None = None,
+        callbacks: None = None,
+    ) -> Any:
         """y_pred for all rows of x, in x's order.
 
-        An array; for a list of sequences and a model with an output for each step, a list of arrays [T_n, ...].
+        An array; for a list of sequences and a model with an output for each step, a list of arrays [T_n, ...]. ValueError for
+        `steps` and `callbacks` of Keras's that are not None.
         """
-        size = _batch_size(batch_size, _PREDICT_ROWS, who="predict")
+        _refuse("predict", "x is rows, which are all predicted, and nobody is called", steps=steps, callbacks=callbacks)
+        size = self._batch_size(batch_size, _PREDICT_ROWS, who="predict")
         check_verbose(verbose)
         rows = self._rows_of(x, who="predict")
         order, lengths = np.arange(len(rows)), None
@@ -371,16 +404,39 @@ class Sequential(Stack):
         """The contents of the folder that `save` writes, by their names; errors as there."""
         return files_of(self, self._compiled, include_optimizer=include_optimizer, extras=extras or {})
 
-    def save(self, filepath: _Path, *, include_optimizer: bool = True, extras: Mapping[str, bytes] | None = None) -> None:
+    def save(
+        self,
+        filepath: _Path,
+        overwrite: bool = True,
+        *,
+        include_optimizer: bool = True,
+        extras: Mapping[str, bytes] | None = None,
+    ) -> None:
         """Write a folder with config.json, model.safetensors and the optimizer's state, in place of a model that is there.
 
         `extras` are further files by name, written in the same stroke. ValueError, and nothing is written, if the model has no
-        weights yet or a part that `load_model` would not know.
+        weights yet or a part that `load_model` would not know; FileExistsError if something is there that is no model, or
+        anything without `overwrite`.
         """
+        _expect_free(filepath, overwrite, who="save")
         saving.write_folder(filepath, self.to_files(include_optimizer=include_optimizer, extras=extras))
 
-    def save_weights(self, filepath: _Path) -> None:
-        """Write the weights alone, as a safetensors file."""
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles what `save` writes, with its errors; a model that is not built yet as it is."""
+        if self.built:
+            return {"files": self.to_files()}
+        return {**vars(self), "_compiled": None if self._compiled is None else _described(self._compiled)}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        if "files" in state:
+            vars(self).update(vars(model_from_files(state["files"], "pickle")))
+        else:
+            vars(self).update(state)
+            self._compiled = None if state["_compiled"] is None else compiled_from(state["_compiled"])
+
+    def save_weights(self, filepath: _Path, overwrite: bool = True) -> None:
+        """Write the weights alone, as a safetensors file. FileExistsError if one is there, without `overwrite`."""
+        _expect_free(filepath, overwrite, who="save_weights")
         saving.write_file(filepath, saving.arrays_to_bytes(weights_of(self)))
 
     def save_training(self, filepath: _Path) -> None:
@@ -411,11 +467,30 @@ class Sequential(Stack):
         load_weights(self, saving.arrays_from_file(path), path)
 
 
-def load_model(filepath: _Path, *, compile: bool = True) -> Sequential:  # noqa: A002 - Keras's name
-    """The model that `save` wrote, compiled as it was. Nothing in the folder is run.
+def clone_model(model: Sequential) -> Sequential:
+    """A model of the same layers with weights of its own, made anew; it is not compiled. `copy.deepcopy` keeps them.
 
-    FileNotFoundError if there is none, ValueError says what is wrong with it.
+    TypeError if it is no Sequential.
     """
+    if not isinstance(model, Sequential):
+        raise TypeError(f"clone_model: model is a {type(model).__name__}, expected a Sequential")
+    made = Sequential.from_config(model.get_config())
+    if model.input_shape is not None:
+        made.build(model.input_shape)
+    return made
+
+
+def load_model(
+    filepath: _Path,
+    custom_objects: None = None,
+    compile: bool = True,  # noqa: A002 - Keras's name
+    safe_mode: bool = True,
+) -> Sequential:
+    """The model that `save` wrote, compiled as it was. Nothing in the folder is run, whatever `safe_mode` says.
+
+    FileNotFoundError if there is none, ValueError says what is wrong with it, or that `custom_objects` is not None.
+    """
+    _refuse("load_model", "a saved model has parts of this package alone", custom_objects=custom_objects)
     names = (saving.CONFIG, saving.WEIGHTS, *([saving.OPTIMIZER] if compile else []))
     return model_from_files(saving.read_folder(filepath, names), filepath, compile=compile)
 
@@ -443,14 +518,15 @@ def model_from_files(files: Mapping[str, bytes], origin: _Path, *, compile: bool
     return model
 
 
-def _batch_size(given: int | None, default: int, *, who: str) -> int:
-    return default if given is None else whole_number(who, "batch_size", given)
-
-
-def _refuse_beside_batches(who: str, given: Mapping[str, Any]) -> None:
+def _refuse(who: str, why: str, **given: Any) -> None:
     for name, value in given.items():
         if value is not None:
-            raise ValueError(f"{who}: {name} is given, expected None: x hands out batches (x, y) with all of that")
+            raise ValueError(f"{who}: {name} is given, expected None: {why}")
+
+
+def _expect_free(path: _Path, overwrite: bool, *, who: str) -> None:
+    if not flag(who, "overwrite", overwrite) and os.path.lexists(path):
+        raise FileExistsError(f"{who}: {path} is there already and overwrite is False, expected another place")
 
 
 def _as_keras(found: dict[str, float], return_dict: bool) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,40 @@ import numpy.typing as npt
 from rnnext import _random
 from rnnext.preprocessing.sequence import pad_sequences
 
-__all__ = ["pad_sequences", "set_random_seed", "to_categorical"]
+__all__ = ["PyDataset", "Sequence", "pad_sequences", "set_random_seed", "to_categorical"]
+
+
+class PyDataset:
+    """Batches by their number, for `fit` and `evaluate`: a subclass defines `__len__` and `__getitem__`.
+
+    `self[n]` is batch n, (x, y[, sample_weight]); `on_epoch_begin` and `on_epoch_end` may change what comes next. The
+    arguments, which tell Keras who prepares batches, are kept, and nothing depends on them: each is made in its turn.
+    """
+
+    def __init__(self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10) -> None:
+        self.workers = workers
+        self.use_multiprocessing = use_multiprocessing
+        self.max_queue_size = max_queue_size
+
+    def __len__(self) -> int:
+        raise NotImplementedError(f"{type(self).__name__}: __len__, the number of batches, is not defined")
+
+    def __getitem__(self, index: int) -> Any:
+        raise NotImplementedError(f"{type(self).__name__}: __getitem__, a batch by its number, is not defined")
+
+    @property
+    def num_batches(self) -> int:
+        """The number of batches."""
+        return len(self)
+
+    def on_epoch_begin(self) -> None:
+        """Called before the first batch of an epoch."""
+
+    def on_epoch_end(self) -> None:
+        """Called after the last batch of an epoch."""
+
+
+Sequence = PyDataset  # Keras's older name
 
 
 def set_random_seed(seed: int) -> None:

@@ -106,7 +106,7 @@ def to_keras(model: Sequential, path: _Path | None = None, *, batch_size: int | 
 
     What only concerns training here (`segment`, `truncate`, weight drop, initializers) is left out; `update_gate="write"` is
     converted exactly, by negating the update gate. Where a row has no token at all Keras's masked average is NaN instead of 0.
-    `batch_size` fixes the batch, which Keras wants for `stateful` layers.
+    `batch_size` fixes the batch, which Keras wants for `stateful` layers, where the model's `Input` has not done so.
     ValueError, and nothing is written, behind `mask_zero` for a GlobalMaxPooling1D, as Keras's does not look at the mask, and
     for layers that read it behind `go_backwards` with `return_sequences`, where Keras does not turn it.
     """
@@ -120,8 +120,9 @@ def to_keras(model: Sequential, path: _Path | None = None, *, batch_size: int | 
     import keras
 
     made, values = [], list[Array]()
-    for layer in model.layers:
+    for layer in model._layers:
         if isinstance(layer, layers.InputLayer):
+            batch_size = batch_size or layer.batch_size
             made.append(keras.Input(layer.shape, batch_size, dtype=layer.dtype, name=layer.name))
             continue
         made.append(_keras_layer(who, layer))
@@ -280,8 +281,8 @@ def _layer_of(who: str, described: _Described) -> Layer:
         raise ValueError(f"{who}: {name} has no counterpart here; {', '.join(_kinds())} have one")
     ours: type[Layer] = getattr(layers, kind)
     if kind == "InputLayer":
-        shape = config["batch_shape"][1:]
-        return layers.InputLayer(shape, dtype=config.get("dtype"), name=config["name"])
+        batch_size, *shape = config["batch_shape"]
+        return layers.InputLayer(shape, batch_size=batch_size, dtype=config.get("dtype"), name=config["name"])
     if config.get("zero_output_for_mask") and not config.get("return_sequences"):
         raise ValueError(
             f"{who}: {name} has zero_output_for_mask=True without return_sequences, for which Keras returns 0 where the last"

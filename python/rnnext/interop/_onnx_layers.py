@@ -15,7 +15,7 @@ from rnnext.layers import Bidirectional, Layer
 
 
 def reads_ids(stack: Sequence[Layer]) -> bool:
-    first = next((layer for layer in stack if not isinstance(layer, layers.InputLayer)), None)
+    first = next(iter(stack), None)
     if isinstance(first, layers.Branches):
         return any(reads_ids(branch) for branch in first.branches)
     return isinstance(first, layers.Embedding)
@@ -249,7 +249,6 @@ _LAYERS: dict[type[Layer], Any] = {
     layers.GRU: _recurrent_layer,
     layers.GlobalAveragePooling1D: _average,
     layers.GlobalMaxPooling1D: _maximum,
-    layers.InputLayer: _nothing,
     layers.LSTM: _recurrent_layer,
     layers.SpatialDropout1D: _nothing,
     layers.TimeDistributed: _each_step,

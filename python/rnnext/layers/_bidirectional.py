@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
-from rnnext.layers._layer import Backprop, Layer, Mask, Shape
+from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape
 from rnnext.layers._recurrent import GRU, LSTM
 from rnnext.layers._wrapper import Wrapper, description_of, layer_of, own_name
 from rnnext.parameters import Array, Gradients, sum_of
@@ -35,6 +35,7 @@ class Bidirectional(Wrapper):
         *,
         name: str | None = None,
         trainable: bool = True,
+        input_shape: RowShape | None = None,
     ) -> None:
         if not isinstance(layer, LSTM | GRU):
             raise TypeError(f"Bidirectional: layer is a {type(layer).__name__}, expected an LSTM or a GRU")
@@ -47,12 +48,11 @@ class Bidirectional(Wrapper):
         _check_pair(forward, backward, merge_mode)
         backward.zero_output_for_mask = backward.return_sequences
         backward.rename(_name_of(backward, "backward"))
-        super().__init__([forward, backward], name=name, trainable=trainable)
+        super().__init__([forward, backward], name=name, trainable=trainable, input_shape=input_shape)
         self.takes_gather = forward.takes_gather and backward.takes_gather
         self.merge_mode = merge_mode
         self.return_sequences = forward.return_sequences
         self.return_state = forward.return_state
-        self.stateful = forward.stateful
         if merge_mode is None:
             self.several_outputs = "merge_mode=None"
         elif self.return_state:
@@ -175,6 +175,8 @@ class Bidirectional(Wrapper):
         """Forget the states after the last call. ValueError if the layers are not `stateful`."""
         for part in (self.forward_layer, self.backward_layer):
             part.reset_state()
+
+    reset_states = reset_state  # Keras's older name
 
     # ------------------------------------------------------------ what follows from the arguments
 

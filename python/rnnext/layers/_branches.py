@@ -9,7 +9,7 @@ import numpy as np
 
 from rnnext import _core
 from rnnext.layers._dropout import Dropout
-from rnnext.layers._layer import Backprop, Gather, Layer, Mask, Shape, turned
+from rnnext.layers._layer import Backprop, Gather, Layer, Mask, RowShape, Shape, turned
 from rnnext.layers._wrapper import Wrapper, description_of, layer_of, own_name
 from rnnext.parameters import Array, Gradients, Parameter, RowGradient, sum_of
 
@@ -24,7 +24,14 @@ class Branches(Wrapper):
     Weights: those of the branches' layers, in their order.
     """
 
-    def __init__(self, branches: Sequence[Sequence[Layer] | Layer], *, name: str | None = None, trainable: bool = True) -> None:
+    def __init__(
+        self,
+        branches: Sequence[Sequence[Layer] | Layer],
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        input_shape: RowShape | None = None,
+    ) -> None:
         if isinstance(branches, Layer) or not isinstance(branches, Sequence) or not branches:
             raise TypeError(f"Branches: branches is {branches!r}, expected a list of lists of layers")
         stacks = [[branch] if isinstance(branch, Layer) else list(branch) for branch in branches]
@@ -41,7 +48,7 @@ class Branches(Wrapper):
             own = own_name(part)
             part.rename(next(free for n in range(len(parts) + 1) if (free := f"{own}_{n}" if n else own) not in taken))
             taken.add(part.name)
-        super().__init__(parts, name=name, trainable=trainable)
+        super().__init__(parts, name=name, trainable=trainable, input_shape=input_shape)
         self.branches = tuple(tuple(stack) for stack in stacks)
         self.takes_gather = any(stack[0].takes_gather for stack in stacks)
         vocabularies = [stack[0].vocabulary for stack in stacks if stack[0].vocabulary is not None]

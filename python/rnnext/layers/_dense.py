@@ -7,7 +7,7 @@ from typing import Any
 
 from rnnext import activations, constraints, initializers, regularizers
 from rnnext._checks import whole_number
-from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_features, float_input
+from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_features, float_input
 from rnnext.parameters import Array, Gradients, Parameter
 
 
@@ -40,8 +40,9 @@ class Dense(Layer):
         bias_constraint: Any = None,
         name: str | None = None,
         trainable: bool = True,
+        input_shape: RowShape | None = None,
     ) -> None:
-        super().__init__(name=name, trainable=trainable)
+        super().__init__(name=name, trainable=trainable, input_shape=input_shape)
         self.units = whole_number(self.name, "units", units)
         self.activation = activations.get(activation)
         self.use_bias = use_bias

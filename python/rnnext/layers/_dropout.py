@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rnnext import _core, _random
 from rnnext._checks import number, whole_number_or_none
-from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_rank, float_input
+from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_rank, float_input
 from rnnext.parameters import Array, Gradients
 
 Rates: TypeAlias = npt.NDArray[np.float64]
@@ -52,8 +52,9 @@ class Dropout(Layer):
         *,
         name: str | None = None,
         trainable: bool = True,
+        input_shape: RowShape | None = None,
     ) -> None:
-        super().__init__(name=name, trainable=trainable)
+        super().__init__(name=name, trainable=trainable, input_shape=input_shape)
         self.rate = number(self.name, "rate", rate, 0, 1)
         if noise_shape is not None and not (
             isinstance(noise_shape, Sequence) and all(size is None or isinstance(size, int) for size in noise_shape)
@@ -88,8 +89,16 @@ class SpatialDropout1D(Dropout):
 
     axes = "[B, T, D]"
 
-    def __init__(self, rate: float, seed: int | None = None, *, name: str | None = None, trainable: bool = True) -> None:
-        super().__init__(rate, (None, 1, None), seed, name=name, trainable=trainable)
+    def __init__(
+        self,
+        rate: float,
+        seed: int | None = None,
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        input_shape: RowShape | None = None,
+    ) -> None:
+        super().__init__(rate, (None, 1, None), seed, name=name, trainable=trainable, input_shape=input_shape)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         check_rank(self, input_shape, "(B, T, D)")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from rnnext import _core, _random, constraints, initializers, regularizers
 from rnnext._checks import number, whole_number, whole_number_or_none
 from rnnext.layers._dropout import Rates, drawn_scale
-from rnnext.layers._layer import Backprop, Gather, Layer, Mask, Shape, check_rank
+from rnnext.layers._layer import Backprop, Gather, Layer, Mask, RowShape, Shape, check_rank
 from rnnext.parameters import Array, Gradients, Parameter, RowGradient
 
 
@@ -38,8 +38,9 @@ class Embedding(Layer):
         seed: int | None = None,
         name: str | None = None,
         trainable: bool = True,
+        input_shape: RowShape | None = None,
     ) -> None:
-        super().__init__(name=name, trainable=trainable)
+        super().__init__(name=name, trainable=trainable, input_shape=input_shape)
         self.vocabulary = self.input_dim = whole_number(self.name, "input_dim", input_dim)
         self.output_dim = whole_number(self.name, "output_dim", output_dim)
         self.embeddings_initializer = initializers.get(embeddings_initializer)

@@ -5,20 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rnnext.layers._layer import Backprop, Layer, Mask, Shape
+from rnnext._checks import whole_number_or_none
+from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_row_shape
 from rnnext.parameters import Gradients
 
 
 class InputLayer(Layer):
-    """Says the shape of one row of the input (None: any size), so that a model can be built before it sees data."""
+    """Says the shape of one row of the input (None: any size), so that a model can be built before it sees data.
+
+    `batch_size` is that of a model whose layers are stateful; nothing else depends on it.
+    """
 
     def __init__(
-        self, shape: Sequence[int | None], *, dtype: str | None = None, name: str | None = None, trainable: bool = True
+        self,
+        shape: RowShape,
+        *,
+        batch_size: int | None = None,
+        dtype: str | None = None,
+        name: str | None = None,
+        trainable: bool = True,
     ) -> None:
         super().__init__(name=name, trainable=trainable)
-        if isinstance(shape, str) or not isinstance(shape, Sequence) or not all(_is_size(size) for size in shape):
-            raise ValueError(f"{self.name}: shape is {shape!r}, expected sizes from 1 on or None, as (200,)")
-        self.shape: Shape = tuple(shape)
+        self.shape = check_row_shape(self.name, "shape", shape)
+        self.batch_size = whole_number_or_none(self.name, "batch_size", batch_size)
         self.dtype = dtype
 
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Any, Backprop]:
@@ -33,25 +42,21 @@ class InputLayer(Layer):
         return (input_shape[0], *(a if b is None else b for a, b in zip(self.shape, row, strict=True)))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "shape": list(self.shape), "dtype": self.dtype}
-
-
-def _is_size(size: object) -> bool:
-    return size is None or (isinstance(size, int) and not isinstance(size, bool) and size > 0)
+        return {**super().get_config(), "shape": list(self.shape), "batch_size": self.batch_size, "dtype": self.dtype}
 
 
 def Input(  # noqa: N802 - Keras's name
-    shape: Sequence[int | None] | None = None,
+    shape: RowShape | None = None,
     batch_size: int | None = None,
     dtype: str | None = None,
     name: str | None = None,
     *,
-    batch_shape: Sequence[int | None] | None = None,
+    batch_shape: RowShape | None = None,
 ) -> InputLayer:
     """The first entry of a Sequential's list, as in Keras: `Input(shape=(200,))`.
 
-    `batch_shape` is `batch_size` and shape together, as Keras wants them for a stateful layer; nothing depends on the size of a
-    batch here.
+    `batch_shape` is `batch_size` and shape together, as Keras wants them for stateful layers: where a model has some, `fit`,
+    `evaluate` and `predict` have batches of that size.
     """
     if (shape is None) == (batch_shape is None):
         raise ValueError("Input: shape and batch_shape are both given or both None, expected one of them")
@@ -60,7 +65,5 @@ def Input(  # noqa: N802 - Keras's name
             raise ValueError(f"Input: batch_shape is {batch_shape!r}, expected (B, ...)")
         batch_size, *row = batch_shape
         shape = tuple(row)
-    if not _is_size(batch_size):
-        raise ValueError(f"Input: batch_size is {batch_size!r}, expected a size from 1 on or None")
     assert shape is not None
-    return InputLayer(shape, dtype=dtype, name=name)
+    return InputLayer(shape, batch_size=batch_size, dtype=dtype, name=name)

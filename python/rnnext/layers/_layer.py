@@ -13,6 +13,7 @@ from rnnext.parameters import Array, Gradient, Gradients, Parameter
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Shape: TypeAlias = tuple[int | None, ...]
+RowShape: TypeAlias = Sequence[int | None]  # of an input without its batch axis, as a caller says it
 _Layer = TypeVar("_Layer", bound="Layer")
 
 
@@ -37,7 +38,57 @@ class Gather:
         return (*self.ids.shape, self.table.shape[1])
 
 
-class Layer:
+class _HasWeights(Protocol):
+    name: str
+
+    @property
+    def weights(self) -> list[Parameter]: ...
+
+    @property
+    def trainable_weights(self) -> list[Parameter]: ...
+
+    @property
+    def non_trainable_weights(self) -> list[Parameter]: ...
+
+
+class Weighted:
+    """What layers and models do with their weights alike."""
+
+    @property
+    def non_trainable_weights(self: _HasWeights) -> list[Parameter]:
+        """Those that training leaves as they are."""
+        trainable = {id(weight) for weight in self.trainable_weights}
+        return [weight for weight in self.weights if id(weight) not in trainable]
+
+    @property
+    def variables(self: _HasWeights) -> list[Parameter]:
+        """Another name of `weights`."""
+        return self.weights
+
+    @property
+    def trainable_variables(self: _HasWeights) -> list[Parameter]:
+        """Another name of `trainable_weights`."""
+        return self.trainable_weights
+
+    @property
+    def non_trainable_variables(self: _HasWeights) -> list[Parameter]:
+        """Another name of `non_trainable_weights`."""
+        return self.non_trainable_weights
+
+    def count_params(self: _HasWeights) -> int:
+        """The number of floats in the weights."""
+        return sum(weight.storage.size for weight in self.weights)
+
+    def get_weights(self: _HasWeights) -> list[Array]:
+        """Copies of the weights, in Keras's order and layout."""
+        return [weight.value.copy() for weight in self.weights]
+
+    def set_weights(self: _HasWeights, weights: Sequence[npt.ArrayLike]) -> None:
+        """Set all weights, in Keras's order and layout. ValueError says which does not fit, and then nothing has changed."""
+        assign_all(self.name, self.weights, weights)
+
+
+class Layer(Weighted):
     """A step of a model. A layer holds weights and never remembers a call: what `forward` returns is the memory.
 
     `y, backprop = layer.forward(x)` computes and `backprop(dy)` gives `Gradients` for inputs and weights; `layer(x)` is y
@@ -47,14 +98,17 @@ class Layer:
     takes_gather: bool = False  # forward accepts a Gather in place of the array
     vocabulary: int | None = None  # x is ids below it
     several_outputs: str | None = None  # the argument that makes y a tuple, as "return_state=True"
+    stateful: bool = False  # y depends on the calls before
 
-    def __init__(self, *, name: str | None = None, trainable: bool = True) -> None:
+    def __init__(self, *, name: str | None = None, trainable: bool = True, input_shape: RowShape | None = None) -> None:
+        """`input_shape` is what an `Input` before the layer would say, where the layer is the first of a model."""
         if name is not None and (not isinstance(name, str) or not name):
             raise TypeError(f"{type(self).__name__}: name is {name!r}, expected a str that is not empty")
         self.given_name = name
         self.name = name if name is not None else _snake_case(type(self).__name__)
         self.trainable = trainable
         self.models = 0  # that have it, or a layer that holds it
+        self.given_input_shape = None if input_shape is None else check_row_shape(self.name, "input_shape", input_shape)
         self.built = False
         self.weights: list[Parameter] = []
 
@@ -112,6 +166,7 @@ class Layer:
 
     @property
     def trainable_weights(self) -> list[Parameter]:
+        """Those that training changes."""
         return [weight for weight in self.weights if weight.trainable] if self.trainable else []
 
     def of_trainable(self, gradients: Sequence[Gradient]) -> list[Gradient]:
@@ -119,18 +174,6 @@ class Layer:
         if not self.trainable:
             return []
         return [gradient for gradient, weight in zip(gradients, self.weights, strict=True) if weight.trainable]
-
-    def count_params(self) -> int:
-        """The number of floats in the weights."""
-        return sum(weight.storage.size for weight in self.weights)
-
-    def get_weights(self) -> list[Array]:
-        """Copies of the weights, in Keras's order and layout."""
-        return [weight.value.copy() for weight in self.weights]
-
-    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
-        """Set all weights, in Keras's order and layout. ValueError says which does not fit, and then nothing has changed."""
-        assign_all(self.name, self.weights, weights)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, as JSON can hold them."""
@@ -185,6 +228,17 @@ def float_input(layer: Layer, x: object, axes: str, dtype: npt.DTypeLike = np.fl
     if x.ndim != expected and not (axes.startswith("[B, ...") and x.ndim >= 2):
         raise ValueError(f"{layer.name}: x has shape {x.shape}, expected {axes} ({expected} dimensions)")
     return x if x.dtype == dtype else x.astype(dtype)
+
+
+def check_row_shape(owner: str, argument: str, shape: RowShape) -> Shape:
+    """The shape of a row as a tuple; ValueError unless it has sizes from 1 on or None."""
+    if isinstance(shape, str) or not isinstance(shape, Sequence) or not all(_is_size(size) for size in shape):
+        raise ValueError(f"{owner}: {argument} is {shape!r}, expected sizes from 1 on or None, as (200,)")
+    return tuple(shape)
+
+
+def _is_size(size: object) -> bool:
+    return size is None or (isinstance(size, int) and not isinstance(size, bool) and size > 0)
 
 
 def check_rank(layer: Layer, shape: Shape, axes: str) -> None:

@@ -9,13 +9,15 @@ import numpy as np
 from rnnext import initializers
 from rnnext._checks import whole_number_or_none
 from rnnext.layers._dense import rows_times
-from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_features, check_mask, check_rank, float_input
+from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_features, check_mask, check_rank, float_input
 from rnnext.parameters import Array, Gradients, Parameter
 
 
 class _Pooling1D(Layer):
-    def __init__(self, *, keepdims: bool = False, name: str | None = None, trainable: bool = True) -> None:
-        super().__init__(name=name, trainable=trainable)
+    def __init__(
+        self, *, keepdims: bool = False, name: str | None = None, trainable: bool = True, input_shape: RowShape | None = None
+    ) -> None:
+        super().__init__(name=name, trainable=trainable, input_shape=input_shape)
         self.keepdims = keepdims
 
     def compute_mask(self, x: Any, mask: Mask | None = None) -> Mask | None:
@@ -90,8 +92,8 @@ class ConcatPooling1D(Layer):
     With a mask over the steps that have a token, 0 for a row without any.
     """
 
-    def __init__(self, *, name: str | None = None, trainable: bool = True) -> None:
-        super().__init__(name=name, trainable=trainable)
+    def __init__(self, *, name: str | None = None, trainable: bool = True, input_shape: RowShape | None = None) -> None:
+        super().__init__(name=name, trainable=trainable, input_shape=input_shape)
         self._greatest = GlobalMaxPooling1D(name=self.name)
         self._mean = GlobalAveragePooling1D(name=self.name)
 
@@ -140,8 +142,9 @@ class AttentionPooling1D(Layer):
         *,
         name: str | None = None,
         trainable: bool = True,
+        input_shape: RowShape | None = None,
     ) -> None:
-        super().__init__(name=name, trainable=trainable)
+        super().__init__(name=name, trainable=trainable, input_shape=input_shape)
         self.units = whole_number_or_none(self.name, "units", units)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)

@@ -17,6 +17,7 @@ from rnnext.layers._layer import (
     Gather,
     Layer,
     Mask,
+    RowShape,
     Shape,
     check_features,
     check_mask,
@@ -102,8 +103,9 @@ class _Recurrent(Layer):
         truncate: bool,
         name: str | None,
         trainable: bool,
+        input_shape: RowShape | None,
     ) -> None:
-        super().__init__(name=name, trainable=trainable)
+        super().__init__(name=name, trainable=trainable, input_shape=input_shape)
         self.units = whole_number(self.name, "units", units)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
@@ -445,6 +447,8 @@ class _Recurrent(Layer):
             raise ValueError(f"{self.name}: stateful is False, expected True: there are no states to reset")
         self._state = None
 
+    reset_states = reset_state  # Keras's older name
+
     def _state_before(self, rows: int) -> State:
         """What the last call left behind; () is zeros."""
         if self._state is not None and len(self._state[0]) != rows:
@@ -577,7 +581,7 @@ class LSTM(_Recurrent):
 
     For long sequences: with `segment` training keeps the states after every so many steps only, and computes the steps between
     them again on the way back, for about a third more time; `truncate` cuts the gradients there (truncated back-propagation).
-    `unroll` and `use_cudnn`, which tell Keras how to compute, are taken, and nothing depends on them.
+    `unroll`, `use_cudnn` and `implementation`, which tell Keras how to compute, are taken, and nothing depends on them.
     """
 
     gates, states = 4, 2
@@ -622,8 +626,10 @@ class LSTM(_Recurrent):
         truncate: bool = False,
         unroll: bool = False,
         use_cudnn: bool | Literal["auto"] = "auto",
+        implementation: int = 2,
         name: str | None = None,
         trainable: bool = True,
+        input_shape: RowShape | None = None,
     ) -> None:
         super().__init__(
             units,
@@ -654,6 +660,7 @@ class LSTM(_Recurrent):
             truncate=truncate,
             name=name,
             trainable=trainable,
+            input_shape=input_shape,
         )
         self._expect_activations(activation, recurrent_activation)
         self.unit_forget_bias = unit_forget_bias
@@ -717,8 +724,10 @@ class GRU(_Recurrent):
         update_gate: Literal["keep", "write"] = "keep",
         unroll: bool = False,
         use_cudnn: bool | Literal["auto"] = "auto",
+        implementation: int = 2,
         name: str | None = None,
         trainable: bool = True,
+        input_shape: RowShape | None = None,
     ) -> None:
         super().__init__(
             units,
@@ -749,6 +758,7 @@ class GRU(_Recurrent):
             truncate=truncate,
             name=name,
             trainable=trainable,
+            input_shape=input_shape,
         )
         self._expect_activations(activation, recurrent_activation)
         if update_gate not in ("keep", "write"):

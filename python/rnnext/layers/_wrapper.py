@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from rnnext.layers._layer import Backprop, Layer, Mask, Shape, check_mask
+from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_mask
 from rnnext.parameters import Gradients, Parameter
 
 _Wrapper = TypeVar("_Wrapper", bound="Wrapper")
@@ -16,9 +16,10 @@ _Wrapper = TypeVar("_Wrapper", bound="Wrapper")
 class Wrapper(Layer):
     """A layer whose weights are those of its `parts`, which have its name in front of theirs."""
 
-    def __init__(self, parts: Sequence[Layer], *, name: str | None, trainable: bool) -> None:
-        super().__init__(name=name, trainable=trainable)
+    def __init__(self, parts: Sequence[Layer], *, name: str | None, trainable: bool, input_shape: RowShape | None) -> None:
+        super().__init__(name=name, trainable=trainable, input_shape=input_shape)
         self.parts = tuple(parts)
+        self.stateful = any(part.stateful for part in parts)
         self.rename(self.name)
 
     def make_weights(self, input_shape: Shape) -> list[Parameter]:
@@ -50,12 +51,14 @@ class Wrapper(Layer):
 class TimeDistributed(Wrapper):
     """The layer applied to each step: [B, T, ...] -> [B, T, ...]. It sees B * T rows and no mask."""
 
-    def __init__(self, layer: Layer, *, name: str | None = None, trainable: bool = True) -> None:
+    def __init__(
+        self, layer: Layer, *, name: str | None = None, trainable: bool = True, input_shape: RowShape | None = None
+    ) -> None:
         if not isinstance(layer, Layer):
             raise TypeError(f"TimeDistributed: layer is a {type(layer).__name__}, expected a layer")
         if layer.several_outputs is not None:
             raise ValueError(f"TimeDistributed: {layer.name} has {layer.several_outputs}, expected a layer with one output")
-        super().__init__([layer], name=name, trainable=trainable)
+        super().__init__([layer], name=name, trainable=trainable, input_shape=input_shape)
         self.vocabulary = layer.vocabulary
 
     @property

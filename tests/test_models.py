@@ -459,6 +459,17 @@ def test_steps_in_lists_are_those_of_each_row_alone_whatever_turns_them(stack: s
     assert np.isfinite(history["loss"]).all()
 
 
+def test_a_batch_without_any_step_changes_nothing() -> None:
+    x = [np.array([1, 2, 3]), np.array([4, 5]), np.array([], np.int64), np.array([], np.int64)]
+    y = [np.ones((len(row), 1)) for row in x]
+    model = Sequential([Embedding(V, D), GRU(3, return_sequences=True), Dense(1, "sigmoid")])
+    model.compile("sgd", "binary_crossentropy", metrics=["accuracy"])
+    assert model.evaluate(x, y, 2, verbose=0) == model.evaluate(x[:2], y[:2], verbose=0)
+    assert model.fit(x, y, 2, shuffle=False, epochs=2, verbose=0).history["loss"][1] > 0
+    assert model.optimizer is not None
+    assert model.optimizer.iterations == 2
+
+
 def test_branches_that_turn_some_steps_take_no_rows_of_different_length() -> None:
     model = Sequential([Embedding(V, D), Branches([[LSTM(3, return_sequences=True, go_backwards=True)], [Dense(2)]])])
     assert model.predict(X, verbose=0).shape == (50, T, 5)
@@ -735,12 +746,12 @@ def test_a_layer_of_two_models_keeps_its_name() -> None:
     second = Sequential([Input((T, D)), wrapped])
     with pytest.raises(ValueError, match="a layer named 'branches' already, and this one"):
         Sequential([Input((T, D)), Branches([Dense(D)]), wrapped])
-    assert [layer.name for layer in first.layers[1:]] == ["branches/lstm", "lstm_1"]
+    assert [layer.name for layer in first.layers] == ["branches/lstm", "lstm_1"]
     for model in (first, second):
         model.pop()
     first.pop()
     other = Sequential([Input((T, D)), Branches([Dense(D)]), wrapped])  # nobody else has it now
-    assert [layer.name for layer in other.layers[1:]] == ["branches", "branches_1"]
+    assert [layer.name for layer in other.layers] == ["branches", "branches_1"]
 
 
 def test_a_layer_is_in_a_model_once_whatever_holds_it() -> None:

@@ -28,7 +28,7 @@ from rnnext.callbacks import (
     ReduceLROnPlateau,
     SwapEMAWeights,
 )
-from rnnext.layers import GRU, Dense, Dropout, Embedding, SpatialDropout1D
+from rnnext.layers import GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, Input, SpatialDropout1D
 from rnnext.optimizers.schedules import CosineDecay
 from rnnext.utils import set_random_seed
 
@@ -180,6 +180,25 @@ def test_a_run_that_goes_on_ends_as_one_that_was_not_stopped(case: str, tmp_path
     for path in (tmp_path / "whole").rglob("*.*"):
         if path.is_file():
             assert path.read_bytes() == (parts / path.relative_to(tmp_path / "whole")).read_bytes(), path
+
+
+def test_stateful_layers_go_on_from_their_states(tmp_path: Path) -> None:
+    x, y = np.random.default_rng(0).standard_normal((2, 6 * SIZE, 3, 2)).astype(np.float32)
+
+    def trained(folder: str, at: float) -> list[bytes]:
+        set_random_seed(1)
+        cells = [LSTM(4, return_sequences=True, stateful=True), Bidirectional(GRU(3, stateful=True)), Dense(1)]
+        model = Sequential([Input(batch_shape=(SIZE, 3, 2)), *cells])
+        model.compile("sgd", "mse")
+        watchers = [BackupAndRestore(tmp_path / folder, save_freq=1), Kill(at)]
+        model.fit(x, y[:, 0, 0], epochs=2, shuffle=False, callbacks=watchers, verbose=0)
+        return [weight.tobytes() for weight in model.get_weights()]
+
+    expected = trained("whole", -1)
+    for at in (3, STEPS + 2):
+        with pytest.raises(Killed):
+            trained("parts", at)
+    assert trained("parts", -1) == expected
 
 
 PROGRAM = """

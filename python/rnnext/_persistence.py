@@ -13,11 +13,13 @@ import numpy as np
 from rnnext import _random, losses, metrics, optimizers, saving
 from rnnext._stack import Stack
 from rnnext._training import Compiled, Run
+from rnnext.layers._layer import Layer
 from rnnext.parameters import Array, Parameter
 
 _T = TypeVar("_T")
 
 _OWN = "own"  # in a description: what only its owner can make again
+_STATES = "states"  # of stateful layers, in a training's file
 
 # ---------------------------------------------------------------- from a model
 
@@ -89,6 +91,11 @@ def _part(module: Any, given: Any) -> Any:
     except (TypeError, ValueError, NotImplementedError):
         known = False
     return described if known else {_OWN: f"{type(given).__name__} {given.name!r}"}
+
+
+def _stateful(stack: Stack) -> list[Layer]:
+    """The layers that go on from their last states."""
+    return [part for layer in stack.layers for part in layer.with_parts() if part.stateful]
 
 
 def _names_of_optimized(stack: Stack, optimizer: optimizers.Optimizer) -> list[str]:
@@ -184,8 +191,9 @@ def run_to_bytes(stack: Stack, compiled: Compiled, run: Run, *, stopped: bool) -
         "results": compiled.get_state(),
         "callbacks": [callback.get_state() for callback in run.watchers.callbacks],
     }
-    weights = {f"{saving.WEIGHTS}/{name}": value for name, value in weights_of(stack).items()}
-    return saving.state_to_bytes(state, weights | {f"{saving.OPTIMIZER}/{n}": a for n, a in optimizer.state().items()})
+    states = {f"{part.name}/{n}": h for part in _stateful(stack) for n, h in enumerate(part.kept_states)}
+    parts = {saving.WEIGHTS: weights_of(stack), saving.OPTIMIZER: optimizer.state(), _STATES: states}
+    return saving.state_to_bytes(state, {f"{part}/{name}": a for part, arrays in parts.items() for name, a in arrays.items()})
 
 
 def restore_run(stack: Stack, compiled: Compiled, run: Run, path: Path) -> bool:
@@ -196,9 +204,9 @@ def restore_run(stack: Stack, compiled: Compiled, run: Run, path: Path) -> bool:
     for name, value in expected.items():
         if given.get(name) != value:
             raise ValueError(f"{path}: of another training: its {name} is {given.get(name)!r}, expected {value!r}")
-    weights, optimizer_state = (
+    weights, optimizer_state, states = (
         {name.removeprefix(f"{part}/"): array for name, array in arrays.items() if name.startswith(f"{part}/")}
-        for part in (saving.WEIGHTS, saving.OPTIMIZER)
+        for part in (saving.WEIGHTS, saving.OPTIMIZER, _STATES)
     )
     optimizer, by_name = compiled.optimizer, _parameters(stack)
     saving.check_arrays(path, weights, {name: weight.shape for name, weight in by_name.items()})
@@ -216,6 +224,8 @@ def restore_run(stack: Stack, compiled: Compiled, run: Run, path: Path) -> bool:
             raise
         for name, generator in _generators(stack).items():
             generator.bit_generator.state = state["generators"][name]
+        for part in _stateful(stack):
+            part.kept_states = tuple(array for name, array in sorted(states.items()) if name.rpartition("/")[0] == part.name)
         compiled.set_state(state["results"])
         _random.set_state(state["randomness"])
         run.generator.bit_generator.state = state["rows"]

@@ -201,6 +201,8 @@ def train_step(stack: Stack, compiled: Compiled, examples: Examples, chosen: Ind
     y = examples.y.batch(chosen, at_end=stack.turns).x
     weights = None if examples.weights is None else examples.weights[chosen]
     y_pred, mask, backward = stack.forward(examples.x.batch(chosen), training=True)
+    if not y_pred.size:  # of rows without steps, with an output for each
+        return
     loss = compiled.loss_for(y.shape, y_pred.shape)
     value, dloss = loss.forward(y, y_pred, weights, mask)
     learned = stack.trainable_weights
@@ -352,9 +354,10 @@ def measure(
         y = examples.y.batch(chosen, at_end=stack.turns).x
         weights = None if examples.weights is None else examples.weights[chosen]
         y_pred, mask = stack.infer(examples.x.batch(chosen))
-        loss = compiled.loss_for(y.shape, y_pred.shape)
-        value = loss(y, y_pred, weights, mask) + penalty(stack.trainable_weights)
-        compiled.update(value, y, y_pred, mask, weights)
+        if y_pred.size:
+            loss = compiled.loss_for(y.shape, y_pred.shape)
+            value = loss(y, y_pred, weights, mask) + penalty(stack.trainable_weights)
+            compiled.update(value, y, y_pred, mask, weights)
         if progress is not None:
             progress.step()
         if interrupts is not None and interrupts.pending:

@@ -99,6 +99,7 @@ class Layer(Weighted):
     vocabulary: int | None = None  # x is ids below it
     several_outputs: str | None = None  # the argument that makes y a tuple, as "return_state=True"
     stateful: bool = False  # y depends on the calls before
+    kept_states: tuple[Array, ...] = ()  # from which such a layer goes on; none: from zeros
 
     def __init__(self, *, name: str | None = None, trainable: bool = True, input_shape: RowShape | None = None) -> None:
         """`input_shape` is what an `Input` before the layer would say, where the layer is the first of a model."""

@@ -140,7 +140,6 @@ class _Recurrent(Layer):
             raise ValueError(f"{self.name}: segment is {segment} and there is zoneout, expected one of them")
         self.truncate = truncate
         self._kept: _Kept | None = None
-        self._state: State | None = None  # after the last call, if stateful
 
     # ------------------------------------------------------------ weights
 
@@ -336,7 +335,7 @@ class _Recurrent(Layer):
         if tokens is not None:
             y = np.where(tokens, y, y.dtype.type(0))
         if self.stateful:
-            self._state = tuple(h.copy() for h in last)
+            self.kept_states = tuple(h.copy() for h in last)
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
             return self._backward(play, dy, gather, holes, tokens, given, need_dx)
@@ -445,18 +444,18 @@ class _Recurrent(Layer):
         """Forget the states after the last call: the next one starts from zeros. ValueError if the layer is not `stateful`."""
         if not self.stateful:
             raise ValueError(f"{self.name}: stateful is False, expected True: there are no states to reset")
-        self._state = None
+        self.kept_states = ()
 
     reset_states = reset_state  # Keras's older name
 
     def _state_before(self, rows: int) -> State:
         """What the last call left behind; () is zeros."""
-        if self._state is not None and len(self._state[0]) != rows:
+        if self.kept_states and len(self.kept_states[0]) != rows:
             raise ValueError(
-                f"{self.name}: x has {rows} rows, expected {len(self._state[0])} as in the call before, whose states are kept;"
-                f" reset_state() forgets them"
+                f"{self.name}: x has {rows} rows, expected {len(self.kept_states[0])} as in the call before, whose states are"
+                f" kept; reset_state() forgets them"
             )
-        return self._state or ()
+        return self.kept_states
 
     def _initial_state(self, given: Sequence[Array] | Array | None, rows: int, argument: str) -> tuple[Array, ...]:
         if given is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import signal
@@ -14,6 +15,8 @@ import pytest
 
 from rnnext import TextClassifier, _random
 from rnnext.callbacks import Callback
+from rnnext.classifier._classifier import _divided
+from rnnext.classifier._labels import weights_of, weights_of_classes
 from rnnext.classifier._presets import settings_for
 from rnnext.datasets import held_out
 from rnnext.text import language_of
@@ -89,6 +92,8 @@ def test_no_text_and_no_token(fitted: TextClassifier) -> None:
         ([0.5, 1.5], "float64"),
         (np.array(["b", "a"], object), "object"),
         ([2, 1], "int64 of objects"),
+        ([np.int64(2), 1], "int64 of objects"),
+        ([2, 0.5], "float64 of objects"),
         ([0.25, 0.75], "longdouble"),
         (np.array([7, 9], np.int8), "int8"),
         (["c", "a", "b"], "U1"),
@@ -209,6 +214,32 @@ def test_weights_of_any_size(size: float) -> None:
     assert sized.score(TEXTS, LABELS, [size] * len(TEXTS)) == pytest.approx(plain.score(TEXTS, LABELS))
 
 
+def test_weights_as_large_as_they_may_be() -> None:
+    """Their sum is none."""
+    some = small(epochs=1).fit(TEXTS, LABELS, [1.0, 0.5] * 60)
+    for options, weights in (({}, [1.6e308, 0.8e308] * 60), ({"class_weight": {0: 1.6e308, 1: 0.8e308}}, [3.0] * 120)):
+        huge = small(epochs=1, **options).fit(TEXTS, LABELS, weights)
+        np.testing.assert_allclose(huge.predict_proba(TEXTS), some.predict_proba(TEXTS), rtol=1e-5)
+        assert huge.score(TEXTS, LABELS, [1.7e308] * 120) == huge.score(TEXTS, LABELS)
+
+
+@pytest.mark.parametrize("weights", [np.array([0.1, 0.7, 3.3, 1.0]), np.array([1, 0, 1, 0]), None])
+def test_balanced_weights_are_those_of_what_counts(weights: Any) -> None:
+    counted = weights_of(weights, 4)
+    classes, numbers = np.array(["a", "b"]), np.array([0, 0, 1, 1], np.int32)
+    found = weights_of_classes("balanced", classes, numbers, counted)
+    sums = np.array([counted[:2].sum(), counted[2:].sum()])
+    assert found[0] / found[1] == pytest.approx(sums[1] / sums[0], rel=1e-15)
+    assert np.frexp(counted.max())[0] == np.frexp(1.0 if weights is None else weights.max())[0]  # no bit is lost
+    assert np.isfinite(weights_of_classes("balanced", classes, numbers, np.array([0.0, 0, 1, 1]))).all()
+
+
+def test_texts_that_count_nothing_choose_no_preset() -> None:
+    chinese = ["好看的电影" * 20] * 100
+    classifier = small(epochs=1, units=2).fit([*TEXTS, *chinese], [*LABELS, *[0] * 100], [1] * 120 + [0] * 100)
+    assert classifier.vectorizer_.unit == "word"
+
+
 def test_weights_of_classes() -> None:
     texts, labels = ["same text"] * 90 + ["same text"] * 30, ["many"] * 90 + ["few"] * 30
     data = (["same text"] * 4, ["many", "many", "many", "few"])
@@ -220,6 +251,18 @@ def test_weights_of_classes() -> None:
     }
     plain, balanced, heavy = chances.values()
     assert plain < 0.4 < balanced < 0.6 < heavy
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.3, 0.7])
+def test_the_share_that_is_set_aside(share: float) -> None:
+    texts = [f"text {n}" for n in range(2000)]
+    settings = settings_for("en", texts, {"validation_fraction": share})
+    part = texts, np.arange(2000, dtype=np.int32) % 2, np.ones(2000)
+    held = _divided(part, settings)[1]
+    assert held is not None
+    assert len(held[0]) / 2000 == pytest.approx(share, abs=0.03)
+    if share <= 0.1:  # as of version 0.1.0; published figures are of these
+        assert held[0] == [texts[n] for n in held_out(texts, one_in=round(1 / share), purpose="validation").nonzero()[0]]
 
 
 def test_equal_texts_are_on_the_same_side(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -511,6 +554,22 @@ def test_no_folder(tmp_path: Path) -> None:
         TextClassifier.load(tmp_path / "nothing")
 
 
+class _Annotated(TextClassifier):
+    """Somebody's own."""
+
+
+def test_a_subclass_is_pickled_with_what_it_has() -> None:
+    classifier = _Annotated(**SMALL)
+    classifier.note = "before"  # type: ignore[attr-defined]
+    assert pickle.loads(pickle.dumps(classifier)).note == "before"
+    classifier.fit(TEXTS, LABELS)
+    for again in (pickle.loads(pickle.dumps(classifier)), copy.deepcopy(classifier)):
+        assert type(again) is _Annotated
+        assert vars(again).keys() == vars(classifier).keys()
+        assert again.note == "before"
+        np.testing.assert_array_equal(again.predict_proba(TEXTS), classifier.predict_proba(TEXTS))
+
+
 def test_pickled(fitted: TextClassifier) -> None:
     fresh = pickle.loads(pickle.dumps(small(class_weight={0: 1.0})))
     assert fresh.get_params() == small(class_weight={0: 1.0}).get_params()
@@ -549,6 +608,17 @@ def a_generator() -> Iterator[str]:
         (["a", "b"], [0.0, np.nan], ValueError, "labels has nan"),
         (["a", "b"], np.array([1, None], object), TypeError, "cannot be put into an order"),
         (["a", "b"], [1j, 2j], TypeError, "dtype complex128"),
+        (
+            ["a"] * 3,
+            [0.5, 2**53, 2**53 + 1],
+            ValueError,
+            r"labels\[2\] is 9007199254740993, expected a number",
+        ),
+        (["a"] * 3, [-1, 2**63, 2**63 + 1], ValueError, r"labels\[2\] is 9223372036854775809, expected a number that NumPy"),
+        (["a"] * 2, np.array([0.5, np.int64(2**53 + 1)], object), ValueError, r"labels\[1\] is 9007199254740993"),
+        (["a"] * 2, [1, 2**64], ValueError, r"labels\[1\] is 18446744073709551616"),
+        (["a"] * 2, ["a", "a\0"], ValueError, r"labels\[1\] is 'a\\x00', expected a label that does not end in NUL"),
+        (["a"] * 2, np.array(["a", "a\0"], object), ValueError, r"labels\[1\] is 'a\\x00'"),
         (np.array([["a", "b"], ["c", "d"]]), [0, 1], ValueError, r"texts has the shape \(2, 2\), expected \[N\]"),
     ],
 )

@@ -102,6 +102,28 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
         vectors_for(tmp_path / "d.txt", VOCABULARY)
     with pytest.raises(FileNotFoundError):
         vectors_for(tmp_path / "e.txt", VOCABULARY)
+    (tmp_path / "f.txt").write_bytes(b"good 1 2\nb\xe9d 1 2\n")
+    with pytest.raises(ValueError, match=r"f\.txt:2: byte 0xe9 at offset 1 is not UTF-8"):
+        vectors_for(tmp_path / "f.txt", VOCABULARY)
+    np.savez(tmp_path / "g.npz", words=np.frombuffer(b"b\xe9d", np.uint8), vectors=MATRIX[:1])
+    with pytest.raises(ValueError, match=r"g\.npz: not an \.npz file .*'utf-8' codec can't decode"):
+        vectors_for(tmp_path / "g.npz", VOCABULARY)
+
+
+@pytest.mark.parametrize("header", ["", "3 2\n"])
+def test_tokens_with_blanks(header: str, tmp_path: Path) -> None:
+    """As the vectors of web pages have them."""
+    (tmp_path / "a.txt").write_text(f"{header}good 1 2\n. . . 3 4\nbad 5 6 \n", encoding="utf-8")
+    further, matrix = vectors_for(tmp_path / "a.txt", ["", "[UNK]", "bad", ".", ". . ."], more=9)
+    assert further == ["good"]
+    assert matrix.tolist() == [[0, 0], [0, 0], [5, 6], [0, 0], [3, 4], [1, 2]]
+
+
+def test_tokens_that_are_called_like_the_reserved_ids() -> None:
+    texts, labels = ["a [UNK] b", "a  c"] * 10, [0, 1] * 10
+    options: dict[str, Any] = {"tokenizer": lambda text: text.upper().split(" "), "epochs": 1, "units": 2}
+    classifier = TextClassifier(vectors={"A": [1.0], "D": [2.0]}, **options).fit(texts, labels)
+    assert sorted(classifier.vectorizer_.vocabulary[2:]) == ["", "A", "B", "C", "D", "[UNK]"]
 
 
 def test_in_a_classifier(tmp_path: Path) -> None:

@@ -190,6 +190,15 @@ def test_what_cannot_be_trained_is_one_line(run: Run, tmp_path: Path, monkeypatc
     assert os.listdir(tmp_path / "other") == ["thesis.txt"]
 
 
+@pytest.mark.parametrize("length", [240, 250])
+def test_a_long_name_is_saved_or_refused_before_the_training(length: int, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / ("m" * length)
+    file = reviews(tmp_path / "a.csv", ["good", "bad"], 30)
+    code, _, err = run("train", file, *COLUMNS, "--epochs", 1, *SMALL, "--out", out)
+    assert (code, out.is_dir()) == ((0, True) if length == 240 else (2, False))
+    assert ("Epoch" in err) == (length == 240)
+
+
 def test_labels_of_any_number_and_with_any_characters(run: Run, tmp_path: Path) -> None:
     labels = ["a\tb\x1b[31m\x9b", *(f"label {n:02}" for n in range(24))]
     lines = [json.dumps({"text": f"\x1bfilm {n}", "label": labels[n % 25]}) for n in range(250)]
@@ -288,6 +297,15 @@ def test_predict_as_json_and_from_standard_input(run: Run, folder: Path) -> None
         assert found["probabilities"] == pytest.approx(answer["probabilities"], abs=1e-5)
 
 
+@pytest.mark.parametrize("arguments", [["--json", "--", "-great"], ["--", "-great"], ["--json", "a", "--", "-great", "--why"]])
+def test_predict_texts_that_begin_like_options(arguments: list[str], run: Run, folder: Path) -> None:
+    code, out, err = run("predict", folder / "two", *arguments)
+    assert code == 0, err
+    assert "-great" in out
+    assert out.count("\n") == sum(not word.startswith("--") for word in arguments) + ("--why" in arguments)
+    assert "unrecognized arguments: --loud" in failed(run("predict", folder / "two", "--json", "--loud", "--", "-great"))
+
+
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.tsv", "a.jsonl", "a.txt"])
 def test_predict_a_file(run: Run, folder: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rnnext.cli._predict._CHARACTERS_AT_ONCE", 20)  # in several chunks
@@ -353,6 +371,37 @@ def test_evaluate(run: Run, folder: Path, tmp_path: Path, name: str, labels: lis
     assert np.trace(report["confusion"]) == 30
     code, out, _ = run("evaluate", folder / name, file)
     assert out.startswith("30 rows: accuracy 100.0% (95 % interval 88.6% to 100.0%), loss 0.")
+
+
+def test_evaluate_a_folder_with_the_columns_of_the_training(run: Run, folder: Path, tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        reviews(tmp_path / f"{part}.csv", ["good", "bad"], 30)
+    for command in (["evaluate"], ["report", "--out", tmp_path / "a.html"]):
+        code, out, err = run(*command[:1], folder / "two", tmp_path, *command[1:], "--json")
+        assert code == 0, err
+        assert json.loads(out)["rows"] == 30
+
+
+@pytest.mark.parametrize(
+    ("labels", "written"),
+    [
+        ([False, True], ["false", "True"]),
+        ([0.0, 1.5], ["0", "1.50"]),
+        (np.array([0.1, 2], np.float32), ["0.1", "2.0"]),
+        ([-1, 2], ["-1.0", "2"]),
+        ([" no ", "yes"], ["no", "yes"]),
+    ],
+)
+def test_evaluate_reads_labels_by_their_value(labels: Any, written: list[str], run: Run, tmp_path: Path) -> None:
+    classifier = TextClassifier(units=2, epochs=1, embedding_dim=2).fit(["dull film", "great film"] * 20, [*labels] * 20)
+    classifier.save(tmp_path / "model")
+    file = tmp_path / "a.csv"
+    file.write_text("text,label\n" + "".join(f"film {n},{written[n % 2]}\n" for n in range(6)), encoding="utf-8")
+    code, out, err = run("evaluate", tmp_path / "model", file, "--json")
+    assert code == 0, err
+    assert [each["rows"] for each in json.loads(out)["labels"].values()] == [3, 3]
+    file.write_text("text,label\nfilm,other\n", encoding="utf-8")
+    assert "row 1 has the label 'other'" in failed(run("evaluate", tmp_path / "model", file))
 
 
 def test_evaluate_counts_mistakes(run: Run, folder: Path, tmp_path: Path) -> None:
@@ -541,6 +590,13 @@ def test_half_a_surrogate_pair_is_shown_as_something_else(folder: Path, tmp_path
         assert (process.returncode, err) == (0, b"")
         assert b"? great film" in out
         assert out.count(b"\n") == 2
+
+
+def test_json_in_an_encoding_without_some_characters(folder: Path) -> None:
+    with start("predict", folder / "two", "--json", TEXTS[3], env={**os.environ, "PYTHONIOENCODING": "ascii"}) as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+    assert json.loads(out)["text"] == TEXTS[3]
 
 
 def test_a_closed_pipe_is_quiet(folder: Path) -> None:

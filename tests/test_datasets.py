@@ -9,7 +9,9 @@ import hashlib
 import io
 import lzma
 import os
+import sys
 import tarfile
+import threading
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -66,10 +68,34 @@ def test_read_file_keeps_what_is_inside_quotes(tmp_path: Path) -> None:
     assert csv.field_size_limit() == limit
 
 
+def test_several_read_at_the_same_time(tmp_path: Path) -> None:
+    """The limit of the csv module is the whole process's."""
+    file = write(tmp_path / "a.csv", "text,label\n" + "x,1\n" * 2000 + "y" * 200_000 + ",0\n")
+    limit, interval = csv.field_size_limit(), sys.getswitchinterval()
+    found = list[int]()
+    threads = [threading.Thread(target=lambda: found.append(len(datasets.read_file(file)[0]))) for _ in range(4)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+        after = csv.field_size_limit(limit)
+    assert (found, after) == ([2001] * 4, limit)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("", "a.csv: empty, expected a header line"),
+        ("\n\n", "a.csv: empty, expected a header line"),
+        ("\n\ntext,label\nx,1\ny\n", "a.csv:5: 1 columns, expected 2 as in the header"),
+        (
+            "text,label\nx,1\ny,a\0\n",
+            r"a.csv:3: (the label .* is 'a\\x00', expected one without|line contains) NUL",
+        ),
         ("text,label\n", "a.csv: a header and no rows"),
         ("review,label\nx,1\n", "a.csv: no column 'text'; found 'review', 'label'"),
         ("text,label\nx,1\ny\n", "a.csv:3: 1 columns, expected 2 as in the header"),
@@ -197,7 +223,9 @@ def test_data_that_cannot_be_learned_from(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="every row has the label '1', expected two labels or more"):
         datasets.file_dataset(write(tmp_path / "a.csv", rows(9, "1")))
     with pytest.raises(ValueError, match="2 rows are too few to hold some out for the test; name a test file"):
-        datasets.file_dataset(write(tmp_path / "a.csv", "text,label\nthe same,1\nthe same,0\n"))
+        datasets.file_dataset(write(tmp_path / "a.csv", "text,label\nthe same,1\nanother,0\n"))
+    with pytest.raises(ValueError, match=r"100 rows \(different texts: 1\) are too few to hold some out"):
+        datasets.file_dataset(write(tmp_path / "a.csv", "text,label\n" + "the same,1\nThe same,0\n" * 50))
 
 
 # ---------------------------------------------------------------- the split
@@ -212,6 +240,13 @@ def test_the_split_is_fixed_and_belongs_to_the_text() -> None:
     assert (datasets.held_out(texts, one_in=5, purpose="validation") != marked).any()
     with pytest.raises(ValueError, match="held_out: one_in is 0, expected 1 or more"):
         datasets.held_out(texts, one_in=0, purpose="test")
+    for share in (0.3, 0.7, 0.99):
+        assert datasets.held_out(texts * 10, one_in=1 / share, purpose="test").mean() == pytest.approx(share, abs=0.07)
+
+
+def test_a_heap_of_marks_takes_linear_time() -> None:
+    heap = "a" + "\u0301\u0323" * 200_000
+    assert datasets.held_out([heap, heap.upper()], one_in=2, purpose="test").shape == (2,)
 
 
 def test_a_label_is_not_held_out_alone(tmp_path: Path) -> None:
@@ -307,6 +342,19 @@ def test_imdb_from_csv_files(tmp_path: Path) -> None:
 def test_imdb_from_one_csv_file(tmp_path: Path) -> None:
     data = datasets.imdb(write(tmp_path / "a.csv", rows(100)))
     assert len(data.train_texts) + len(data.test_texts) == 100
+
+
+@pytest.mark.parametrize("form", ["", "gz", "bz2", "xz"])
+def test_an_imdb_archive_that_is_cut_off_is_damaged(form: str, tmp_path: Path) -> None:
+    names = [f"aclImdb/{part}/{label}/{n}_9.txt" for n in range(9) for part in ("train", "test") for label in ("pos", "neg")]
+    path = tar_of(tmp_path / "a.tar", {name: os.urandom(250).hex().encode() for name in names}, f"w:{form}")
+    whole = path.read_bytes()
+    assert len(datasets.imdb(path).train_texts) == 18
+    # An archive's member has two blocks here, of 512 bytes each.
+    ends = (-1, -9, -20, -1000) if form else (20 * 1024, 20 * 1024 + 100, 36 * 1024, 36 * 1024 + 511)
+    for content in (*(whole[:end] for end in ends), *([] if form else [whole[:20480] + b"?" * 1024 + whole[21504:]])):
+        with pytest.raises(ValueError, match=r"a\.tar: not an archive, or a damaged one"):
+            datasets.imdb(write(path, content))
 
 
 def test_imdb_refuses_what_is_not_it(tmp_path: Path) -> None:

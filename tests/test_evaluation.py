@@ -88,6 +88,7 @@ def test_calibration() -> None:
         ([0], [[5.0, 0.0]], None, ValueError, "probabilities has numbers from 0 to 5, expected 0 to 1"),
         ([0], [[-0.25, 1.0]], None, ValueError, "probabilities has numbers from -0.25 to 1, expected 0 to 1"),
         ([0], [[1.0, 0.0]], ["a"], ValueError, "labels has 1 names, expected 2"),
+        ([0], [[1.0, 0.0]], ["a", "a"], ValueError, "labels has 'a' twice, expected a name of its own"),
     ],
 )
 def test_refused(truth: Any, probabilities: Any, labels: Any, error: type[Exception], message: str) -> None:

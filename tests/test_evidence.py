@@ -149,6 +149,19 @@ def test_padded_rows_and_cut_ones(side: Any, method: Any) -> None:
     assert word_evidence(model, middle, "a quiet film is dull", method=method).tokens == ("a", "film", "is", "dull")
 
 
+@pytest.mark.parametrize("output", ["ragged", "padded"])
+@pytest.mark.parametrize("truncating", ["pre", "post", "middle"])
+@pytest.mark.parametrize("padding", ["pre", "post"])
+@pytest.mark.parametrize("maxlen", [5, 7, 9])  # a text that is cut, a full row, one with room
+def test_without_a_word_the_row_is_the_vectorizers(output: Any, truncating: Any, padding: Any, maxlen: int) -> None:
+    words = vectorizer(output=output, truncating=truncating, padding=padding, maxlen=maxlen)
+    tokens = ["what", "a", "quiet", "film", "this", "joy", "is"]
+    read = _Read(words, " ".join(tokens))
+    for n, token in enumerate(read.tokens):
+        others = " ".join(each for each in tokens if each != token)
+        np.testing.assert_array_equal(read.without(n), words.transform([others])[0])
+
+
 def test_the_predicted_label_is_explained() -> None:
     words = vectorizer()
     model = model_of(words.vocabulary_size, 3, layers.LSTM(4))

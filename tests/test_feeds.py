@@ -348,6 +348,18 @@ def test_a_token_file_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_token_file_replaces_nothing_but_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(FileExistsError, match=r"TokenWriter: path is '.*', expected a file's, or one where nothing is"):
+            TokenFile.write(path, [[1]], [0])
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "link").symlink_to("tokens")
+    TokenFile.write(tmp_path / "link", [[1]], [0])
+    assert (tmp_path / "link").is_symlink()
+    assert len(TokenFile(tmp_path / "tokens")) == 1
+
+
 def test_a_damaged_token_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tokens"
     TokenFile.write(path, *ragged())

@@ -157,6 +157,11 @@ def test_charts() -> None:
     assert "&lt;x&gt;" in svg
     assert 'aria-label="said &amp; done"' in svg
     Chart((1, 1), (0.5, 0.5), x_label="", y_label="").svg("one point")
+    for low, high in ((3e38, 3e38), (1.7e308, 1.7e308), (-1.7e308, 1.7e308)):
+        huge = Chart((1, 2), (low, high), x_label="", y_label="")
+        huge.line([(1, low), (2, high)], "one")
+        assert "inf" not in huge.svg("")
+        assert "nan" not in huge.svg("")
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -718,6 +719,39 @@ def test_through_a_link_what_it_points_to_is_replaced(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path / "first")  # which goes away when it is replaced
     model.save("../first")
     assert bits(load_model(tmp_path / "first")) == bits(model)
+
+
+def test_a_pipe_is_written_into_and_stays_one(tmp_path: Path) -> None:
+    """As a device would: whoever may delete it must not."""
+    pipe, found = tmp_path / "pipe", list[bytes]()
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: found.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    (tmp_path / "link").symlink_to("pipe")
+    saving.write_file(tmp_path / "link", b"all of it")
+    assert pipe.is_fifo()
+    reader.join(60)
+    assert found == [b"all of it"]
+    assert {path.name for path in tmp_path.iterdir()} == {"pipe", "link"}
+    with pytest.raises(IsADirectoryError):
+        saving.write_file(tmp_path, b"")
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+@pytest.mark.parametrize("name", ["m" * 255, "é" * 120])
+def test_names_as_long_as_they_may_be(name: str, kind: str, tmp_path: Path) -> None:
+    """Others that begin like it are left alone, what a killed saver has left of it is not."""
+    path, other = tmp_path / name, tmp_path / f"{name[:-1]}x"
+    save(kind, path)
+    for each in (path, other):
+        with saver(kind, each, "killed") as process:
+            assert process.wait(60) == -signal.SIGKILL
+    left = {each.name for each in tmp_path.iterdir()} - {name}
+    assert len(left) == 2
+    assert all(each.startswith(f".{name[:40]}") for each in left)
+    save(kind, path)
+    assert saved(kind, path) == b"ours"
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_what_is_read_is_of_one_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,6 +40,8 @@ def ids(rows: Any) -> list[list[int]]:
         ("great 😀👍 ☀", ["great", "😀", "👍", "☀"]),
         ("हिन्दी भाषा", ["हिन्दी", "भाषा"]),
         ("العَرَبِيَّة", ["العَرَبِيَّة"]),
+        ("ꯃꯤꯇꯩꯂꯣꯟ 𑄌𑄋𑄴𑄟𑄳𑄦", ["ꯃꯤꯇꯩꯂꯣꯟ", "𑄌𑄋𑄴𑄟𑄳𑄦"]),
+        ("か\u3099 葛\U000e0100 ❤\ufe0f", ["が", "葛", "❤"]),
         ("한국어 영화", ["한국어", "영화"]),
         ("straße ÉTÉ Ωmega", ["straße", "été", "ωmega"]),
     ],
@@ -50,7 +53,7 @@ def test_words(text: str, tokens: list[str]) -> None:
 @pytest.mark.parametrize("words", [_tokens.words, _tokens.words_and_signs])
 def test_words_are_those_of_the_pattern(words: Any) -> None:
     """The quick way finds the tokens that the regular expression finds, whatever stands beside what."""
-    pool = "abZ09'''''  !?_.-éß好看は々😀☀\u0301ि\t\n\0\x1c½²Ⅷ٣한❶\ufe0f\u200d\ud800"
+    pool = "abZ09'''''  !?_.-éß好看は々😀☀\u0301ि\ufe20\uabe3\U00011127\U00011107\t\n\0\x1c½²Ⅷ٣한❶\ufe0f\u200d\ud800"
     rng = np.random.default_rng(0)
     for length in range(1, 13):
         for chosen in rng.integers(0, len(pool), (1500, length)):
@@ -82,6 +85,10 @@ def test_long_runs_take_linear_time() -> None:
     """Nested repetitions in a pattern must not make a hostile text slow."""
     for text in (
         "a" + "\u0301\u0323" * 60_000,
+        "a" + "\u302a\u0301" * 100_000,
+        "a" + "\U0001d165\U0001d16e\ufe20" * 70_000,
+        "a" + "\uff9e\u0334" * 100_000,
+        "a" + "\u0f73" * 200_000,
         "&#" + "1" * 100_000 + "; a",
         "a" * 200_000,
         "ab\u0301" * 70_000,
@@ -222,6 +229,12 @@ def test_jieba() -> None:
     vectorizer = TextVectorizer(tokenizer="jieba").fit(["我喜欢 这部电影"])
     assert "电影" in vectorizer.vocabulary
     assert TextVectorizer.from_json(vectorizer.to_json()).vocabulary == vectorizer.vocabulary
+
+
+def test_without_jieba(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jieba", None)
+    with pytest.raises(ValueError, match=r"tokenizer 'jieba' needs the package jieba: pip install 'rnnext\[chinese\]'"):
+        TextVectorizer(tokenizer="jieba").fit(["我喜欢"])
 
 
 def test_decode() -> None:

@@ -15,13 +15,35 @@ _CJK = "\u3005\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\
 _CJK_LETTER = re.compile(f"[{_CJK}]")
 _EMOJI = "\u2600-\u27bf\U0001f300-\U0001faff"
 # Vowel signs and accents of their own belong to the letter before them (Devanagari, Arabic, what NFKC cannot compose); \w does
-# not take them.
-_MARKS = "".join(chr(code) for code in range(0x300, 0x3000) if unicodedata.category(chr(code)) in ("Mn", "Mc"))
-_LETTERS = rf"(?:[^\W_{_CJK}]+[{_MARKS}]*)+"
+# not take them. Without those of Han, kana and emoji.
+_BLOCKS = ((0x300, 0x3000), (0xA66F, 0xAC00), (0xFE20, 0xFE30), (0x10A00, 0x12000), (0x16A00, 0x16FA0), (0x1E000, 0x1EA00))
+_MARKS = [chr(code) for block in _BLOCKS for code in range(*block) if unicodedata.category(chr(code)) in ("Mn", "Mc")]
+_LOW, _HIGH = ("".join(mark for mark in _MARKS if (mark > "\uffff") is high) for high in (False, True))
+# Those above U+FFFF are looked for one by one, so first whether there is any such character.
+_LETTERS = rf"(?:[^\W_{_CJK}]+(?:[{_LOW}]|(?=[\U00010a00-\U0001ea00])[{_HIGH}])*)+"
 _LETTER = re.compile(_LETTERS)
-# NFKC puts marks in order, which takes the square of their number.
-_LONG, _MANY_MARKS = 1 << 14, re.compile(rf"([{_MARKS}]{{30}})[{_MARKS}]+")
+_LONG, _MOST_MARKS = 1 << 14, 30
+_HALF_WIDTH = "\uff9e\uff9f"  # letters that NFKC makes marks of
+_NO_WORD = re.compile(rf"[\W{_HALF_WIDTH}]{{{_MOST_MARKS + 1},}}")
 _MARK = "\0"  # in place of a mark, whose token cannot be told from the mark alone
+
+
+def nfkc(text: str) -> str:
+    """Unicode's NFKC, in linear time: it puts marks in order, which takes the square of their number, so of heaps few stay."""
+    if len(text) > _LONG:
+        text = _NO_WORD.sub(_few_marks, text)
+    return unicodedata.normalize("NFKC", text)
+
+
+def _few_marks(found: re.Match[str]) -> str:
+    """Of a heap of marks the first; the rest is as it was."""
+    kept, marks = [], 0
+    for character in found[0]:
+        is_mark = unicodedata.category(character)[0] == "M" or character in _HALF_WIDTH
+        marks = marks + 1 if is_mark else 0
+        if marks <= _MOST_MARKS:
+            kept.append(character)
+    return "".join(kept)
 
 
 class _Apart(dict[int, str]):
@@ -72,7 +94,7 @@ class _Words:
 
 
 words = _Words(rf"[{_CJK}{_EMOJI}!?]", quotes=False)
-words_and_signs = _Words(rf"[^\w\s{_MARKS}]|_|[{_CJK}{_EMOJI}]", quotes=True)
+words_and_signs = _Words(rf"[^\w\s{_LOW}{_HIGH}]|_|[{_CJK}{_EMOJI}]", quotes=True)
 
 
 def characters(text: str) -> list[str]:
@@ -110,9 +132,7 @@ class Tokenizer:
             if "&" in text:
                 text = html.unescape(_ENDLESS.sub("\ufffd", text))
         if not text.isascii():
-            if len(text) > _LONG:
-                text = _MANY_MARKS.sub(r"\1", text)
-            text = unicodedata.normalize("NFKC", text).replace("’", "'")
+            text = nfkc(text).replace("’", "'")
         if self._lowercase:
             text = text.lower()
         if self._split is None:

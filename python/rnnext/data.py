@@ -98,7 +98,10 @@ class TokenWriter:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        """FileExistsError if something is there that is no file."""
+        self.path = Path(os.path.realpath(path))
+        if self.path.exists() and not self.path.is_file():
+            raise FileExistsError(f"TokenWriter: path is {os.fspath(path)!r}, expected a file's, or one where nothing is")
 
     def __enter__(self) -> TokenWriter:
         with contextlib.ExitStack() as stack:

@@ -143,6 +143,8 @@ def evaluate(truth: npt.ArrayLike, probabilities: npt.ArrayLike, labels: Sequenc
     names = tuple(str(label) for label in (range(C) if labels is None else labels))
     if len(names) != C:
         raise ValueError(f"evaluate: labels has {len(names)} names, expected {C}, one for each column of probabilities")
+    if repeated := [name for n, name in enumerate(names) if name in names[:n]]:
+        raise ValueError(f"evaluate: labels has {repeated[0]!r} twice, expected a name of its own for each class")
     predicted = p.argmax(axis=1)
     of_truth = p[np.arange(len(y)), y].astype(np.float64)
     return Evaluation(

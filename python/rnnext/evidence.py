@@ -17,6 +17,7 @@ from rnnext import layers
 from rnnext.layers._layer import Backprop, Mask
 from rnnext.models import Sequential
 from rnnext.parameters import Array
+from rnnext.preprocessing.sequence import pad_sequences
 
 if TYPE_CHECKING:
     from rnnext.classifier import TextClassifier
@@ -113,19 +114,21 @@ class _Read:
     def __init__(self, vectorizer: TextVectorizer, text: str) -> None:
         tokens = vectorizer.tokenize(text)
         spans = spans_of(text, tokens)
-        kept = vectorizer.cut(np.arange(len(tokens), dtype=np.int32)).tolist()
-        self.tokens, self.spans = tuple(tokens[n] for n in kept), tuple(spans[n] for n in kept)
+        self._kept = vectorizer.cut(np.arange(len(tokens), dtype=np.int32)).tolist()
+        self.tokens, self.spans = tuple(tokens[n] for n in self._kept), tuple(spans[n] for n in self._kept)
         self.row: Ids = vectorizer.transform([text])[0]
         self.padded = vectorizer.output == "padded"
-        before = len(self.row) - len(kept) if vectorizer.padding == "pre" else 0
-        self.places = np.arange(before, before + len(kept))
+        before = len(self.row) - len(self._kept) if vectorizer.padding == "pre" else 0
+        self.places = np.arange(before, before + len(self._kept))
+        self._vectorizer, self._ids = vectorizer, vectorizer.ids_of(tokens)
 
     def without(self, n: int) -> Ids:
-        """The row that the text without token n has."""
-        row = np.delete(self.row, self.places[n])
+        """The row that the text without token n has: of a text that was cut, with one more of the others."""
+        row = self._vectorizer.cut(np.delete(self._ids, self._kept[n]))
         if not self.padded:
             return row
-        return np.insert(row, 0 if self.places[0] else len(row), 0)
+        padded: Ids = pad_sequences([row], maxlen=len(self.row), padding=self._vectorizer.padding)[0]
+        return padded
 
 
 def _as_input(rows: list[Ids], padded: bool) -> Any:

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ FORMAT = 1
 CONFIG, WEIGHTS, OPTIMIZER = "config.json", "model.safetensors", "optimizer.safetensors"
 
 _NEW = "rnnext-new-"  # in the name of what is being written
+_LONGEST = 255 - len(f"..{_NEW}") - 12  # bytes of a name to which that, and twelve digits, can be added
 _STATE, _CHECK, _ARRAY, _NAMED = "state.json", "state.crc32", "state.array/", "named/"
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -103,7 +105,13 @@ def _checksum(text: str, arrays: Arrays) -> npt.NDArray[np.int64]:
 
 
 def write_file(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file, or leave what was there as it was; through a link, what it points to."""
+    """Write a file, or leave what was there as it was; through a link, what it points to.
+
+    A pipe or a device stays what it is, and is written into.
+    """
+    if _is_special(path):
+        Path(path).write_bytes(content)
+        return
     path = Path(os.path.realpath(path))
     with scratch(path) as new:
         _write(new, content)
@@ -132,6 +140,15 @@ def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> 
             _put_in_place(new, folder)
 
 
+def _is_special(path: str | os.PathLike[str]) -> bool:
+    """Whether something is there that is neither a file nor a folder; asked by its own name: /dev/stdout may have no other."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
 def _write(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
         file.write(content)
@@ -146,7 +163,7 @@ def scratch(target: Path, *, folder: bool = False) -> Iterator[Path]:
     Its name says what it is, and it is locked meanwhile. Once the target is in its place, what savers that were killed have
     left of it is deleted: what has such a name, and is not locked by anyone.
     """
-    beginning = f".{target.name}.{_NEW}"
+    beginning = f".{_short(target.name)}.{_NEW}"
     while True:
         new = target.with_name(f"{beginning}{os.urandom(6).hex()}")
         _create(new, folder=folder)
@@ -167,6 +184,16 @@ def scratch(target: Path, *, folder: bool = False) -> Iterator[Path]:
                 with contextlib.suppress(OSError), locked(left) as ours:
                     if ours:
                         _delete(left)
+
+
+def _short(name: str) -> str:
+    """The name, or if it is too long for anything to be added, its beginning and a hash that no other name has."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= _LONGEST:
+        return name
+    import hashlib
+
+    return f"{name[:50]}-{hashlib.sha256(encoded).hexdigest()[:16]}"
 
 
 def _create(path: Path, *, folder: bool) -> None:
@@ -256,7 +283,7 @@ def _remove(folder: Path) -> None:
 
 
 def _aside(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.rnnext-old")
+    return folder.with_name(f".{_short(folder.name)}.rnnext-old")
 
 
 def config_to_bytes(config: Mapping[str, Any]) -> bytes:

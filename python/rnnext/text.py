@@ -50,8 +50,10 @@ def _split_of(tokenizer: object) -> Callable[[str], Iterable[str]] | None:
 
 
 def _jieba_words(text: str) -> list[str]:
-    import jieba
-
+    try:
+        import jieba
+    except ImportError as error:
+        raise ValueError("TextVectorizer: tokenizer 'jieba' needs the package jieba: pip install 'rnnext[chinese]'") from error
     return [word for word in jieba.cut(text) if not word.isspace()]
 
 
@@ -138,10 +140,10 @@ class TextVectorizer:
 
     def extend(self, words: Iterable[str]) -> None:
         """Give further words ids, behind those that there are. ValueError before `fit`, or for one that has an id already."""
-        vocabulary = [*self._require_vocabulary(), *words]
-        if len(set(vocabulary)) < len(vocabulary):
+        known, further = self._require_vocabulary(), list(words)
+        if len({*known, *further}) < len(set(known)) + len(further):  # a tokenizer may have found what a reserved id is called
             raise ValueError("TextVectorizer: words has one twice, or one that is in the vocabulary")
-        self._set_vocabulary(vocabulary)
+        self._set_vocabulary([*known, *further])
 
     def transform(self, texts: Iterable[str]) -> list[_Ids] | _Ids:
         """Ids of each text's tokens. TypeError names the index of what is not a str; ValueError before `fit`."""
@@ -150,8 +152,11 @@ class TextVectorizer:
     def stream(self, texts: Iterable[str]) -> Iterator[_Ids]:
         """The rows of `transform` with `output="ragged"` one by one, as texts come: for more of them than the memory holds."""
         self._require_vocabulary()
-        lookup, tokenize = self._ids.get, self.tokenize
-        return (self.cut(np.array([*map(lookup, tokenize(text), repeat(1))], np.int32)) for text in _checked(texts))
+        return (self.cut(self.ids_of(self.tokenize(text))) for text in _checked(texts))
+
+    def ids_of(self, tokens: Iterable[str]) -> _Ids:
+        """The id of each token [T], none cut off."""
+        return np.array([*map(self._ids.get, tokens, repeat(1))], np.int32)
 
     def cut(self, row: _Ids) -> _Ids:
         """What `maxlen` leaves of a row [T], of a text's ids or of anything else that has one for each of its tokens."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -154,15 +155,16 @@ class TextClassifier:
         weights = _labels.weights_of(sample_weight, len(rows))
         classes = _labels.classes_of(given)
         numbers = _labels.numbers_of(given, classes)
-        of_classes = _labels.weights_of_classes(self.class_weight, classes, numbers)
+        of_classes = _labels.weights_of_classes(self.class_weight, classes, numbers, weights)
         if not (weights * of_classes[numbers]).any():
             raise ValueError("TextClassifier: sample_weight and class_weight leave no text that counts")
         held_out = None if validation_data is None else _validation(validation_data, classes)
         verbose = check_verbose(self._verbose(verbose))
         with _random.seeded(_seed_of(self.random_state)):
-            settings = settings_for(self.lang, rows, self._given(), vectors=self.vectors is not None, labels=len(classes))
             counts = weights > 0  # a text that counts nothing is as one that is not there
             part = [text for text, counted in zip(rows, counts, strict=True) if counted], numbers[counts], weights[counts]
+            kinds, given_vectors = len(np.unique(part[1])), self.vectors is not None
+            settings = settings_for(self.lang, part[0], self._given(), vectors=given_vectors, labels=kinds)
             training, held_out = _divided(part, settings) if held_out is None else (part, held_out)
             refit = settings.refit and held_out is not None and validation_data is None
             # Drawn before the first training, as a run that goes on in the second has nothing drawn in the first.
@@ -392,17 +394,20 @@ class TextClassifier:
 
     def __getstate__(self) -> dict[str, Any]:
         params = self.get_params()
+        others = {name: value for name, value in vars(self).items() if name not in params and name not in _LEARNED}
         if not self.__sklearn_is_fitted__():
-            return {"params": params, "files": None}
-        return {"params": params, "files": self._to_files(), "tokenizer": self.vectorizer_.tokenizer}
+            return {"params": params, "others": others, "files": None}
+        return {"params": params, "others": others, "files": self._to_files(), "tokenizer": self.vectorizer_.tokenizer}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         if state["files"] is not None:
             own = state["tokenizer"] if callable(state["tokenizer"]) else None
             vars(self).update(vars(self._from_files(state["files"], Path("pickle"), own)))
         vars(self).update(state["params"])
+        vars(self).update(state.get("others", {}))  # a subclass's own; earlier versions kept none
 
 
+_LEARNED = ("classes_", "model_", "vectorizer_", "history_", "best_epoch_")
 _FILES = (saving.CONFIG, saving.WEIGHTS, _VOCABULARY, _LABELS)
 _Part = tuple[list[str], Numbers, Weights]
 
@@ -523,7 +528,9 @@ def _divided(part: _Part, settings: Settings) -> tuple[_Part, _Part | None]:
     texts, numbers, weights = part
     if not settings.validation_fraction:
         return part, None
-    out = held_out(texts, one_in=max(2, round(1 / settings.validation_fraction)), purpose="validation")
+    one_in = 1 / settings.validation_fraction
+    whole = round(one_in)
+    out = held_out(texts, one_in=whole if math.isclose(one_in, whole) else one_in, purpose="validation")
     learned = np.unique(numbers[~out])
     out &= np.isin(numbers, learned)
     if not out.any():

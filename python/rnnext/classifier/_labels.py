@@ -22,14 +22,15 @@ def labels_of(labels: object, rows: int, *, name: str = "labels") -> Labels:
     given = labels if hasattr(labels, "__array__") or isinstance(labels, list | tuple) else list(labels)  # type: ignore[call-overload]
     try:
         found = np.asarray(given)
-        if found.dtype.kind == "O" and len({type(label) for label in found.ravel()}) == 1:
-            found = found if isinstance(found.ravel()[0], str) else np.array(found.tolist())
+        values = given if isinstance(given, list | tuple) else found.ravel().tolist()
+        if found.dtype.kind == "O" and _of_one_kind(found.ravel().tolist()):
+            found = np.array(found.tolist())
     except ValueError as error:
         raise ValueError(f"{_OWNER}: {name} has entries of different shapes ({error})") from error
     if found.dtype.kind == "f" and found.itemsize > 8:
         found = found.astype(np.float64)  # which JSON can hold
-    if found.dtype.kind == "U" and isinstance(given, list | tuple) and not all(isinstance(label, str) for label in given):
-        kinds = ", ".join(sorted({type(label).__name__ for label in given}))
+    if found.dtype.kind == "U" and not all(isinstance(label, str) for label in values):
+        kinds = ", ".join(sorted({type(label).__name__ for label in values}))
         raise TypeError(f"{_OWNER}: {name} has labels of different types ({kinds}), expected one type")
     if found.shape != (rows,):
         raise ValueError(f"{_OWNER}: {name} has shape {found.shape}, expected ({rows},), one label for each text")
@@ -37,7 +38,19 @@ def labels_of(labels: object, rows: int, *, name: str = "labels") -> Labels:
         raise TypeError(f"{_OWNER}: {name} has dtype {found.dtype}, expected str, int, bool or float")
     if found.dtype.kind == "f" and not np.isfinite(found).all():
         raise ValueError(f"{_OWNER}: {name} has {found[~np.isfinite(found)][0]}, expected finite numbers")
+    for row, (label, kept) in enumerate(zip(values, found.tolist(), strict=True)):
+        if isinstance(label, str) and label.endswith("\0"):  # which NumPy takes for the end of a shorter one
+            raise ValueError(f"{_OWNER}: {name}[{row}] is {label!r}, expected a label that does not end in NUL")
+        too_large = found.dtype.kind == "O" and isinstance(label, int) and not -(1 << 63) <= label < 1 << 64
+        if too_large or (isinstance(label, int | np.integer) and int(label) != kept):
+            raise ValueError(f"{_OWNER}: {name}[{row}] is {label}, expected a number that NumPy holds exactly")
     return found
+
+
+def _of_one_kind(labels: list[Any]) -> bool:
+    """Whether objects are all numbers, or all of another type that is no str."""
+    numbers = all(isinstance(label, int | float | np.number | np.bool_) for label in labels)
+    return numbers or (len({type(label) for label in labels}) == 1 and not isinstance(labels[0], str))
 
 
 def classes_of(labels: Labels) -> Labels:
@@ -72,17 +85,25 @@ def weights_of(sample_weight: object, rows: int, *, name: str = "sample_weight")
         raise ValueError(f"{_OWNER}: {name} has shape {found.shape}, expected ({rows},), one for each text")
     if not np.isfinite(found).all() or (found < 0).any() or not found.any():
         raise ValueError(f"{_OWNER}: {name} has numbers that are negative or not finite, or is 0 everywhere")
-    return found.astype(np.float64)
+    return _below_one(found.astype(np.float64))
 
 
-def weights_of_classes(class_weight: object, classes: Labels, numbers: Numbers) -> Weights:
-    """What a row of each class counts, [classes]: 1, N / (classes · its rows) if "balanced", or what a dict by label says."""
+def _below_one(weights: Weights) -> Weights:
+    """The same but for a power of two, which rounds nothing: no sum of them overflows."""
+    return np.asarray(np.ldexp(weights, -np.frexp(weights.max())[1]))
+
+
+def weights_of_classes(class_weight: object, classes: Labels, numbers: Numbers, weights_of_rows: Weights) -> Weights:
+    """What a row of each class counts, [classes], up to a common factor.
+
+    1; if "balanced" as much less as its rows count more, as in scikit-learn; or what a dict by label says.
+    """
     weights = np.ones(len(classes))
     if class_weight is None:
         return weights
     if isinstance(class_weight, str) and class_weight == "balanced":
-        counts = np.bincount(numbers, minlength=len(classes))
-        return np.asarray(len(numbers) / (len(classes) * np.maximum(counts, 1)))
+        counts = np.bincount(numbers, weights_of_rows, minlength=len(classes))
+        return _below_one(np.divide(counts.sum(), len(classes) * counts, out=weights, where=counts > 0))
     if not isinstance(class_weight, Mapping):
         raise TypeError(f"{_OWNER}: class_weight is {class_weight!r}, expected None, 'balanced' or a dict by label")
     known = classes.tolist()
@@ -92,7 +113,7 @@ def weights_of_classes(class_weight: object, classes: Labels, numbers: Numbers) 
         if not isinstance(weight, int | float | np.number) or not 0 <= weight < np.inf:
             raise ValueError(f"{_OWNER}: class_weight has {weight!r} for {label!r}, expected a number from 0 on")
         weights[known.index(label)] = weight
-    return weights
+    return _below_one(weights)
 
 
 def _listed(classes: Labels) -> str:

@@ -93,18 +93,28 @@ def _read_npz(path: Path) -> tuple[list[str], Any]:
     try:
         with np.load(path) as file:
             words, matrix = file["words"], file["vectors"]
+        listed = words.tobytes().decode("utf-8").split("\n") if words.dtype == np.uint8 else [*map(str, words.tolist())]
     except (KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: not an .npz file with the arrays words and vectors ({error})") from error
-    if words.dtype == np.uint8:
-        return words.tobytes().decode("utf-8").split("\n"), matrix
-    return [str(word) for word in words.tolist()], matrix
+    return listed, matrix
 
 
 def _read_text(path: Path, take: _Take) -> Iterator[tuple[str, Floats]]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            word, _, numbers = line.rstrip("\n").partition(" ")
-            if (number == 1 and " " not in numbers.strip()) or not take(word):  # word2vec's first line: how many, how long
+    from rnnext.datasets._lines import lines_of
+
+    size = 0
+    with lines_of(path) as lines:
+        for number, line in enumerate(lines, 1):
+            line = line.rstrip(" \r\n")
+            word, _, numbers = line.partition(" ")
+            if number == 1:
+                if word.isdecimal() and numbers.isdecimal():  # word2vec's first line: how many, how long
+                    size = int(numbers)
+                    continue
+                size = len(numbers.split())
+            if line.count(" ") > size and len(fields := line.rsplit(maxsplit=size)) > size:  # a token with blanks in it
+                word, numbers = fields[0], " ".join(fields[1:])
+            if not take(word):
                 continue
             try:
                 yield word, np.array(numbers.split(), np.float32)

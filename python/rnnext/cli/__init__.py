@@ -25,9 +25,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(sys, name) is None:  # whoever called us has closed it: then it is empty, or nobody reads it
             setattr(sys, name, open(os.devnull, mode, errors="replace"))  # noqa: SIM115
     parser = make_parser()
-    options, rest = parser.parse_known_args(argv)
-    if rest and getattr(options, "texts", None) == [] and not any(word.startswith("-") for word in rest):
-        options.texts, rest = rest, []  # predict DIR --json TEXT: argparse's lists end at the first option
+    words = list(sys.argv[1:] if argv is None else argv)
+    options, rest = parser.parse_known_args(words)
+    if rest and getattr(options, "texts", None) == []:  # predict DIR --json TEXT: argparse's lists end at the first option
+        dashes = words.index("--") if "--" in words else len(words)
+        _, before = parser.parse_known_args(words[:dashes])
+        if not any(word.startswith("-") for word in before):
+            options.texts, rest = [*before, *words[dashes + 1 :]], []
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if isinstance(sys.stdout, io.TextIOWrapper):

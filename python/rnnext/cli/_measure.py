@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
-import json
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -15,11 +15,12 @@ import numpy as np
 from rnnext import datasets
 from rnnext.classifier import TextClassifier
 from rnnext.cli._predict import chunks, progress
-from rnnext.cli._printable import printable
+from rnnext.cli._printable import json_line, printable
 from rnnext.evaluation import Evaluation
 from rnnext.evaluation import evaluate as figures
 
 _RIGHT_EXAMPLES = 5
+_TRUTH = {"false": "0", "true": "1"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def evaluate(options: Namespace) -> None:
     classifier = TextClassifier.load(options.model)
     found, _, _ = measured(classifier, labelled(options, classifier), options.data)
     if options.json:
-        print(json.dumps(found.to_dict(), ensure_ascii=False))
+        print(json_line(found.to_dict()))
         return
     low, high = found.interval
     print(f"{found.rows:,} rows: accuracy {found.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}), loss {found.loss:.4f}")
@@ -73,7 +74,7 @@ def report(options: Namespace) -> None:
     )
     write_file(options.out, page.to_html())
     if options.json:
-        print(json.dumps({"page": str(options.out), **found.to_dict()}, ensure_ascii=False))
+        print(json_line({"page": str(options.out), **found.to_dict()}))
         return
     low, high = found.interval
     print(f"{found.rows:,} rows: accuracy {found.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}); page in {options.out}")
@@ -82,26 +83,46 @@ def report(options: Namespace) -> None:
 def labelled(options: Namespace, classifier: TextClassifier) -> Iterator[tuple[str, str]]:
     """Texts and labels of the file, or of the test part of the data set, that the options name."""
     path = Path(options.data)
-    if path.is_dir() or not path.exists():  # a pipe is as good as a file
-        data = datasets.load(options.data, text=options.text, label=options.label)
-        names = data.label_names
-        return ((text, names[number]) for text, number in zip(data.test_texts, data.test_labels.tolist(), strict=True))
     text, label = options.text or classifier.text_column or "text", options.label or classifier.label_column or "label"
-    return datasets.labelled_rows(options.data, text=text, label=label)
+    if path.exists() and not path.is_dir():  # a pipe is as good as a file
+        return datasets.labelled_rows(options.data, text=text, label=label)
+    if not path.is_dir() or any(options.data in (each.name, each.alias) for each in datasets.info()):  # its columns are known
+        text, label = options.text, options.label
+    data = datasets.load(options.data, text=text, label=label)
+    names = data.label_names
+    return ((text, names[number]) for text, number in zip(data.test_texts, data.test_labels.tolist(), strict=True))
+
+
+def as_known(classifier: TextClassifier) -> Callable[[str], str]:
+    """From a label as a file has it to the name of that of the classifier's which has this value; others as they are."""
+    classes = classifier.classes_.tolist()
+    kind = classifier.classes_.dtype.kind
+    if kind in "UO":
+        by_text = {str(label).strip(): str(label) for label in classes} | {str(label): str(label) for label in classes}
+        return lambda written: by_text.get(written, written)
+    by_value = {label: str(label) for label in classes}
+
+    def known(written: str) -> str:
+        for read in (int, classifier.classes_.dtype.type if kind == "f" else float):
+            with contextlib.suppress(ValueError):
+                return by_value.get(read(_TRUTH.get(written.lower(), written)), written)
+        return written
+
+    return known
 
 
 def measured(
     classifier: TextClassifier, rows: Iterable[tuple[str, str]], origin: str, keep: int = 0
 ) -> tuple[Evaluation, list[Kept], list[Kept]]:
     """The figures of all rows, the `keep` texts that are most wrong, and the first few that are right."""
-    labels = [str(label) for label in classifier.classes_.tolist()]
+    labels, known = [str(label) for label in classifier.classes_.tolist()], as_known(classifier)
     truths, probabilities = [], []
     worst: list[tuple[float, int, Kept]] = []  # a heap, the least wrong on top
     right: list[Kept] = []
     before, order = 0, count()
     with progress(Path(origin).name) as shown:
         for chunk in chunks(rows, lambda row: row[0]):
-            truth = np.array(datasets.label_numbers([label for _, label in chunk], labels, origin, first_row=before + 1))
+            truth = np.array(datasets.label_numbers([known(label) for _, label in chunk], labels, origin, first_row=before + 1))
             p = classifier.predict_proba([text for text, _ in chunk])
             truths.append(truth)
             probabilities.append(p)

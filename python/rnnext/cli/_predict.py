@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rnnext.classifier import TextClassifier
-from rnnext.cli._printable import printable
+from rnnext.cli._printable import json_line, printable
 from rnnext.datasets import decoded_lines, text_rows
 
 _TEXTS_AT_ONCE = 4096
@@ -69,7 +68,7 @@ def predict(options: Namespace) -> None:
                     answer: dict[str, Any] = {"text": text, "label": labels[best], "probabilities": each}
                     if options.why:
                         answer["evidence"] = [[word, round(score, 6)] for word, score in words]
-                    print(json.dumps(answer, ensure_ascii=False))
+                    print(json_line(answer))
                 else:
                     said = [" ".join(f"{word} {score:+.2f}" for word, score in words)] if options.why else []
                     fields = [labels[best], f"{row[best]:.3f}", *said, " ".join(text.split())]

@@ -18,7 +18,7 @@ import numpy as np
 from rnnext import datasets, saving
 from rnnext.callbacks import BackupAndRestore
 from rnnext.classifier import TextClassifier
-from rnnext.cli._printable import printable
+from rnnext.cli._printable import json_line, printable
 from rnnext.evaluation import Evaluation
 from rnnext.evaluation import evaluate as figures
 
@@ -79,7 +79,7 @@ def _train_into(folder: Path, backup: BackupAndRestore, options: Namespace) -> N
     say(f"saved in {folder}; use it: rnnext predict {folder} TEXT")
     if options.json:
         result = {"model": str(folder), "data": data.name, "train_rows": len(data.train_texts), "kept": kept}
-        print(json.dumps({**result, "held_out": found.to_dict()}, ensure_ascii=False))
+        print(json_line({**result, "held_out": found.to_dict()}))
 
 
 def _say_to_stderr(line: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from rnnext.datasets._lines import lines_of, plain_suffix
 
 _LONGEST_FIELD = 2**31 - 1  # what the csv module accepts everywhere; its default of 131,072 refuses long reviews
+
+_limit = threading.Lock()  # held while the csv module's limit is ours
 
 
 def csv_rows(path: Path, columns: Sequence[str], delimiter: str | None = None) -> Iterator[tuple[int, tuple[str, ...]]]:
@@ -23,7 +26,8 @@ def csv_rows(path: Path, columns: Sequence[str], delimiter: str | None = None) -
     with lines_of(path) as lines:
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
-            header = _next(reader)
+            while (header := _next(reader)) == []:
+                begin = reader.line_num + 1
             if header is None:
                 raise ValueError(f"{path}: empty, expected a header line")
             places = [_column(path, header, name) for name in columns]
@@ -41,12 +45,13 @@ def csv_rows(path: Path, columns: Sequence[str], delimiter: str | None = None) -
 
 def _next(reader: Any) -> list[str] | None:
     """The next row of any length, or None; the limit is the whole process's, so others get theirs back after each row."""
-    limit = csv.field_size_limit(_LONGEST_FIELD)
-    try:
-        found: list[str] | None = next(reader, None)
-        return found
-    finally:
-        csv.field_size_limit(limit)
+    with _limit:
+        limit = csv.field_size_limit(_LONGEST_FIELD)
+        try:
+            found: list[str] | None = next(reader, None)
+            return found
+        finally:
+            csv.field_size_limit(limit)
 
 
 def _column(path: Path, header: Sequence[str], name: str) -> int:

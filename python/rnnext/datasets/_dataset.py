@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from rnnext._tokens import nfkc
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -37,10 +38,10 @@ class TextDataset:
 
 def normalised(text: str) -> str:
     """`text` as far as it counts for "the same text": NFKC, without case and blanks."""
-    return "".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return "".join(nfkc(text).casefold().split())
 
 
-def held_out(texts: Sequence[str], *, one_in: int, purpose: str) -> npt.NDArray[np.bool_]:
+def held_out(texts: Sequence[str], *, one_in: float, purpose: str) -> npt.NDArray[np.bool_]:
     """Mark about one text in `one_in`, [N], by a hash of the text and the purpose alone.
 
     The same text is therefore always on the same side, whatever else is in the set; two purposes give unrelated choices.
@@ -50,7 +51,8 @@ def held_out(texts: Sequence[str], *, one_in: int, purpose: str) -> npt.NDArray[
 
     def marked(text: str) -> bool:
         digest = hashlib.sha256(f"{purpose}\n{normalised(text)}".encode("utf-8", "surrogatepass")).digest()
-        return int.from_bytes(digest[:8], "big") % one_in == 0
+        number = int.from_bytes(digest[:8], "big")
+        return number % int(one_in) == 0 if one_in == int(one_in) else number < 2**64 / one_in
 
     return np.fromiter((marked(text) for text in texts), np.bool_, len(texts))
 
@@ -77,7 +79,9 @@ def divided(
     if wanted:
         test &= [normalised(text) not in wanted for text in texts]
     if test.all() or not test.any():
-        raise ValueError(f"{name}: {len(texts)} rows are too few to hold some out for the test; name a test file")
+        different = len({normalised(text) for text in texts})
+        found = f"{len(texts)} rows" if different == len(texts) else f"{len(texts)} rows (different texts: {different})"
+        raise ValueError(f"{name}: {found} are too few to hold some out for the test; name a test file")
     return TextDataset(
         name=name,
         train_texts=[text for text, out in zip(texts, test, strict=True) if not out],

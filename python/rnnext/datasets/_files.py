@@ -30,13 +30,15 @@ def labelled_rows(
     Names in .jsonl, .ndjson or .json: a JSON object on each line. Any other: CSV with a header line and `delimiter`, or else
     tabs in .tsv and commas elsewhere; quotes mean the same in all. A .gz, .xz or .bz2 behind them is read, too. Blank lines are
     skipped.
-    ValueError names the file and the line of a row with a wrong number of columns, an empty label, a bad quote or bytes that
-    are not UTF-8, and the columns found where one is missing.
+    ValueError names the file and the line of a row with a wrong number of columns, an empty label or a NUL in it, a bad quote
+    or bytes that are not UTF-8, and the columns found where one is missing.
     """
     path = Path(path)
     for line, (found, name) in _rows(path, (text, label), delimiter):
         if not name.strip():
             raise ValueError(f"{path}:{line}: the label (column {label!r}) is empty")
+        if "\0" in name:
+            raise ValueError(f"{path}:{line}: the label (column {label!r}) is {name!r}, expected one without NUL")
         yield found, name.strip()
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import os
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
@@ -20,6 +24,7 @@ _LABELS = {"0": 0, "neg": 0, "negative": 0, "1": 1, "pos": 1, "positive": 1}
 _FILE = re.compile(r"(train|test)/(neg|pos)/(\d+)_\d+\.txt\Z")
 LICENCE = "none stated; cite Maas et al. 2011"
 SOURCE = "aclImdb_v1.tar.gz at ai.stanford.edu/~amaas/data/sentiment"
+_COMPRESSED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _IN_CACHE = ("aclImdb", "aclImdb_v1.tar.gz", "imdb")
 
 _Rows = tuple[list[str], list[int]]
@@ -35,13 +40,36 @@ def _from_folder(root: Path) -> Iterator[tuple[str, bytes]]:
 def _from_archive(path: Path) -> Iterator[tuple[str, bytes]]:
     """The archive is read as a stream and in memory: nothing is extracted, so that a member's name cannot lead anywhere."""
     try:
-        with tarfile.open(path, "r|*") as tar:
+        with path.open("rb") as raw, _unpacked(raw) as file, tarfile.open(fileobj=file, mode="r|") as tar:
             for member in tar:
-                file = tar.extractfile(member) if member.isfile() and _FILE.search(member.name) else None
-                if file is not None:
-                    yield member.name, file.read()
-    except (tarfile.TarError, zlib.error, EOFError) as error:
+                found = tar.extractfile(member) if member.isfile() and _FILE.search(member.name) else None
+                if found is not None:
+                    yield member.name, found.read()
+            _check_end(tar)
+    except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the system's; gzip and bz2 mean the content by theirs
         raise ValueError(f"{path}: not an archive, or a damaged one ({error})") from error
+
+
+def _unpacked(raw: Any) -> IO[bytes]:
+    """The archive in a file, by its first bytes; tarfile's own reading takes what is cut off for whole."""
+    begin = raw.peek(8)
+    for magic, opened in _COMPRESSED.items():
+        if begin.startswith(magic):
+            file: IO[bytes] = opened(raw)
+            return file
+    return raw  # type: ignore[no-any-return]
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """EOFError unless nothing but zeros, and at least a block of them, is behind the last member: tarfile stops at anything."""
+    stream: Any = tar.fileobj
+    if stream.tell() < tar.offset + tarfile.BLOCKSIZE:
+        raise EOFError("it ends before its end-of-archive mark")
+    while rest := stream.read(1 << 20):
+        if rest.strip(b"\0"):
+            raise EOFError("it goes on behind its last file")
 
 
 def _from_files(files: Iterator[tuple[str, bytes]], origin: Path) -> dict[str, _Rows]:

@@ -9,6 +9,8 @@ from html import escape
 _WIDTH, _HEIGHT = 380, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 40
 
+_LARGEST = 1e300  # beyond, differences overflow
+
 Points = Sequence[tuple[float, float]]
 
 
@@ -46,8 +48,8 @@ class Chart:
 
     def _at(self, x: float, y: float) -> tuple[float, float]:
         (x0, x1), (y0, y1) = self.x, self.y
-        across = _LEFT + (x - x0) / (x1 - x0) * (_WIDTH - _LEFT - _RIGHT)
-        down = _TOP + (y1 - y) / (y1 - y0) * (_HEIGHT - _TOP - _BOTTOM)
+        across = _LEFT + (_limited(x) - x0) / (x1 - x0) * (_WIDTH - _LEFT - _RIGHT)
+        down = _TOP + (y1 - _limited(y)) / (y1 - y0) * (_HEIGHT - _TOP - _BOTTOM)
         return round(across, 1), round(down, 1)
 
     def line(self, points: Points, style: str, *, dots: bool = False) -> None:
@@ -70,7 +72,13 @@ class Chart:
 
 def _wide(low: float, high: float) -> tuple[float, float]:
     """The range, or a little more where it is none."""
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    low, high = _limited(low), _limited(high)
+    spare = max(0.5, abs(low) / 1000)  # of large numbers more, as a half would be rounded away
+    return (low, high) if high > low else (low - spare, high + spare)
+
+
+def _limited(value: float) -> float:
+    return min(max(value, -_LARGEST), _LARGEST)
 
 
 def _number(value: float) -> str:

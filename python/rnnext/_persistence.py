@@ -37,7 +37,7 @@ def files_of(
         "model": stack.get_config(),
         "input_shape": list(stack.input_shape),
         "generators": {name: generator.bit_generator.state for name, generator in _generators(stack).items()},
-        "compile": None if compiled is None else _described(compiled),
+        "compile": None if compiled is None else described_of(compiled),
         "optimized": None,  # the weights that the optimizer's state is about, in its order
     }
     files = {**extras, saving.WEIGHTS: saving.arrays_to_bytes(weights_of(stack))}
@@ -71,7 +71,7 @@ def _by_name(stack: Stack, named: Iterable[tuple[str, _T]]) -> dict[str, _T]:
     return found
 
 
-def _described(compiled: Compiled) -> dict[str, Any]:
+def described_of(compiled: Compiled) -> dict[str, Any]:
     """What `compile` was told, as JSON can hold it."""
     return {
         "optimizer": _part(optimizers, compiled.optimizer),

@@ -25,9 +25,9 @@ from rnnext._inputs import (
     weighted_by_class,
 )
 from rnnext._persistence import (
-    _described,
     compiled_from,
     damage_in,
+    described_of,
     files_of,
     load_weights,
     restore_generators,
@@ -425,7 +425,7 @@ class Sequential(Stack):
         """For copies and pickles what `save` writes, with its errors; a model that is not built yet as it is."""
         if self.built:
             return {"files": self.to_files()}
-        return {**vars(self), "_compiled": None if self._compiled is None else _described(self._compiled)}
+        return {**vars(self), "_compiled": None if self._compiled is None else described_of(self._compiled)}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         if "files" in state:

@@ -426,6 +426,7 @@ class _Found(Metric):
         self.thresholds = None if thresholds is None else float(thresholds)
         self.top_k = whole_number_or_none(self, "top_k", top_k)
         self.class_id = whole_number_or_none(self, "class_id", class_id, 0)
+        self.reset_state()
 
     def _places(
         self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None
@@ -459,7 +460,6 @@ class _Count(_Found):
 
     def __init__(self, thresholds: float | None = None, name: str | None = None) -> None:
         super().__init__(thresholds, name=name or re.sub(r"\B(?=[A-Z])", "_", type(self).__name__).lower())
-        self._counted = 0.0
 
     def _counts(self, label: _Places, positive: _Places) -> _Places:
         """Which outputs are counted."""
@@ -509,17 +509,6 @@ class FalseNegatives(_Count):
 
 class _PositiveRatio(_Found):
     """True positives as a share of something: what precision and recall have in common."""
-
-    def __init__(
-        self,
-        thresholds: float | None = None,
-        top_k: int | None = None,
-        class_id: int | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(thresholds, top_k, class_id, name)
-        self._true_positives = 0.0
-        self._others = 0.0
 
     def _other(self, label: _Places, positive: _Places) -> _Places:
         """What the ratio's denominator has beside the true positives."""

@@ -220,6 +220,8 @@ struct RowByRow {
     unroll<MR>([&](auto r) RNNEXT_LAMBDA { finish(tile[r], row + r, more...); });
   }
 };
+template <class F>
+RowByRow(F) -> RowByRow<F>;  // Clang before 17 does not find it by itself
 
 // f(Index<n>) for a number of vectors known only at run time.
 template <int MAX, class F>

@@ -191,6 +191,8 @@ PackedCell<Real> make_packed_cell(const CellWeights<Real>& weights, View<const R
   return packed;
 }
 
+template class CellTerms<float>;
+template class CellTerms<double>;
 template class PackedCell<float>;
 template class PackedCell<double>;
 template PackedCell<float> make_packed_cell(const CellWeights<float>&, View<const float, 2>);

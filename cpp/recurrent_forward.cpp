@@ -107,8 +107,8 @@ ForwardPass<Real>::ForwardPass(const Forward<Real>& args, Tape<Real>& tape, bool
   const Plan plan = make_plan(work_, threads_);
   if (!own_ && !args.input.table) threads_ = plan.threads();  // nobody packs or projects: no work for others
   const index_t group_rows = std::max<index_t>(s_.rows / (plan.row_groups * plan.turns), 1);
-  block_ = args.input.x ? block_steps(group_rows, tape.record_stride * sizeof(Real), tape.inputs * cell_.gates * tape.units * 4)
-                        : 64;
+  const index_t record_bytes = tape.record_stride * static_cast<index_t>(sizeof(Real));
+  block_ = args.input.x ? block_steps(group_rows, record_bytes, tape.inputs * cell_.gates * tape.units * 4) : 64;
   held_ = args.input.x ? block_ : 1;
   const index_t records = keep_tape ? s_.tokens() : held_ * s_.rows;
   const index_t states = keep_tape ? s_.states.back() : 2 * s_.rows;

@@ -15,7 +15,6 @@ namespace f32 {
 
 using f32x4 = float __attribute__((vector_size(16)));
 using u32x4 = std::uint32_t __attribute__((vector_size(16)));
-using f32x4_unaligned = float __attribute__((vector_size(16), aligned(4), may_alias));
 
 struct V {
   using Real = float;
@@ -34,7 +33,11 @@ struct V {
 
   f32x4 v;
 
-  static V load(const float* p) { return {*reinterpret_cast<const f32x4_unaligned*>(p)}; }
+  static V load(const float* p) {
+    f32x4 v;
+    __builtin_memcpy(&v, p, sizeof v);  // at any address
+    return {v};
+  }
   // Out of line: they are rare and long, and there are hundreds of tiles.
   RNNEXT_RARE static V load_n(const float* p, index_t n) {
     f32x4 v{};
@@ -42,7 +45,7 @@ struct V {
     return {v};
   }
   static V set1(float x) { return {f32x4{x, x, x, x}}; }
-  void store(float* p) const { *reinterpret_cast<f32x4_unaligned*>(p) = v; }
+  void store(float* p) const { __builtin_memcpy(p, &v, sizeof v); }
   RNNEXT_RARE void store_n(float* p, index_t n) const {
     for (index_t i = 0; i < n; ++i) p[i] = v[i];
   }
@@ -81,7 +84,6 @@ namespace f64 {
 
 using f64x2 = double __attribute__((vector_size(16)));
 using u64x2 = std::uint64_t __attribute__((vector_size(16)));
-using f64x2_unaligned = double __attribute__((vector_size(16), aligned(8), may_alias));
 
 struct V {
   using Real = double;
@@ -93,10 +95,14 @@ struct V {
 
   f64x2 v;
 
-  static V load(const double* p) { return {*reinterpret_cast<const f64x2_unaligned*>(p)}; }
+  static V load(const double* p) {
+    f64x2 v;
+    __builtin_memcpy(&v, p, sizeof v);  // at any address
+    return {v};
+  }
   static V load_n(const double* p, index_t n) { return {f64x2{p[0], n > 1 ? p[1] : 0.0}}; }
   static V set1(double x) { return {f64x2{x, x}}; }
-  void store(double* p) const { *reinterpret_cast<f64x2_unaligned*>(p) = v; }
+  void store(double* p) const { __builtin_memcpy(p, &v, sizeof v); }
   void store_n(double* p, index_t n) const {
     for (index_t i = 0; i < n; ++i) p[i] = v[i];
   }

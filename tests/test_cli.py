@@ -99,7 +99,7 @@ def test_train_says_how_good_it_is_and_where_it_is(run: Run, tmp_path: Path, lab
     assert len(epochs) <= 12
     best = re.search(rf"epoch (\d+) of {len(epochs)} was the most accurate on texts set aside: [0-9.]+%(.*)", printed)
     assert best
-    assert best[2] == "; then learned once more, from all texts"
+    assert best[2] == "; then trained again, on all texts"
     again = re.findall(r"^Epoch (\d+)/(\d+) - (?!.*val_loss)", err, re.MULTILINE)
     assert 0 < len(again) <= len(epochs)
     assert again == [(str(n + 1), str(len(again))) for n in range(len(again))]
@@ -648,7 +648,7 @@ def test_a_stopped_training_goes_on_to_the_same_model(folder: Path, tmp_path: Pa
             assert process.stderr.readline().startswith(begun)
             lines_until_epoch(process, 2, again=again)
             process.send_signal(signal.SIGINT)
-            assert process.stderr.read().endswith(b"interrupted; the same command with --resume goes on\n")
+            assert process.stderr.read().endswith(b"interrupted; the same command with --resume continues\n")
             assert process.wait(60) == 130
         assert not out.exists()
         begun = b"going on from "
@@ -750,7 +750,7 @@ def test_a_model_is_trained_by_one_at_a_time(run: Run, folder: Path, tmp_path: P
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGCONT)
         assert process.stderr
-        assert process.stderr.read().endswith(b"interrupted; the same command with --resume goes on\n")
+        assert process.stderr.read().endswith(b"interrupted; the same command with --resume continues\n")
     assert (tmp_path / ".m.training" / "training.safetensors").exists()
     assert run(*command, "--epochs", 1, "--out", f"{tmp_path}/none/../link")[0] == 0
     assert sorted(os.listdir(tmp_path)) == ["link", "m"]

@@ -1,7 +1,8 @@
 """The command line: train a text classifier, use, measure, explain and convert it. Heavy imports are inside the commands.
 
-Results go to standard output, everything about the work's progress to standard error. Exit codes: 0, done; 2, bad input, said
-in one line; 130, interrupted; 141, nobody reads the output any more; 1, with a traceback, a mistake of rnnext's own.
+Results go to standard output, everything about the work's progress to standard error. Exit codes: 0, done; 2, bad input,
+explained in one line; 130, interrupted; 141, the reader of the output has closed it; 1, with a traceback, an error in rnnext
+itself.
 """
 
 from __future__ import annotations

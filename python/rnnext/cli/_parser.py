@@ -13,15 +13,15 @@ from rnnext.cli import _commands
 BAD_INPUT = 2
 
 _EXIT_CODES = (
-    "Exit codes: 0 done; 2 bad input, said in one line on standard error; 130 interrupted; 141 nobody reads the output any"
-    " more; 1 a mistake of rnnext's own."
+    "Exit codes: 0 done; 2 bad input, explained in one line on standard error; 130 interrupted; 141 the reader of the output"
+    " has closed it; 1 an error in rnnext itself."
 )
 _FILES = "CSV, TSV or JSON lines, compressed or not"
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(BAD_INPUT, f"{self.prog}: error: {message} ({self.prog} --help tells more)\n")
+        self.exit(BAD_INPUT, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 def _number(kind: Callable[[str], Any], least: float, below: float = float("inf")) -> Callable[[str], Any]:
@@ -59,94 +59,140 @@ def make_parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    _train(command("train", _commands.train, "Train a classifier, say how good it is on held-out texts, save it."))
+    _train(command("train", _commands.train, "Train a classifier, measure it on held-out texts and save it."))
 
-    predict = command("predict", _commands.predict, "Print each text's label, its probability and the text.")
+    predict = command("predict", _commands.predict, "Print the label of each text, its probability and the text.")
     _model(predict)
     predict.add_argument(
-        "texts", metavar="TEXT", nargs="*", help="without any, and without --file: one a line on standard input"
+        "texts",
+        metavar="TEXT",
+        nargs="*",
+        help="texts to label; without any, and without --file, one from each line of standard input",
     )
-    predict.add_argument("--file", metavar="FILE", help=f"texts of a file of any length: {_FILES}, or .txt with a text a line")
-    predict.add_argument("--text", metavar="COLUMN", help="the file's column of texts (default: as in training)")
-    predict.add_argument("--why", action="store_true", help="the words that say most for the label (+) or against it (-), too")
-    predict.add_argument("--json", action="store_true", help="one JSON object a line")
+    predict.add_argument(
+        "--file", metavar="FILE", help=f"label the texts of a file of any length: {_FILES}, or .txt with one text a line"
+    )
+    predict.add_argument("--text", metavar="COLUMN", help="the file's column of the texts (default: as in training)")
+    predict.add_argument(
+        "--why", action="store_true", help="also print the words that say most for the label (+) or against it (-)"
+    )
+    predict.add_argument("--json", action="store_true", help="print one JSON object for each text, one a line")
 
     evaluate = command("evaluate", _commands.evaluate, "Measure a saved model on labelled texts.")
     _model(evaluate)
     _labelled(evaluate)
     _json(evaluate)
 
-    report = command("report", _commands.report, "Write one HTML page: how good a saved model is on labelled texts, and why.")
+    report = command(
+        "report", _commands.report, "Write an HTML page that shows how good a saved model is on labelled texts, and why."
+    )
     _model(report)
     _labelled(report)
     report.add_argument("--out", metavar="FILE", type=_new_file, default="report.html", help="the page (default: report.html)")
     report.add_argument(
-        "--examples", metavar="N", type=_number(int, 0), default=20, help="most wrong texts to show (default: 20)"
+        "--examples", metavar="N", type=_number(int, 0), default=20, help="how many of the worst mistakes to show (default: 20)"
     )
     _json(report)
 
-    convert = command("convert", _commands.convert, "Write a saved model for another framework.")
+    convert = command("convert", _commands.convert, "Convert a saved model for another framework.")
     _model(convert)
     convert.add_argument(
-        "file", metavar="FILE", type=_new_file, help="FILE.onnx, FILE.safetensors, FILE.keras or FILE.weights.h5"
+        "file",
+        metavar="FILE",
+        type=_new_file,
+        help="the file to write: .onnx for onnx, .safetensors for torch, .keras or .weights.h5 for keras",
     )
     convert.add_argument(
         "--to",
         choices=("onnx", "torch", "keras"),
         required=True,
-        help="a graph with the inputs `input` (ids) and `lengths`; a state_dict as safetensors; a model or its weights",
+        help="onnx: a graph with the inputs `input` (ids) and `lengths`; torch: a state_dict as safetensors; keras: a model, or"
+        " its weights alone",
     )
     _json(convert)
 
-    info = command("info", _commands.info, "Print version, compiler, instruction sets and threads.")
-    info.add_argument("--datasets", action="store_true", help="the data sets that have a name, with their licences, instead")
+    info = command("info", _commands.info, "Print the version, the compiler, the instruction sets and the number of threads.")
+    info.add_argument(
+        "--datasets", action="store_true", help="list the data sets that have a name, with their licences, instead"
+    )
     _json(info)
 
     from rnnext import bench
 
-    bench.add_arguments(command("bench", bench.run, "Measure this machine, rnnext on it, and its peers beside it."))
+    bench.add_arguments(
+        command("bench", bench.run, "Measure the speed of this machine, of rnnext on it, and of its peers beside it.")
+    )
     return parser
 
 
 def _json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output, and nothing else")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output, and nothing else there")
 
 
 def _model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="DIR", type=Path, help="a saved model")
+    parser.add_argument("model", metavar="DIR", type=Path, help="the folder of a saved model")
 
 
 def _labelled(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", metavar="FILE|DATASET", help=f"{_FILES}; or a data set's name, whose test part is taken")
-    parser.add_argument("--text", metavar="COLUMN", help="column of texts (default: as in training)")
-    parser.add_argument("--label", metavar="COLUMN", help="column of labels (default: as in training)")
+    parser.add_argument(
+        "data",
+        metavar="FILE|DATASET",
+        help=f"labelled texts: {_FILES}; or the name or folder of a data set, whose test part is taken",
+    )
+    parser.add_argument("--text", metavar="COLUMN", help="the column of the texts (default: as in training)")
+    parser.add_argument("--label", metavar="COLUMN", help="the column of the labels (default: as in training)")
 
 
 def _train(train: argparse.ArgumentParser) -> None:
     """Options of the model are None unless they are given: what the classifier then chooses is its own matter."""
     count, share = _number(int, 1), _number(float, 0, 1)
-    data = f"movies (the default), products, chinese, imdb; {_FILES}; or a folder with a train and a test file"
+    data = (
+        "a data set by its name: movies (the default), products, chinese, or imdb, which is not fetched but expected in the"
+        f" cache folder; a file: {_FILES}; or a folder with a train and a test file"
+    )
     train.add_argument("data", metavar="DATASET|FILE", nargs="?", default="movies", help=data)
-    train.add_argument("--text", metavar="COLUMN", help="the file's column of texts (default: text)")
-    train.add_argument("--label", metavar="COLUMN", help="the file's column of labels (default: label)")
-    train.add_argument("--test", metavar="FILE", help="file to measure on (default: a fifth of the rows, held out)")
-    train.add_argument("--out", metavar="DIR", help="folder of the saved model (default: named after the data)")
-    train.add_argument("--resume", action="store_true", help="go on where the same command was stopped, if it was")
-    train.add_argument("--seed", metavar="N", type=_number(int, 0, 2**32), default=0, help="same seed, same model (default: 0)")
+    train.add_argument("--text", metavar="COLUMN", help="the file's column of the texts (default: text)")
+    train.add_argument("--label", metavar="COLUMN", help="the file's column of the labels (default: label)")
+    train.add_argument(
+        "--test",
+        metavar="FILE",
+        help="the file to measure on (default: about a fifth of the rows, which are then not trained on)",
+    )
+    train.add_argument(
+        "--out", metavar="DIR", help="the folder to save the model in (default: named after the data, as movies-model)"
+    )
+    train.add_argument(
+        "--resume", action="store_true", help="continue where an earlier run of the same command was stopped, if it was"
+    )
+    train.add_argument(
+        "--seed", metavar="N", type=_number(int, 0, 2**32), default=0, help="the same seed gives the same model (default: 0)"
+    )
     _json(train)
-    model = train.add_argument_group("the model", "what is not given is chosen by language and amount of data")
-    model.add_argument("--lang", choices=("auto", "en", "zh"), help="language (default: as most letters say)")
-    model.add_argument("--unit", choices=("word", "char"), help="read words or single characters")
-    model.add_argument("--cell", choices=("lstm", "gru"), help="recurrent layer")
-    model.add_argument("--units", metavar="N", type=count, help="size of the recurrent layer's state")
-    model.add_argument("--embedding", dest="embedding_dim", metavar="N", type=count, help="size of a word's vector")
-    model.add_argument("--dropout", metavar="P", type=share, help="share dropped of what the last layer sees")
-    model.add_argument("--vocabulary", dest="max_tokens", metavar="N", type=_number(int, 3), help="most frequent words to know")
-    model.add_argument("--maxlen", metavar="N", type=count, help="words of a text to read, a quarter from its beginning")
-    model.add_argument("--epochs", metavar="N", type=count, help="most passes over the training texts")
-    model.add_argument("--batch-size", metavar="N", type=count, help="texts of one training step")
+    model = train.add_argument_group("the model", "Whatever is not given is chosen by the language and the amount of data.")
+    model.add_argument(
+        "--lang", choices=("auto", "en", "zh"), help="the language of the texts; auto, the default, tells it by their letters"
+    )
+    model.add_argument("--unit", choices=("word", "char"), help="whether to read words or single characters")
+    model.add_argument("--cell", choices=("lstm", "gru"), help="the kind of the recurrent layer")
+    model.add_argument("--units", metavar="N", type=count, help="the size of the recurrent layer's state")
+    model.add_argument("--embedding", dest="embedding_dim", metavar="N", type=count, help="the size of a word's vector")
+    model.add_argument(
+        "--dropout", metavar="P", type=share, help="the share of the last layer's inputs that is dropped in training"
+    )
+    model.add_argument(
+        "--vocabulary", dest="max_tokens", metavar="N", type=_number(int, 3), help="how many of the most frequent words to know"
+    )
+    model.add_argument(
+        "--maxlen",
+        metavar="N",
+        type=count,
+        help="how many words of a text to read at most: a quarter from its beginning, the rest from its end",
+    )
+    model.add_argument("--epochs", metavar="N", type=count, help="at most so many passes over the training texts")
+    model.add_argument("--batch-size", metavar="N", type=count, help="the number of texts in one training step")
     plain = (
-        "the tutorial's model: an embedding, one recurrent layer, its last state; every framework that `convert` knows has it"
+        "train the tutorial's model (an embedding, one recurrent layer, its last state), which `convert` can write for every"
+        " framework"
     )
     model.add_argument("--plain", action="store_true", help=plain)
-    model.add_argument("--balanced", action="store_true", help="let rare labels count as much as frequent ones")
+    model.add_argument("--balanced", action="store_true", help="let rare labels count as much in training as frequent ones")

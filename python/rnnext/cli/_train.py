@@ -43,7 +43,7 @@ def _train_into(folder: Path, backup: BackupAndRestore, options: Namespace) -> N
     say = _say_to_stderr if options.json else print
     labels = [*map(printable, data.label_names[:_LABELS_SHOWN]), *["..."] * (len(data.label_names) > _LABELS_SHOWN)]
     say(
-        f"{data.name}: {len(data.train_texts):,} texts to learn from, {len(data.test_texts):,} held out;"
+        f"{data.name}: {len(data.train_texts):,} texts to train on, {len(data.test_texts):,} held out;"
         f" labels {', '.join(labels)}"
     )
     given = {name: value for name in _MODEL_OPTIONS if (value := getattr(options, name)) is not None}
@@ -61,11 +61,11 @@ def _train_into(folder: Path, backup: BackupAndRestore, options: Namespace) -> N
             classifier.fit(data.train_texts, names[data.train_labels], callbacks=[backup], refit_callbacks=[again], verbose=1)
     except KeyboardInterrupt:
         if backup.filepath.exists():
-            _say_to_stderr("interrupted; the same command with --resume goes on")
+            _say_to_stderr("interrupted; the same command with --resume continues")
         raise
     kept = _kept(classifier, again)
     if kept is not None:
-        then = "; then learned once more, from all texts" if kept["refit"] else ""
+        then = "; then trained again, on all texts" if kept["refit"] else ""
         which = f"{kept['epoch']} of {kept['epochs']}"
         say(f"epoch {which} was the most accurate on texts set aside: {kept['accuracy']:.1%}{then}")
     found = _measured(classifier, data)
@@ -174,7 +174,7 @@ def _read_run(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_bytes()) if path.is_file() else {}
         if isinstance(found, dict):
             return found
-    raise ValueError(f"{path}: damaged, expected a JSON object; without --resume the training begins anew")
+    raise ValueError(f"{path}: damaged, expected a JSON object; without --resume the training starts from the beginning")
 
 
 def _digest(texts: Sequence[str], labels: Sequence[int]) -> str:

@@ -2,8 +2,8 @@
 
     python examples/chinese.py FILE [--seed 0] [--models 1]
 
-A file with the columns text, label and split (train, dev or test): CSV, TSV or JSON lines, compressed or not. What is not for
-the test is learned from, by all alike.
+A file with the columns text, label and split (train, dev or test): CSV, TSV or JSON lines, compressed or not. All that is not
+for the test is trained on, by the models and the baseline alike.
 """
 
 import recipe

@@ -3,7 +3,7 @@
     python examples/imdb.py PATH [--seed 0] [--models 1]
 
 PATH is the folder aclImdb, its archive, or a folder with train.csv and test.csv (compressed or not). No review is set aside:
-the preset's number of epochs was chosen on a validation part of the training reviews.
+the preset's number of epochs was chosen earlier, on a validation part of the training reviews.
 """
 
 import time

@@ -1,6 +1,6 @@
 """A score that moves with each word of a text that is still arriving: a chat, a transcript, a log.
 
-    python examples/monitor.py MODEL --train DATA    # once; DATA: movies, products, a file, the folder of the IMDB reviews
+    python examples/monitor.py MODEL --train DATA    # once; DATA: movies, products, a file, or the folder of the IMDB reviews
     some-program | python examples/monitor.py MODEL  # the score after each line; an empty line begins a new text
 
 A word costs the same however many came before it: one step of the recurrent layer, a running maximum and a running mean.

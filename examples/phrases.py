@@ -3,8 +3,8 @@
     python examples/phrases.py PHRASES TEST [--vectors FILE] [--seed 0] [--models 1]
 
 PHRASES has the columns text and label, 0 (very negative) to 4 (very positive); TEST has whole sentences, 0 (negative) or 1
-(positive). The five labels of the phrases say more than two of them would: what is learned from is merged after the prediction,
-neutral left out.
+(positive). Five labels say more than two would, so all five are learned. Their probabilities are merged into two after the
+prediction, neutral left out.
 """
 
 import recipe

@@ -3,9 +3,9 @@
     python examples/questions.py TRAIN TEST [--vectors FILE] [--seed 0] [--models 1]
 
 Files with the columns text and label, and the training file a column fine, one of fifty kinds: CSV, TSV or JSON lines,
-compressed or not. The fifty are learned and their probabilities added up. Most names of the test questions are in no training
-question: runs of letters say something of them, and vectors of other texts' words more. With those, what is learned of rare
-words is mostly left out in training, by default: it would hide what their vectors say.
+compressed or not. The fifty are learned, and their probabilities added up to the six. Most names in the test questions are in
+no training question: runs of letters say something about them, and word vectors from other texts say more. Where there are
+vectors, what is learned of rare words is mostly dropped in training, by default: it would hide what their vectors say.
 """
 
 import recipe

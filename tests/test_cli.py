@@ -253,9 +253,9 @@ def test_without_a_network_it_says_so(run: Run, tmp_path: Path, monkeypatch: pyt
         (["train", "--lang", "la"], "invalid choice: 'la'"),
         (["convert", "m"], "required: FILE, --to"),
         (["report", "m", "f", "--out", "."], "argument --out: '.' is a folder, expected a file to be written"),
-        (["report", "m", "f", "--out", "none/a"], "argument --out: 'none/a' is in a folder that is not there"),
+        (["report", "m", "f", "--out", "none/a"], "argument --out: 'none/a' is in a folder that does not exist"),
         (["convert", "m", ".", "--to", "onnx"], "argument FILE: '.' is a folder, expected a file to be written"),
-        (["convert", "m", "none/a", "--to", "keras"], "argument FILE: 'none/a' is in a folder that is not there"),
+        (["convert", "m", "none/a", "--to", "keras"], "argument FILE: 'none/a' is in a folder that does not exist"),
         (["info", "more"], "unrecognized arguments: more"),
         (["predict", "m", "--loud", "text"], "unrecognized arguments: --loud"),
     ],
@@ -651,7 +651,7 @@ def test_a_stopped_training_goes_on_to_the_same_model(folder: Path, tmp_path: Pa
             assert process.stderr.read().endswith(b"interrupted; the same command with --resume continues\n")
             assert process.wait(60) == 130
         assert not out.exists()
-        begun = b"going on from "
+        begun = b"continuing from "
         with start(*command, "--out", out, env=UNBUFFERED) as process:
             assert process.stderr
             assert process.stderr.readline().startswith(begun)
@@ -746,7 +746,7 @@ def test_a_model_is_trained_by_one_at_a_time(run: Run, folder: Path, tmp_path: P
         for name in ("m", "none/../m", "link"):
             for more in ((), ("--resume",)):
                 message = failed(run(*command, "--epochs", 1, "--out", f"{tmp_path}/{name}", *more))
-                assert f"{tmp_path}/{name}: is being trained by another process; wait for its end or name" in message
+                assert f"{tmp_path}/{name}: is being trained by another process; wait until it has ended or name" in message
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGCONT)
         assert process.stderr

@@ -189,4 +189,4 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     command[-1] = str(tmp_path / "none" / "r.html")
     with pytest.raises(SystemExit, match="2"):
         cli.main(command)
-    assert "is in a folder that is not there" in capsys.readouterr().err
+    assert "is in a folder that does not exist" in capsys.readouterr().err

@@ -44,7 +44,7 @@ def _new_file(text: str) -> Path:
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is a folder, expected a file to be written")
     if not path.absolute().parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r} is in a folder that is not there, expected one that is")
+        raise argparse.ArgumentTypeError(f"{text!r} is in a folder that does not exist")
     return path
 
 

@@ -43,7 +43,7 @@ def progress(title: str, unit: str = " texts", *, shown: bool = True) -> Any:
 def _texts(options: Namespace, classifier: TextClassifier) -> Iterable[str]:
     if options.texts:
         if options.file:
-            raise ValueError("predict: texts and --file are given, expected one of them")
+            raise ValueError("predict: both texts and --file are given, expected only one of them")
         return options.texts  # type: ignore[no-any-return]
     if options.file:
         return text_rows(options.file, text=options.text or classifier.text_column or "text")

@@ -126,7 +126,7 @@ def _alone(folder: Path, backup: BackupAndRestore) -> Iterator[None]:
                 pass  # a training has just ended and deleted it
             except BlockingIOError:
                 raise ValueError(
-                    f"{folder}: is being trained by another process; wait for its end or name another folder with --out"
+                    f"{folder}: is being trained by another process; wait until it has ended or name another folder with --out"
                 ) from None
         try:
             yield
@@ -157,9 +157,9 @@ def _second_of(
         if found != this:
             differing = sorted(name for name in {*found, *this} if found.get(name) != this.get(name))
             raise ValueError(
-                f"{checkpoint}: of another training ({', '.join(differing)} differ); without --resume it is replaced"
+                f"{checkpoint}: is of another training ({', '.join(differing)} differ); without --resume it is replaced"
             )
-        _say_to_stderr(f"going on from {(again if again.filepath.exists() else backup).filepath}")
+        _say_to_stderr(f"continuing from {(again if again.filepath.exists() else backup).filepath}")
     else:
         _discard(backup, again)
         if options.resume:

@@ -249,14 +249,38 @@ def assert_same_history(ours: Any, theirs: Any) -> None:
         {"sample_weight": np.linspace(0, 2, 40).astype(np.float32), "validation_split": 0.25},
         {"class_weight": {0: 0.5, 1: 2.0}, "validation_split": 0.25},
         {"initial_epoch": 2, "epochs": 4},
+        {"steps_per_epoch": 2, "epochs": 5},
+        {"steps_per_epoch": 2, "batch_size": None},
+        {"validation_split": 0.5, "validation_freq": 2, "validation_steps": 2},
+        {"validation_split": 0.5, "validation_freq": [1, 3], "validation_steps": 2, "batch_size": None},
     ],
-    ids=["validation_split", "sample_weight", "class_weight", "initial_epoch"],
+    ids=["validation_split", "sample_weight", "class_weight", "initial_epoch", "steps", "steps_alone", "freq", "freqs"],
 )
 def test_history(options: dict[str, Any]) -> None:
     theirs, ours = pair_of_models("lstm", metrics=["accuracy", "mse"], weighted_metrics=["accuracy", "mae"])
     x, y = data(40)
     arguments = {"epochs": 3, "batch_size": 8, "shuffle": False, "verbose": 0, **options}
     assert_same_history(ours.fit(x, y, **arguments), theirs.fit(x, y, **arguments))
+
+
+def test_batches_that_a_generator_hands_out() -> None:
+    theirs, ours = pair_of_models("lstm", metrics=["accuracy"])
+    x, y = data(40)
+
+    def batches() -> Any:
+        while True:
+            for n in range(0, 40, 8):
+                yield x[n : n + 8], y[n : n + 8]
+
+    found = []
+    for model in (theirs, ours):
+        told = {"epochs": 2, "steps_per_epoch": 4, "validation_steps": 2, "verbose": 0}
+        history = model.fit(batches(), validation_data=batches(), **told)
+        measured = model.evaluate(batches(), steps=3, verbose=0), model.evaluate(x, y, batch_size=8, steps=3, verbose=0)
+        found.append((history, measured, model.predict(batches(), steps=3, verbose=0), model.predict(x, steps=3, verbose=0)))
+    assert_same_history(found[1][0], found[0][0])
+    for a, b in zip(found[1][1:], found[0][1:], strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
 
 
 def test_layers_of_a_model_with_an_input() -> None:

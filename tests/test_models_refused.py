@@ -79,7 +79,7 @@ def fit(*data: Any, **options: Any) -> Callable[[Sequential], Any]:
         (lambda m: m([[1], [2, 3]], mask=np.ones((2, 2), bool)), ValueError, "mask is given, expected None"),
         (lambda m: m.evaluate(iter([])), ValueError, "evaluate: x hands out no batch"),
         (lambda m: m.evaluate(iter([(X, Y)]), Y), ValueError, "evaluate: y is given, expected None: x hands out"),
-        (lambda m: m.evaluate(X, Y, steps=2), ValueError, "evaluate: steps is 2, expected None"),
+        (lambda m: m.evaluate(X, Y, steps=0), ValueError, "evaluate: steps is 0, expected at least 1"),
         (lambda m: m.predict_on_batch(3), TypeError, "predict_on_batch: x is a int"),
         (lambda m: m.test_on_batch(X, None), ValueError, "evaluate: y has shape"),
         (fit(X, [[0]] * 49 + [[0, 1]]), ValueError, "fit: y has rows of different length"),

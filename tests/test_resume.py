@@ -119,6 +119,12 @@ def run(
         history = model.fit(x, y, SIZE, validation_split=0.1, class_weight={1: 2.0}, **options)
     elif feed == "numbered":
         history = model.fit(Numbered(), validation_data=(x, y), **options)
+    elif feed == "some_steps":  # of rows, which a pass ends with a short epoch; measured now and then, on what changes
+        some = {"steps_per_epoch": STEPS - 2, "validation_data": Numbered(), "validation_freq": 2, "validation_steps": 2}
+        history = model.fit(x, y, SIZE, **some, **options)
+    elif feed == "generators":
+        some = {"steps_per_epoch": STEPS, "validation_data": stream(), "validation_steps": 3}
+        history = model.fit(stream(), **some, **options)
     else:
         history = model.fit(stream(), steps_per_epoch=STEPS, validation_data=(x, y), **options)
     assert model.optimizer is not None
@@ -157,6 +163,8 @@ CASES: dict[str, dict[str, Any]] = {
     "accumulated": {"save_freq": 1, "optimizer": lambda: optimizers.SGD(0.5, momentum=0.9, gradient_accumulation_steps=4)},
     "numbered": {"save_freq": 4, "feed": "numbered"},
     "stream": {"save_freq": 4, "feed": "stream"},
+    "some_steps": {"save_freq": 3, "feed": "some_steps", "more": monitors},
+    "generators": {"save_freq": 4, "feed": "generators"},
 }
 
 

@@ -976,6 +976,32 @@ def test_weights_by_their_older_names() -> None:
     assert model.layers[1].non_trainable_weights == []
 
 
+def test_forms_of_the_arguments_of_compile() -> None:
+    found = []
+    for arguments, options in (
+        (("adam", "binary_crossentropy"), {"metrics": ["accuracy"], "weighted_metrics": ["mae"]}),
+        (("adam", "binary_crossentropy", None, ["accuracy"], ["mae"]), {}),
+        (("adam", ["binary_crossentropy"]), {"metrics": "accuracy", "weighted_metrics": ("mae",)}),
+        (("adam", ("bce",)), {"metrics": [["accuracy"]], "weighted_metrics": "mae"}),
+    ):
+        set_random_seed(1)
+        model = Sequential([Embedding(V, D), LSTM(3), Dense(1, "sigmoid")])
+        model.compile(*arguments, **options)  # type: ignore[arg-type]
+        found.append((model.fit(X, Y, verbose=0).history, bits(model)))
+    assert all(each == found[0] for each in found)
+    assert list(found[0][0]) == ["loss", "accuracy", "mae"]
+
+
+def test_parameters_as_arrays() -> None:
+    model = tutorial()
+    kernel = model.layers[-1].weights[0]
+    assert str(kernel.dtype) == "float32"
+    array = kernel.numpy()
+    np.testing.assert_array_equal(array, kernel.value, strict=True)
+    array[:] = 0  # a copy
+    assert kernel.value.any()
+
+
 def test_arguments_that_nothing_depends_on() -> None:
     found = []
     for options, layer in (({}, LSTM(3)), ({"run_eagerly": True, "steps_per_execution": 8}, LSTM(3, implementation=1))):

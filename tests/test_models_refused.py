@@ -110,7 +110,17 @@ def fit(*data: Any, **options: Any) -> Callable[[Sequential], Any]:
         (lambda m: m(X + V), ValueError, "embedding: x has id"),
         (lambda m: m(X, mask=np.ones((50, 2), bool)), ValueError, r"lstm: mask has shape \(50, 2\), expected \(50, 9\)"),
         (lambda m: m.compile("adam"), ValueError, "loss is None, expected a loss"),
-        (lambda m: m.compile("adam", "mse", metrics="accuracy"), TypeError, "compile: metrics is 'accuracy', expected a list"),
+        (lambda m: m.compile("adam", "mse", metrics=3), TypeError, "compile: metrics is 3, expected a list"),
+        (
+            lambda m: m.compile("adam", "mse", ["accuracy"]),
+            ValueError,
+            r"compile: loss_weights is \['accuracy'\], expected None",
+        ),
+        (
+            lambda m: m.compile("adam", ["mse", "mae"]),
+            TypeError,
+            r"losses.get: identifier is \['mse', 'mae'\], expected a name",
+        ),
         (lambda m: m.compile("adam", "mse", metrics=["best"]), ValueError, "no metric 'best', expected one of"),
         (lambda m: m.compile("best", "mse"), ValueError, "'best' is not known, expected one of"),
         (lambda m: m.compile("adam", "best"), ValueError, "no loss 'best', expected one of"),

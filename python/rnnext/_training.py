@@ -39,8 +39,10 @@ class Compiled:
     """
 
     def __init__(
-        self, optimizer: Optimizer, loss: Any, metrics: Sequence[Any] | None, weighted_metrics: Sequence[Any] | None
+        self, optimizer: Optimizer, loss: Any, metrics: Sequence[Any] | str | None, weighted_metrics: Sequence[Any] | str | None
     ) -> None:
+        if isinstance(loss, list | tuple) and len(loss) == 1:  # one for each output, of which there is one
+            (loss,) = loss
         self.optimizer = optimizer
         self.given_loss: str | Loss = loss if isinstance(loss, str) and loss in _OPEN_LOSSES else losses.get(loss)
         self.given_metrics = _given_metrics("metrics", metrics)
@@ -101,10 +103,14 @@ class Compiled:
         return {name: float(metric.result()) for name, metric in named.items()}  # Python's: a log read from a file is the same
 
 
-def _given_metrics(argument: str, given: Sequence[Any] | None) -> list[str | Metric]:
+def _given_metrics(argument: str, given: Sequence[Any] | str | None) -> list[str | Metric]:
     """Names as they are, everything else as a metric. TypeError or ValueError for what is none."""
+    if isinstance(given, str):
+        given = [given]
     if given is not None and not isinstance(given, list | tuple):
         raise TypeError(f"compile: {argument} is {given!r}, expected a list, as ['accuracy']")
+    if given and len(given) == 1 and isinstance(given[0], list | tuple):  # those of each output
+        (given,) = given
     found: list[str | Metric] = []
     for metric in given or ():
         is_open = isinstance(metric, str) and metric.lower() in _OPEN_METRICS

@@ -113,9 +113,9 @@ class Sequential(Stack):
         self,
         optimizer: str | Mapping[str, Any] | optimizers.Optimizer = "rmsprop",
         loss: Any = None,
-        *,
-        metrics: Sequence[Any] | None = None,
-        weighted_metrics: Sequence[Any] | None = None,
+        loss_weights: None = None,
+        metrics: Sequence[Any] | str | None = None,
+        weighted_metrics: Sequence[Any] | str | None = None,
         run_eagerly: bool | None = None,
         steps_per_execution: int = 1,
         jit_compile: bool | Literal["auto"] = "auto",
@@ -123,9 +123,13 @@ class Sequential(Stack):
     ) -> None:
         """Say how to train: an optimizer, a loss and what else to measure, each by name or as an object.
 
-        `weighted_metrics` look at sample and class weights, `metrics` do not. The last four, which tell Keras how to compute,
-        are taken, and nothing depends on them.
+        `weighted_metrics` look at sample and class weights, `metrics` do not. `loss_weights` is None. The last four, which tell
+        Keras how to compute, are taken, and nothing depends on them.
         """
+        if loss_weights is not None:
+            raise ValueError(
+                f"compile: loss_weights is {loss_weights!r}, expected None: there is one loss; metrics come behind"
+            )
         if loss is None:
             raise ValueError(f"{self.name}: loss is None, expected a loss, as 'binary_crossentropy'")
         self._compiled = Compiled(optimizers.get(optimizer), loss, metrics, weighted_metrics)

@@ -20,6 +20,7 @@ _RISING = (
     metrics.AUC,
     metrics.BinaryAccuracy,
     metrics.CategoricalAccuracy,
+    metrics.F1Score,
     metrics.Precision,
     metrics.Recall,
     metrics.SparseCategoricalAccuracy,

@@ -12,12 +12,14 @@ from rnnext import Sequential
 from rnnext.layers import (
     GRU,
     LSTM,
+    Activation,
     Bidirectional,
     Dense,
     Dropout,
     Embedding,
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
+    RepeatVector,
     SpatialDropout1D,
     TimeDistributed,
 )
@@ -140,6 +142,18 @@ STACKS: dict[str, Callable[[str], Sequential]] = {
     ),
     "unmasked_both": lambda cell: filled(
         Embedding(V, D), Bidirectional(CELLS[cell](H, zero_output_for_mask=True), merge_mode="sum"), Dense(1)
+    ),
+    "activations": lambda cell: filled(
+        Embedding(V, D, mask_zero=True),
+        CELLS[cell](H, return_sequences=True),
+        Activation("softsign"),
+        TimeDistributed(Activation("exponential")),
+        CELLS[cell](H),
+        Dense(3),
+        Activation("softmax"),
+    ),
+    "repeated": lambda cell: filled(
+        Embedding(V, D, mask_zero=True), CELLS[cell](H), RepeatVector(3), CELLS[cell](2), Dense(1, activation="exponential")
     ),
     "tags_zero": lambda cell: filled(
         Embedding(V, D, mask_zero=True), CELLS[cell](H, return_sequences=True, zero_output_for_mask=True), Dense(2)

@@ -85,7 +85,7 @@ def test_order_of_calls() -> None:
         expected += [("epoch_begin", epoch), *steps, *validated, ("epoch_end", epoch, everything)]
     assert recorder.calls == [*expected, ("train_end", everything)]
     assert recorder.model is model
-    assert recorder.params == {"epochs": 3, "steps": 2, "verbose": 0, "validation": True}
+    assert recorder.params == {"epochs": 3, "steps": 2, "verbose": 0, "validation": True, "validation_freq": 1}
 
 
 def test_history() -> None:
@@ -129,26 +129,80 @@ def test_batches_by_the_other_names_of_their_hooks() -> None:
     assert ends == [0, 1]
 
 
-@pytest.mark.parametrize("hook", ["on_test_batch_begin", "on_test_batch_end"])
-def test_hooks_that_nobody_calls_are_refused(hook: str) -> None:
+def all_hooks(calls: list[Any]) -> LambdaCallback:
+    def note(name: str) -> Any:
+        return lambda *given: calls.append((name.removeprefix("on_"), *given[:-1], set(given[-1])))
+
+    return LambdaCallback(**{name: note(name) for name in HOOKS})
+
+
+def test_hooks_of_evaluate_and_predict() -> None:
     model, x, y = model_and_data()
-    callback = type("Own", (Callback,), {hook: lambda self, *given: None})()
-    with pytest.raises(
-        TypeError, match=f"callbacks has a Own with {hook}, which is never called, expected .* on_epoch_begin, "
-    ):
-        model.fit(x, y, callbacks=callback, verbose=0)
-    assert model.optimizer is not None
-    assert model.optimizer.iterations == 0
+    numbers, calls = {"loss", "accuracy"}, list[Any]()
+    tests = [("test_batch_begin", 0, set()), ("test_batch_end", 0, numbers)]
+    tests += [("test_batch_begin", 1, set()), ("test_batch_end", 1, numbers)]
+    watcher = all_hooks(calls)
+    model.evaluate(x, y, len(x) // 2, callbacks=[watcher], verbose=0)
+    assert calls == [("test_begin", set()), *tests, ("test_end", numbers)]
+    assert watcher.params == {"epochs": 1, "steps": 2, "verbose": 0}
+    assert watcher.model is model
+    calls.clear()
+    predictions = model.predict(x, len(x) // 2, callbacks=watcher, verbose=0)
+    batches = [each for n in (0, 1) for each in (("predict_batch_begin", n, set()), ("predict_batch_end", n, {"outputs"}))]
+    assert calls == [("predict_begin", set()), *batches, ("predict_end", set())]
+    assert predictions.shape == (len(x), 1)
+    calls.clear()
+    model.fit(x, y, len(x), validation_data=(x, y), validation_batch_size=len(x) // 2, callbacks=watcher, verbose=0)
+    assert [call for call in calls if "test" in call[0]] == [("test_begin", set()), *tests, ("test_end", numbers)]
+    for method in (model.evaluate, model.predict):
+        with pytest.raises(TypeError, match=f"{method.__name__}: callbacks has a int, expected a Callback"):
+            method(x, callbacks=[3])
 
 
 def test_logs_are_a_dict_at_every_hook() -> None:
     """As in Keras, whose guide lists their keys."""
     seen: dict[str, Any] = {}
-    names = [name for name in HOOKS if not name.startswith("on_batch_")]
+    names = [name for name in HOOKS if not name.startswith(("on_batch_", "on_predict_"))]
     hooks = {name: lambda *given, name=name: seen.setdefault(name, list(given[-1].keys())) for name in names}
     model, x, y = model_and_data()
     model.fit(x, y, validation_data=(x, y), callbacks=LambdaCallback(**hooks), verbose=0)
     assert {name: bool(keys) for name, keys in seen.items()} == {name: name.endswith("_end") for name in names}
+
+
+@pytest.mark.parametrize(
+    ("freq", "validated"), [(2, [1, 3]), (3, [2]), ([1, 4], [0, 3]), ((2,), [1])], ids=["second", "third", "list", "tuple"]
+)
+def test_callbacks_pass_over_epochs_without_validation(freq: Any, validated: list[int], tmp_path: Path) -> None:
+    model, x, y = model_and_data()
+    stop = EarlyStopping(patience=1, mode="max", baseline=1e9, restore_best_weights=True)
+    reduce = ReduceLROnPlateau("val_loss", patience=1, factor=0.5, mode="max", min_delta=1e9)
+    kept = ModelCheckpoint(tmp_path / "{epoch}-{val_loss:.9f}", save_best_only=True, mode="min", save_weights_only=True)
+    log = CSVLogger(tmp_path / "log.csv")
+    history = model.fit(
+        x, y, epochs=4, validation_data=(x, y), validation_freq=freq, callbacks=[stop, reduce, kept, log], verbose=0
+    )
+    assert history.validated == validated[: len(history.validated)]
+    assert len(history.history["val_loss"]) == len(history.validated)
+    assert history.epoch == list(range(4 if len(validated) < 2 else validated[1] + 1))  # the second one was no better
+    assert {int(path.name.split("-")[0]) - 1 for path in tmp_path.glob("*-*")} <= set(validated)
+    assert len(history.history["learning_rate"]) == len(history.epoch)
+    rows = (tmp_path / "log.csv").read_text().splitlines()
+    column = rows[0].split(",").index("val_loss")
+    assert [n for n, row in enumerate(rows[1:]) if row.split(",")[column] != "NA"] == history.validated
+
+
+def test_a_place_that_some_epochs_do_not_have_is_refused(tmp_path: Path) -> None:
+    model, x, y = model_and_data()
+    options: dict[str, Any] = {"validation_data": (x, y), "validation_freq": 2, "verbose": 0}
+    with pytest.raises(ValueError, match=r"ModelCheckpoint: filepath is .*val_loss.* expected places for numbers named epoch"):
+        model.fit(x, y, callbacks=ModelCheckpoint(tmp_path / "{val_loss}"), **options)
+    for freq, error, message in (
+        (0, ValueError, "validation_freq is 0, expected at least 1, or a list of them"),
+        ("2", TypeError, "validation_freq is '2', expected a whole number, or a list of them"),
+        ([0.5], TypeError, "validation_freq is 0.5, expected a whole number"),
+    ):
+        with pytest.raises(error, match=message):
+            model.fit(x, y, **{**options, "validation_freq": freq})
 
 
 def test_stop_training_ends_within_the_epoch() -> None:

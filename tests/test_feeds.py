@@ -209,6 +209,105 @@ def test_steps_of_a_stream() -> None:
         assert model.fit(once(), epochs=2, verbose=0).epoch == [0]
 
 
+@pytest.mark.parametrize("pool", [1, 2])
+def test_steps_of_rows_go_on_to_the_end_of_a_pass(pool: int) -> None:
+    """As in Keras: 6 batches are 4 and 2, in one order; the next pass has another one."""
+    lengths = np.random.default_rng(0).integers(1, 9, ROWS)
+    examples = examples_of(([np.full(n, row) for row, n in enumerate(lengths)], np.arange(ROWS), None), who="test")
+
+    def chosen(epochs: int, skip: int = 0, state: Any = None) -> list[Any]:
+        feed, generator = RowsFeed(examples, SIZE, shuffle=True, pool=pool, steps=4, first=1), np.random.default_rng(5)
+        found = []
+        for epoch in range(1, 1 + epochs):
+            feed.begin(epoch, 0)
+            states.append(generator.bit_generator.state)
+            found.append([tuple(rows) for _, rows in feed.pieces(generator)])
+        if state is not None:
+            generator.bit_generator.state = state
+            feed.begin(epochs, skip)
+            found[-1] = [tuple(rows) for _, rows in feed.pieces(generator)]
+        return found
+
+    states: list[Any] = []
+    epochs = chosen(5)
+    assert [len(batches) for batches in epochs] == [4, 2, 4, 2, 4]
+    for first, second in (epochs[:2], epochs[2:4]):
+        assert sorted(row for batch in [*first, *second] for row in batch) == list(range(ROWS))
+    assert epochs[0] != epochs[2] != epochs[4]
+    for epoch in range(5):  # a run that goes on within an epoch has the generator as it was at the epoch's begin
+        assert chosen(epoch + 1, 1, states[epoch])[-1] == epochs[epoch][1:]
+
+
+def test_steps_of_a_validation() -> None:
+    """An iterator's first batches for each validation, an iterable's too; of rows as many batches as there are."""
+    x, y = rows()
+    some = outcome(tutorial(), x, y, validation_data=(x[: 3 * SIZE], y[: 3 * SIZE]), validation_batch_size=SIZE)
+    assert len(some[1]["val_loss"]) == 2
+    for given in (once(2), Again(), Numbered(), iter(batches()[:3]), (x, y)):
+        options = {"validation_batch_size": SIZE} if isinstance(given, tuple) else {}
+        assert outcome(tutorial(), x, y, validation_data=given, validation_steps=3, **options) == some
+    all_of_them = outcome(tutorial(), x, y, validation_data=(x, y), validation_batch_size=SIZE)
+    for given in (once(1), Again(), Numbered()):
+        assert outcome(tutorial(), x, y, validation_data=given, validation_steps=50) == all_of_them
+    assert outcome(tutorial(), x, y, validation_split=0.5, validation_steps=1) == outcome(
+        tutorial(), x, y, validation_split=0.5, validation_batch_size=ROWS
+    )  # without batch_size all rows make a batch
+
+
+def test_a_validation_without_a_batch() -> None:
+    class Exhausted:
+        def __init__(self) -> None:
+            self.batches = once()
+
+        def __iter__(self) -> Iterator[Any]:
+            return self.batches
+
+    x, y = rows()
+    with pytest.warns(UserWarning, match="fit: validation_data has no more batches, epoch 2 is not validated"):
+        history = tutorial().fit(x, y, validation_data=Exhausted(), epochs=2, verbose=0)
+    assert len(history.history["val_loss"]) == 1
+
+
+def test_steps_of_an_evaluation_and_a_prediction() -> None:
+    model, (x, y) = tutorial(), rows()
+    some, part = model.evaluate(x[: 2 * SIZE], y[: 2 * SIZE], SIZE, 0), model.predict(x[: 2 * SIZE], SIZE, 0)
+    for make in (once, Again, Numbered):
+        assert model.evaluate(make(), steps=2, verbose=0) == some
+        np.testing.assert_array_equal(model.predict(make(), steps=2, verbose=0), part)
+    assert model.evaluate(x, y, SIZE, 0, steps=2) == some
+    np.testing.assert_array_equal(model.predict(x, SIZE, 0, steps=2), part)
+    np.testing.assert_array_equal(model.predict(x, steps=2, verbose=0), model.predict(x, verbose=0))
+    whole = model.predict(x, verbose=0)
+    for alone in ((one for one, _ in batches()), ((one,) for one, _ in batches()), ([one, two] for one, two in batches())):
+        np.testing.assert_array_equal(model.predict(alone, verbose=0), whole)
+    for wrong, options, message in (
+        (iter([]), {}, "predict: x hands out no batch, expected x or"),
+        (once(), {"batch_size": 3}, "predict: batch_size is given, expected None: x hands out batches"),
+        (iter([(x, y, y, y)]), {}, "predict: a batch of x has another form than"),
+        (x, {"steps": 0}, "predict: steps is 0, expected at least 1"),
+        (iter([(x + V, y)]), {}, "embedding: x has id"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.predict(wrong, verbose=0, **options)
+
+
+def test_predictions_of_steps_of_batches() -> None:
+    """Where rows have different numbers of steps they are a list, as those of a list of sequences are."""
+    set_random_seed(0)
+    model = Sequential([Embedding(V, 5), GRU(4, return_sequences=True), Dense(2)])
+    x, _ = ragged()
+    expected = model.predict(x, verbose=0)
+    parts = [x[:10], x[10:]]
+    together = [np.stack([row for row in x if len(row) == n]) for n in (3, 5)]
+    for found, wanted in (
+        (model.predict(((part,) for part in parts), verbose=0), expected),
+        (model.predict(iter(together), verbose=0), [row for part in together for row in model.predict(part, verbose=0)]),
+    ):
+        assert len(found) == len(wanted)
+        for a, b in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+
+
 def test_class_weights_of_batches() -> None:
     x, y = rows()
     options: dict[str, Any] = {"class_weight": {0: 0.5, 1: 3.0}}
@@ -221,7 +320,9 @@ def test_what_is_refused() -> None:
         ((Again(), y), {}, "fit: y is given, expected None: x hands out batches"),
         ((Again(), None, 8), {}, "fit: batch_size is given, expected None"),
         ((Again(),), {"validation_split": 0.1}, "fit: validation_split is 0.1, expected 0"),
-        ((x, y), {"steps_per_epoch": 3}, "fit: steps_per_epoch is 3, expected None"),
+        ((x, y), {"steps_per_epoch": 0}, "fit: steps_per_epoch is 0, expected at least 1"),
+        ((x, y), {"validation_data": (x, y), "validation_steps": 0}, "fit: validation_steps is 0, expected at least 1"),
+        ((x, y), {"validation_data": iter([]), "validation_steps": 2}, "fit: validation_data hands out no batch"),
         ((Again(),), {"steps_per_epoch": 0}, "fit: steps_per_epoch is 0, expected at least 1"),
         ((iter([]),), {}, "fit: x hands out no batch"),
         ((iter([x]),), {}, "fit: a batch of x has another form than"),

@@ -35,8 +35,10 @@ from rnnext.layers import (
     Bidirectional,
     Dense,
     Embedding,
+    Flatten,
     GlobalMaxPooling1D,
     Input,
+    Masking,
     TimeDistributed,
 )
 from rnnext.regularizers import L1, L1L2, L2
@@ -85,6 +87,30 @@ def test_a_trained_keras_model(keras: Any, tmp_path: Path) -> None:
     theirs.save(tmp_path / "a.keras")
     for source in (theirs, tmp_path / "a.keras"):
         assert_close(interop.from_keras(source).predict(x, verbose=0), theirs.predict(x, verbose=0))
+
+
+def test_masks_of_series(keras: Any, tmp_path: Path) -> None:
+    model = filled(
+        Input((T, D)), Masking(-1.0), LSTM(H, return_sequences=True), GRU(3, return_sequences=True), Flatten(), Dense(1)
+    )
+    x = normal(np.random.default_rng(0), B, T, D)
+    x[1, 3:] = x[2, 0] = x[3, 2:4] = -1
+    expected = model.predict(x, verbose=0)
+    theirs = interop.to_keras(model, tmp_path / "a.keras")
+    assert_close(theirs.predict(x, verbose=0), expected)
+    for source in (theirs, tmp_path / "a.keras"):
+        copy = interop.from_keras(source)
+        assert_close(copy.predict(x, verbose=0), expected)
+        assert [type(layer) for layer in copy.layers] == [type(layer) for layer in model.layers]
+    for layers, message in (
+        ([Masking(), LSTM(H, return_sequences=True), GlobalMaxPooling1D()], "global_max_pooling1d is behind masking, which"),
+        (
+            [Masking(), Masking(1.0, name="b"), LSTM(H)],
+            "b is behind masking, which cannot be converted exactly: Keras's does not",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            interop.to_keras(filled(Input((T, D)), *layers), tmp_path / "b.keras")
 
 
 def test_keras_models_that_have_no_counterpart(keras: Any, tmp_path: Path) -> None:

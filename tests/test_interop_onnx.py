@@ -37,9 +37,11 @@ from rnnext.layers import (
     ConcatPooling1D,
     Dense,
     Embedding,
+    Flatten,
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
     Input,
+    Masking,
     TimeDistributed,
 )
 
@@ -122,9 +124,26 @@ def test_what_onnx_does_not_have(onnx: Any, tmp_path: Path) -> None:
     assert_refused(lambda: interop.to_onnx(uneven, tmp_path / "a.onnx"), "bidirectional has two directions that differ", uneven)
     wrapped = filled(Input((None, 2, D)), TimeDistributed(LSTM(H)), Dense(1))
     assert_refused(
-        lambda: interop.to_onnx(wrapped, tmp_path / "a.onnx"), "time_distributed has a LSTM, expected a Dense", wrapped
+        lambda: interop.to_onnx(wrapped, tmp_path / "a.onnx"),
+        "time_distributed has a LSTM, expected a Dense, Dropout or Activation",
+        wrapped,
     )
+    flat = filled(Input((T, D)), GRU(H, return_sequences=True), Flatten(), Dense(1))
+    message = "lengths is True, but flatten needs as many steps in all rows, expected False"
+    assert_refused(lambda: interop.to_onnx(flat, tmp_path / "a.onnx", lengths=True), message, flat)
     assert not any(tmp_path.iterdir())
+
+
+def test_masks_of_series_in_onnx(run: Any) -> None:
+    x = normal(np.random.default_rng(0), B, T, D)
+    x[1, 3:] = x[2, 0] = x[3, 2:4] = x[4] = -1
+    masked = filled(Input((None, D)), Masking(-1.0), GRU(H, return_sequences=True), LSTM(3), Dense(1))
+    assert_close(run(interop.to_onnx(masked), input=x)[0], masked.predict(x, verbose=0))
+    rows = [row[:count] for row, count in zip(x, LENGTHS, strict=True)]
+    found = run(interop.to_onnx(masked, lengths=True), input=x, lengths=LENGTHS.astype(np.int32))[0]
+    assert_close(found, masked.predict(rows, verbose=0))
+    flat = filled(Input((T, D)), Masking(-1.0), GRU(H, return_sequences=True), Flatten(), Dense(1))
+    assert_close(run(interop.to_onnx(flat), input=x)[0], flat.predict(x, verbose=0))
 
 
 def test_onnx_of_other_models(run: Any, tmp_path: Path) -> None:

@@ -138,7 +138,8 @@ def test_embedding() -> None:
     np.testing.assert_array_equal(ours.compute_mask(ids), as_numpy(theirs.compute_mask(keras.ops.convert_to_tensor(ids))))
 
 
-ACTIVATIONS = ["relu", "relu6", "leaky_relu", "elu", "selu", "softplus", "hard_sigmoid", "sigmoid", "tanh", "softmax"]
+ACTIVATIONS = ["relu", "relu6", "leaky_relu", "elu", "selu", "softplus", "softsign", "exponential", "hard_sigmoid"]
+ACTIVATIONS += ["sigmoid", "tanh", "softmax"]
 
 
 @pytest.mark.parametrize("activation", [None, *ACTIVATIONS])
@@ -155,11 +156,15 @@ def test_dense(activation: str | None, shape: tuple[int, ...]) -> None:
         assert_close(ours.forward(x, training=training)[0], expected)
 
 
+@pytest.mark.skipif(BACKEND != "torch", reason="gradients are compared under torch")
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradients_of_activations(activation: str) -> None:
     """Also where a formula could overflow, and on kinks, where a derivative is a choice."""
-    torch = pytest.importorskip("torch")
+    import torch
+
     x = np.array([[-200, -8, -3, -1, -1e-3, 0, 1e-3, 1, 3, 6, 8, 200]], np.float32)
+    if activation == "exponential":
+        x = np.minimum(x, 20)  # it does overflow
     dy = generator().standard_normal(x.shape).astype(np.float32)
     at = torch.tensor(x, requires_grad=True)
     expected = getattr(keras.activations, activation)(at)
@@ -171,6 +176,75 @@ def test_gradients_of_activations(activation: str) -> None:
     dx = ours.backward(dy, y)
     assert (y.dtype, dx.dtype) == (np.float32, np.float32)
     assert_close(dx, at.grad)
+
+
+WEIGHTLESS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
+    "Activation": ({"activation": "softmax"}, (B, T, D)),
+    "Flatten": ({}, (B, T, D)),
+    "Masking": ({"mask_value": -0.9}, (B, T, D)),
+    "RepeatVector": ({"n": 4}, (B, D)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(WEIGHTLESS))
+def test_layers_without_weights(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    options, shape = WEIGHTLESS[name]
+    x = generator().standard_normal(shape).astype(np.float32)
+    if name == "Masking":
+        x[1, 3:] = x[2, 0] = x[4, :, 0] = -0.9
+    theirs, ours = getattr(keras.layers, name)(**options), getattr(rnnext.layers, name)(**options)
+    at = torch.tensor(x, requires_grad=BACKEND == "torch")
+    expected = theirs(at if BACKEND == "torch" else x)
+    y, backprop = ours.forward(x)
+    assert_close(y, expected.detach() if BACKEND == "torch" else expected)
+    assert ours.compute_output_shape((None, *shape[1:])) == theirs.compute_output_shape((None, *shape[1:]))
+    if name == "Masking":
+        np.testing.assert_array_equal(ours.compute_mask(x), as_numpy(theirs.compute_mask(keras.ops.convert_to_tensor(x))))
+    if BACKEND == "torch":
+        dy = generator().standard_normal(y.shape).astype(np.float32)
+        expected.backward(torch.tensor(dy))
+        assert_close(backprop(dy).inputs, at.grad)
+
+
+@pytest.mark.parametrize("name", ["series", "encoder", "flat"])
+def test_models_of_layers_without_weights(name: str) -> None:
+    """Where a mask goes, and where it ends."""
+    found = []
+    for kind, L in ((keras.Sequential, keras.layers), (rnnext.Sequential, rnnext.layers)):
+        lstm = L.LSTM(H, return_sequences=True)
+        stacks = {
+            "series": [
+                L.Masking(),
+                lstm,
+                L.Activation("relu"),
+                L.GlobalAveragePooling1D(),
+                L.Dense(2),
+                L.Activation("softmax"),
+            ],
+            "encoder": [
+                L.Masking(-1.0),
+                L.GRU(H),
+                L.RepeatVector(3),
+                lstm,
+                L.TimeDistributed(L.Dense(2)),
+                L.Activation("softsign"),
+            ],
+            "flat": [L.Masking(), lstm, L.Flatten(), L.RepeatVector(2), L.GRU(3), L.Dense(1)],
+        }
+        model = kind([L.Input((T, D)), *stacks[name]])
+        model.compile(optimizer="sgd", loss="mse")
+        found.append(model)
+    theirs, ours = found
+    ours.set_weights(theirs.get_weights())
+    x = generator().standard_normal((B, T, D)).astype(np.float32)
+    x[1, 3:] = x[2, 0] = x[4, 2] = 0 if name != "encoder" else -1
+    assert_close(ours.predict(x, verbose=0), theirs.predict(x, verbose=0))
+    y = generator().standard_normal(ours.predict(x, verbose=0).shape).astype(np.float32)
+    arguments = {"epochs": 2, "batch_size": 3, "shuffle": False, "verbose": 0}
+    assert_same_history(ours.fit(x, y, **arguments), theirs.fit(x, y, **arguments))
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        assert_close(a, b)
 
 
 @pytest.mark.parametrize("layer", ["GlobalMaxPooling1D", "GlobalAveragePooling1D"])
@@ -249,14 +323,38 @@ def assert_same_history(ours: Any, theirs: Any) -> None:
         {"sample_weight": np.linspace(0, 2, 40).astype(np.float32), "validation_split": 0.25},
         {"class_weight": {0: 0.5, 1: 2.0}, "validation_split": 0.25},
         {"initial_epoch": 2, "epochs": 4},
+        {"steps_per_epoch": 2, "epochs": 5},
+        {"steps_per_epoch": 2, "batch_size": None},
+        {"validation_split": 0.5, "validation_freq": 2, "validation_steps": 2},
+        {"validation_split": 0.5, "validation_freq": [1, 3], "validation_steps": 2, "batch_size": None},
     ],
-    ids=["validation_split", "sample_weight", "class_weight", "initial_epoch"],
+    ids=["validation_split", "sample_weight", "class_weight", "initial_epoch", "steps", "steps_alone", "freq", "freqs"],
 )
 def test_history(options: dict[str, Any]) -> None:
     theirs, ours = pair_of_models("lstm", metrics=["accuracy", "mse"], weighted_metrics=["accuracy", "mae"])
     x, y = data(40)
     arguments = {"epochs": 3, "batch_size": 8, "shuffle": False, "verbose": 0, **options}
     assert_same_history(ours.fit(x, y, **arguments), theirs.fit(x, y, **arguments))
+
+
+def test_batches_that_a_generator_hands_out() -> None:
+    theirs, ours = pair_of_models("lstm", metrics=["accuracy"])
+    x, y = data(40)
+
+    def batches() -> Any:
+        while True:
+            for n in range(0, 40, 8):
+                yield x[n : n + 8], y[n : n + 8]
+
+    found = []
+    for model in (theirs, ours):
+        told = {"epochs": 2, "steps_per_epoch": 4, "validation_steps": 2, "verbose": 0}
+        history = model.fit(batches(), validation_data=batches(), **told)
+        measured = model.evaluate(batches(), steps=3, verbose=0), model.evaluate(x, y, batch_size=8, steps=3, verbose=0)
+        found.append((history, measured, model.predict(batches(), steps=3, verbose=0), model.predict(x, steps=3, verbose=0)))
+    assert_same_history(found[1][0], found[0][0])
+    for a, b in zip(found[1][1:], found[0][1:], strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
 
 
 def test_layers_of_a_model_with_an_input() -> None:

@@ -12,12 +12,16 @@ from rnnext import activations, layers, reference
 from rnnext.layers import (
     GRU,
     LSTM,
+    Activation,
     Dense,
     Dropout,
     Embedding,
+    Flatten,
     Gather,
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
+    Masking,
+    RepeatVector,
     SpatialDropout1D,
 )
 from rnnext.parameters import RowGradient
@@ -320,7 +324,7 @@ def test_dense_gradients(activation: str, shape: tuple[int, ...], use_bias: bool
     check_gradients(layer, x, training=training)
 
 
-@pytest.mark.parametrize("name", ["relu6", "leaky_relu", "elu", "selu", "softplus", "hard_sigmoid"])
+@pytest.mark.parametrize("name", ["relu6", "leaky_relu", "elu", "selu", "softplus", "softsign", "hard_sigmoid"])
 def test_derivatives_from_outputs(name: str) -> None:
     """By central differences, away from kinks."""
     activation = activations.get(name)
@@ -342,7 +346,7 @@ def test_a_row_of_dense_does_not_depend_on_the_others() -> None:
         together = layer(x)
         for n in range(len(x)):
             np.testing.assert_array_equal(layer(x[n : n + 1])[0], together[n])
-    for name in ("relu6", "leaky_relu", "elu", "selu", "softplus", "hard_sigmoid"):
+    for name in ("relu6", "leaky_relu", "elu", "selu", "softplus", "softsign", "exponential", "hard_sigmoid"):
         layer = built(Dense(5, name), None, 100)
         together = layer(x)
         np.testing.assert_array_equal(np.concatenate([layer(x[n : n + 1]) for n in range(len(x))]), together)
@@ -376,6 +380,44 @@ def test_pooling(kind: Any, mask: str, keepdims: bool) -> None:
     if kind is GlobalMaxPooling1D:
         x = x.argsort(axis=1).astype(np.float32)  # no two steps near each other
     check_gradients(layer, x, mask=MASKS[mask])
+
+
+@pytest.mark.parametrize("activation", ["linear", "exponential", "sigmoid", "softmax"])
+@masked
+def test_activations_of_their_own(activation: str, mask: str) -> None:
+    x = normal(np.random.default_rng(1), B, T, D)
+    layer = Activation(activation)
+    np.testing.assert_array_equal(layer(x), activations.get(activation).forward(x))
+    check_gradients(layer, x, mask=MASKS[mask])
+    assert layer.compute_mask(x, MASKS[mask]) is MASKS[mask]
+
+
+@masked
+def test_masking(mask: str) -> None:
+    """A step counts unless all its features are that value, or it was masked before."""
+    x = normal(np.random.default_rng(1), B, T, D)
+    x[0, 2:4] = x[1, 0] = x[2] = 0.1
+    x[3, :, 0] = 0.1  # one of the features
+    layer, given = Masking(0.1), np.ones((B, T), bool) if MASKS[mask] is None else MASKS[mask]
+    equal = (x == np.float32(0.1)).all(axis=2)
+    assert equal.sum() == 3 + T
+    found = layer.compute_mask(x, MASKS[mask])
+    np.testing.assert_array_equal(found, given & ~equal, strict=True)
+    np.testing.assert_array_equal(layer(x, mask=MASKS[mask]), np.where(equal[:, :, None], np.float32(0), x))
+    dy = normal(np.random.default_rng(2), B, T, D)
+    np.testing.assert_array_equal(layer.forward(x)[1](dy).inputs, np.where(equal[:, :, None], np.float32(0), dy))
+
+
+def test_shapes() -> None:
+    x = normal(np.random.default_rng(1), B, T, D)
+    check_gradients(Flatten(), x)
+    check_gradients(RepeatVector(3), x[:, 0])
+    np.testing.assert_array_equal(Flatten()(x[:, :, None]), x.reshape(B, T * D))
+    np.testing.assert_array_equal(RepeatVector(2)(x[:, 0]), np.stack([x[:, 0], x[:, 0]], 1))
+    assert Flatten().compute_output_shape((None, None, D)) == (None, None)
+    assert Flatten().compute_mask(x, np.ones((B, T), bool)) is None
+    assert RepeatVector(2).compute_mask(x[:, 0], np.ones((B, T), bool)) is None
+    assert Flatten()(x[:0]).shape == (0, T * D)
 
 
 def test_averages_do_not_depend_on_padding() -> None:
@@ -481,6 +523,15 @@ IDS = np.zeros((2, 5), np.int32)
         ),
         (lambda: GlobalMaxPooling1D()(X[:, :0]), ValueError, "expected at least one step"),
         (lambda: layers.Input((4,))(X), ValueError, r"input_layer: input has shape \(2, 5, 3\), expected \(None, 4\)"),
+        (lambda: Masking("0"), TypeError, "masking: mask_value is '0', expected a number"),
+        (lambda: Masking(np.nan), ValueError, "masking: mask_value is nan, expected a finite number"),
+        (lambda: Masking()(X[0]), ValueError, r"masking: x has shape \(5, 3\), expected \[B, T, I\]"),
+        (lambda: Masking()(IDS[:, :, None]), TypeError, "masking: x has dtype int32, expected float32"),
+        (lambda: Masking().compute_output_shape((2, 5)), ValueError, r"masking: input has shape \(2, 5\), expected"),
+        (lambda: Masking().compute_mask(X, np.ones((2, 4), bool)), ValueError, "masking: mask has shape"),
+        (lambda: RepeatVector(0), ValueError, "repeat_vector: n is 0, expected at least 1"),
+        (lambda: RepeatVector(2)(X), ValueError, r"repeat_vector: x has shape \(2, 5, 3\), expected \[B, D\]"),
+        (lambda: Activation("gelu"), ValueError, "activation is 'gelu', expected one of"),
         (lambda: LSTM(3, name=""), TypeError, "LSTM: name is '', expected a str"),
     ],
 )
@@ -529,6 +580,10 @@ def test_layers_as_configurations() -> None:
         Dropout(0.3, noise_shape=(None, 1), seed=3),
         SpatialDropout1D(0.2, seed=4),
         GlobalAveragePooling1D(keepdims=True),
+        Activation("softsign"),
+        Masking(-1),
+        RepeatVector(4),
+        Flatten(),
         layers.Input((None, 3)),
     ]
     for layer in examples:

@@ -105,6 +105,22 @@ def test_precision_and_recall_by_hand() -> None:
     assert metrics.Precision(top_k=2, thresholds=0.75)([[0, 1, 1], [0, 1, 0]], scores) == 0.5
 
 
+def test_f1_by_hand() -> None:
+    y, p = np.array([[1, 1, 1], [1, 0, 0], [1, 1, 0]]), np.array([[0.2, 0.6, 0.7], [0.2, 0.6, 0.6], [0.6, 0.8, 0.0]])
+    f1 = metrics.F1Score(threshold=0.5)
+    assert f1.result() == 0
+    np.testing.assert_allclose(f1(y, p), [1 / 2, 4 / 5, 2 / 3])
+    np.testing.assert_allclose(f1(y, p, sample_weight=[0, 0, 1]), [0.6667, 6 / 7, 2 / 3], atol=1e-4)
+    f1.reset_state()
+    np.testing.assert_allclose(f1(y, p, sample_weight=[0, 0, 1]), [1, 1, 0])
+    assert metrics.F1Score()([[1, 0], [0, 1]], [[0.0, 0.0], [0.3, 0.4]])[1] == 1  # nothing is the greatest of zeros
+    assert metrics.F1Score(threshold=0.5)([1, 0, 1], [[0.9], [0.2], [0.4]]) == pytest.approx(2 / 3)
+    steps = np.arange(8).reshape(2, 4, 1) % 3 == 0
+    counted = np.array([[1, 1, 0, 0], [1, 1, 1, 1]])
+    by_steps = metrics.F1Score(threshold=0.5)(steps, np.full((2, 4, 1), 0.9), sample_weight=counted)
+    assert by_steps == pytest.approx(2 * 2 / (6 + 2))
+
+
 def test_auc_approaches_the_share_of_ordered_pairs() -> None:
     y, p, w = data()
     y, p = y[:, 0], p[:, 0]
@@ -173,6 +189,12 @@ METRICS: list[tuple[Any, dict[str, Any], str]] = [
     (metrics.Precision, {"thresholds": 0.3}, "labels"),
     (metrics.Precision, {"top_k": 2}, "labels"),
     (metrics.Precision, {"top_k": 2, "thresholds": 0.6}, "labels"),
+    (metrics.F1Score, {"threshold": 0.5}, "binary"),
+    (metrics.F1Score, {}, "binary"),
+    (metrics.F1Score, {"average": "micro", "threshold": 0.3}, "labels"),
+    (metrics.F1Score, {"average": "macro"}, "labels"),
+    (metrics.F1Score, {"average": "weighted", "threshold": 0.5}, "labels"),
+    (metrics.F1Score, {"average": "macro"}, "one-hot"),
     (metrics.RootMeanSquaredError, {}, "labels"),
     (metrics.RootMeanSquaredError, {}, "binary"),
     (metrics.TruePositives, {}, "binary"),
@@ -329,6 +351,15 @@ NAN = float("nan")
         (lambda: metrics.AUC(thresholds=[0.5, 2]), ValueError, r"thresholds is \[0.5, 2\]"),
         (lambda: metrics.AUC(num_labels=3), ValueError, "num_labels is 3, expected None"),
         (lambda: metrics.Precision(thresholds=[0.1, 0.5]), TypeError, r"thresholds is \[0.1, 0.5\], expected one"),  # type: ignore[arg-type]
+        (lambda: metrics.F1Score("mean"), ValueError, "F1Score: average is 'mean', expected None, 'micro'"),  # type: ignore[arg-type]
+        (lambda: metrics.F1Score(threshold=2), ValueError, "F1Score: threshold is 2, expected 0 to 1"),
+        (lambda: metrics.F1Score()([[0, 1]], [[0, 1, 0]]), ValueError, r"F1Score: y_true has shape \(1, 2\), expected"),
+        (
+            lambda: metrics.resolve(metrics.F1Score(), None, (4, 3), (4, 3)),
+            ValueError,
+            "average is None and there are 3 outputs",
+        ),
+        (lambda: metrics.resolve("f1_score", None, (4, 3), (4, 3)), ValueError, "average is None and there are 3 outputs"),
         (lambda: metrics.Precision(thresholds=1.5), ValueError, "thresholds is 1.5, expected 0 to 1"),
         (lambda: metrics.Precision(top_k=0), ValueError, "Precision: top_k is 0, expected at least 1"),
         (lambda: metrics.Precision(class_id=-1), ValueError, "Precision: class_id is -1, expected at least 0"),
@@ -371,7 +402,7 @@ def test_results_are_keras(kind: Any, options: dict[str, Any], labels: str) -> N
     keras = pytest.importorskip("keras", reason="a comparison with Keras needs Keras, which rnnext itself does not")
     for weighted in (False, True):
         for trailing in ((), (1,)):
-            if kind is metrics.BinaryCrossentropy and trailing == ():
+            if kind in (metrics.BinaryCrossentropy, metrics.F1Score) and trailing == ():
                 continue  # Keras's takes [B, 1] alone
             theirs, ours = getattr(keras.metrics, kind.__name__)(**options), kind(**options)
             for y, p, w in batches(labels):

@@ -23,6 +23,7 @@ from rnnext.callbacks import TerminateOnNaN
 from rnnext.layers import (
     GRU,
     LSTM,
+    Activation,
     AttentionPooling1D,
     Bidirectional,
     BigramEmbedding,
@@ -31,9 +32,12 @@ from rnnext.layers import (
     Dense,
     Dropout,
     Embedding,
+    Flatten,
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
     Input,
+    Masking,
+    RepeatVector,
     SpatialDropout1D,
     TimeDistributed,
 )
@@ -824,6 +828,10 @@ FIRST: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "average": (lambda **o: GlobalAveragePooling1D(**o), (T, D)),
     "several": (lambda **o: ConcatPooling1D(**o), (T, D)),
     "attention": (lambda **o: AttentionPooling1D(**o), (T, D)),
+    "activation": (lambda **o: Activation("relu", **o), (T, D)),
+    "masking": (lambda **o: Masking(-1.0, **o), (T, D)),
+    "flatten": (lambda **o: Flatten(**o), (T, D)),
+    "repeat_vector": (lambda **o: RepeatVector(3, **o), (D,)),
 }
 
 
@@ -846,6 +854,42 @@ def test_ids_may_be_whole_floats(form: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.predict(x, verbose=0), model.predict(X, verbose=0))
     np.testing.assert_array_equal(model(x), model(X))
     assert model.evaluate(x, Y, verbose=0) == model.evaluate(X, Y, verbose=0)
+
+
+def test_masked_steps_of_a_series_are_as_if_they_were_not_there() -> None:
+    x = np.random.default_rng(1).standard_normal((6, T, D)).astype(np.float32)
+    lengths = [T, 3, 1, 4, T - 1, 2]
+    for row, length in zip(x, lengths, strict=True):
+        row[length:] = -1
+    model = Sequential([Masking(-1.0), GRU(3, return_sequences=True), Activation("relu"), LSTM(2), Dense(1)])
+    y = model.predict(x, verbose=0)
+    rows = [row[:length] for row, length in zip(x, lengths, strict=True)]
+    np.testing.assert_allclose(model.predict(rows, verbose=0), y, rtol=1e-6)
+    rows[0] = np.concatenate([rows[0][:2], np.full((1, D), -1, np.float32), rows[0][2:]])  # a hole, beside the padding
+    np.testing.assert_allclose(model.predict(rows, verbose=0), y, rtol=1e-6)
+    model.compile("adam", "mse")
+    model.fit(rows, y, verbose=0)
+
+
+def test_rows_that_are_flattened_have_as_many_steps() -> None:
+    """Said of all rows before any, also where an Input has said how many there are to be."""
+    model = Sequential([Input((T,)), Embedding(V, D), Flatten(), Dense(1, "sigmoid")])
+    model.compile("adam", "binary_crossentropy")
+    model.fit(X, Y, verbose=0)
+    before = bits(model)
+    rows = [row[: 1 + n % T] for n, row in enumerate(X)]
+    for call in (lambda: model.fit(rows, Y, verbose=0), lambda: model.predict(rows, verbose=0)):
+        with pytest.raises(ValueError, match=rf"dense: input has shape \(None, None\), expected F={T * D} features"):
+            call()
+    assert bits(model) == before
+    with pytest.raises(ValueError, match=r"dense: input has shape \(None, None\), expected \(B, ..., F\) with F known"):
+        Sequential([Input((None, D)), Flatten(), Dense(1)])
+
+
+def test_tags_of_lists_beside_an_input_that_says_how_many_steps() -> None:
+    rows = [row[: 1 + n % T] for n, row in enumerate(X)]
+    model = Sequential([Input((T,)), Embedding(V, D), GRU(3, return_sequences=True), Dense(2, "softmax")])
+    assert [len(tags) for tags in model.predict(rows, verbose=0)] == [len(row) for row in rows]
 
 
 @pytest.mark.parametrize("name", sorted(FIRST))
@@ -932,6 +976,32 @@ def test_weights_by_their_older_names() -> None:
     assert model.layers[1].non_trainable_weights == []
 
 
+def test_forms_of_the_arguments_of_compile() -> None:
+    found = []
+    for arguments, options in (
+        (("adam", "binary_crossentropy"), {"metrics": ["accuracy"], "weighted_metrics": ["mae"]}),
+        (("adam", "binary_crossentropy", None, ["accuracy"], ["mae"]), {}),
+        (("adam", ["binary_crossentropy"]), {"metrics": "accuracy", "weighted_metrics": ("mae",)}),
+        (("adam", ("bce",)), {"metrics": [["accuracy"]], "weighted_metrics": "mae"}),
+    ):
+        set_random_seed(1)
+        model = Sequential([Embedding(V, D), LSTM(3), Dense(1, "sigmoid")])
+        model.compile(*arguments, **options)  # type: ignore[arg-type]
+        found.append((model.fit(X, Y, verbose=0).history, bits(model)))
+    assert all(each == found[0] for each in found)
+    assert list(found[0][0]) == ["loss", "accuracy", "mae"]
+
+
+def test_parameters_as_arrays() -> None:
+    model = tutorial()
+    kernel = model.layers[-1].weights[0]
+    assert str(kernel.dtype) == "float32"
+    array = kernel.numpy()
+    np.testing.assert_array_equal(array, kernel.value, strict=True)
+    array[:] = 0  # a copy
+    assert kernel.value.any()
+
+
 def test_arguments_that_nothing_depends_on() -> None:
     found = []
     for options, layer in (({}, LSTM(3)), ({"run_eagerly": True, "steps_per_execution": 8}, LSTM(3, implementation=1))):
@@ -941,12 +1011,6 @@ def test_arguments_that_nothing_depends_on() -> None:
         model.fit(X, Y, verbose=0)
         found.append(bits(model))
     assert found[0] == found[1]
-    for name in ("steps", "callbacks"):
-        model.predict(X, verbose=0, **{name: None})
-        with pytest.raises(ValueError, match=f"predict: {name} is given, expected None: x is rows"):
-            model.predict(X, **{name: 1})
-    with pytest.raises(ValueError, match="evaluate: callbacks is given, expected None: nobody is called"):
-        model.evaluate(X, Y, callbacks=[TerminateOnNaN()])  # type: ignore[arg-type]
 
 
 def test_a_clone_has_weights_of_its_own() -> None:

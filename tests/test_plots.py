@@ -43,6 +43,13 @@ def test_history(pyplot: Any) -> None:
     assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["training", "validation"]
     assert len(axes[1].lines) == 1
     assert len(plot_history(HISTORY, ["accuracy"])) == 1
+    some = {**HISTORY, "val_loss": [0.6, 0.5]}
+    np.testing.assert_array_equal(plot_history(some, validated=[1, 3])[0].lines[1].get_xdata(), [1, 3])
+    with pytest.raises(ValueError, match="history has 2 of val_loss and 3 of loss, expected validated="):
+        plot_history(some)
+    history = History()
+    history.history, history.epoch, history.validated = some, [4, 5, 6], [5, 6]
+    np.testing.assert_array_equal(history.plot()[0].lines[1].get_xdata(), [2, 3])
 
 
 def test_the_history_of_a_training_draws_itself(pyplot: Any) -> None:

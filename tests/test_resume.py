@@ -119,6 +119,12 @@ def run(
         history = model.fit(x, y, SIZE, validation_split=0.1, class_weight={1: 2.0}, **options)
     elif feed == "numbered":
         history = model.fit(Numbered(), validation_data=(x, y), **options)
+    elif feed == "some_steps":  # of rows, which a pass ends with a short epoch; measured now and then, on what changes
+        some = {"steps_per_epoch": STEPS - 2, "validation_data": Numbered(), "validation_freq": 2, "validation_steps": 2}
+        history = model.fit(x, y, SIZE, **some, **options)
+    elif feed == "generators":
+        some = {"steps_per_epoch": STEPS, "validation_data": stream(), "validation_steps": 3}
+        history = model.fit(stream(), **some, **options)
     else:
         history = model.fit(stream(), steps_per_epoch=STEPS, validation_data=(x, y), **options)
     assert model.optimizer is not None
@@ -157,6 +163,9 @@ CASES: dict[str, dict[str, Any]] = {
     "accumulated": {"save_freq": 1, "optimizer": lambda: optimizers.SGD(0.5, momentum=0.9, gradient_accumulation_steps=4)},
     "numbered": {"save_freq": 4, "feed": "numbered"},
     "stream": {"save_freq": 4, "feed": "stream"},
+    "some_steps": {"save_freq": 3, "feed": "some_steps"},
+    "some_steps_of_epochs": {"feed": "some_steps", "more": lambda: monitors()[1:]},
+    "generators": {"save_freq": 4, "feed": "generators"},
 }
 
 
@@ -166,7 +175,10 @@ def test_a_run_that_goes_on_ends_as_one_that_was_not_stopped(case: str, tmp_path
     expected = run(tmp_path / "whole", -1, **CASES[case]) if (tmp_path / "whole").mkdir() is None else None
     parts = tmp_path / "parts"
     parts.mkdir()
-    for at in (0, 1, 4, STEPS - 0.5, STEPS, STEPS + 4, 2 * STEPS + 3, 3 * STEPS - 0.5, 4 * STEPS - 1, 4 * STEPS - 0.5):
+    stops = [0, 1, 4, STEPS - 0.5, STEPS, STEPS + 4, 2 * STEPS + 3, 3 * STEPS - 0.5, 4 * STEPS - 1, 4 * STEPS - 0.5]
+    if CASES[case].get("feed") == "some_steps":  # epochs have four steps and two
+        stops = [0, 3, STEPS - 0.5, STEPS, STEPS + 1, 2 * STEPS + 3, 3 * STEPS - 0.5, 3 * STEPS + 1, 4 * STEPS - 0.5]
+    for at in stops:
         try:
             found = run(parts, at, **CASES[case])
         except Killed:

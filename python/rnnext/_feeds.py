@@ -37,24 +37,34 @@ class RowsFeed:
 
     With `pool` the rows of so many batches are put in the order of their lengths before they are cut, so that a batch has rows
     of like length; batches then come in a random order.
+
+    With `steps` an epoch is so many batches, and the next one goes on behind them, to the end of the rows; the last epoch of a
+    pass over them may be shorter.
     """
 
-    def __init__(self, examples: Examples, size: int, *, shuffle: bool, pool: int = 1) -> None:
-        self.examples, self.size, self.shuffle, self.pool = examples, size, shuffle, pool
-        self.steps: int | None = -(-len(examples.x) // size)
-        self._skip = 0
+    def __init__(
+        self, examples: Examples, size: int, *, shuffle: bool, pool: int = 1, steps: int | None = None, first: int = 0
+    ) -> None:
+        self.examples, self.size, self.shuffle, self.pool, self.first = examples, size, shuffle, pool, first
+        self.count = -(-len(examples.x) // size)
+        self.steps: int | None = self.count if steps is None else min(steps, self.count)
+        self._begin = self._end = 0  # of the epoch's batches among those of the pass
 
     def begin(self, epoch: int, skip: int) -> bool:
-        self._skip = skip
+        assert self.steps is not None
+        passed = (epoch - self.first) % -(-self.count // self.steps) * self.steps
+        self._begin, self._end = passed + skip, passed + self.steps
         return True
 
     def pieces(self, generator: np.random.Generator) -> Iterator[Piece]:
-        rows = len(self.examples.x)
+        rows, before = len(self.examples.x), generator.bit_generator.state
         order = generator.permutation(rows) if self.shuffle else np.arange(rows)
         batches = [order[begin : begin + self.size] for begin in range(0, rows, self.size)]
         if self.pool > 1:
             batches = self._pooled(order, generator)
-        for batch in batches[self._skip :]:
+        if self._end < self.count:  # the next epoch draws the same order, of which it has other batches
+            generator.bit_generator.state = before
+        for batch in batches[self._begin : self._end]:
             yield self.examples, batch
 
     def _pooled(self, order: Index, generator: np.random.Generator) -> list[Index]:
@@ -103,12 +113,13 @@ class NumberedFeed:
 class StreamFeed:
     """Batches as an iterable hands them out.
 
-    With `steps` an epoch is so many of them, however often the iterable is begun anew; without, it is one pass. In a run that
-    goes on, what was used before is taken again and passed over. `begin` is False when a generator has come to its end.
+    With `steps` an epoch is so many of them, however often the iterable is begun anew; without, it is one pass. With `anew` an
+    epoch begins with the iterable's first batch and ends with its last. In a run that goes on, what was used before is
+    taken again and passed over. `begin` is False when a generator has come to its end.
     """
 
-    def __init__(self, data: Iterable[Any], steps: int | None, check: Check, first: int) -> None:
-        self.data, self.check = data, check
+    def __init__(self, data: Iterable[Any], steps: int | None, check: Check, first: int, *, anew: bool = False) -> None:
+        self.data, self.check, self.anew = data, check, anew
         self.steps: int | None = steps
         self._iterator = iter(data)
         self._once = self._iterator is data
@@ -138,7 +149,8 @@ class StreamFeed:
             return _END
         if self._peeked is _END:
             self._peeked = next(self._iterator, _END)
-            if self._peeked is _END and not self._once and (self.steps is not None or not self._taken):
+            goes_on = self.steps is not None and not self.anew
+            if self._peeked is _END and not self._once and (goes_on or not self._taken):
                 self._iterator = iter(self.data)
                 self._peeked = next(self._iterator, _END)
         return self._peeked
@@ -155,9 +167,13 @@ class StreamFeed:
         while self._take() is not _END:
             pass
         self._epoch, self._taken = self._epoch + 1, 0
+        if self.anew:
+            self._iterator, self._peeked = iter(self.data), _END
 
 
-def feed_of(data: Any, steps: int | None, check: Check, first: int, *, shuffle: bool) -> NumberedFeed | StreamFeed:
+def feed_of(
+    data: Any, steps: int | None, check: Check, first: int, *, shuffle: bool, anew: bool = False
+) -> NumberedFeed | StreamFeed:
     """Batches by their number where data has both `__len__` and `__getitem__`, else one after the other.
 
     TypeError if it has neither them nor `__iter__`.
@@ -165,5 +181,5 @@ def feed_of(data: Any, steps: int | None, check: Check, first: int, *, shuffle: 
     if hasattr(data, "__len__") and hasattr(data, "__getitem__"):
         return NumberedFeed(data, steps, check, first, shuffle=shuffle)
     if isinstance(data, Iterable):
-        return StreamFeed(data, steps, check, first)
+        return StreamFeed(data, steps, check, first, anew=anew)
     raise TypeError(f"fit: x is a {type(data).__name__}, expected an array, a list of sequences, or batches (x, y)")

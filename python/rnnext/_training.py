@@ -39,8 +39,10 @@ class Compiled:
     """
 
     def __init__(
-        self, optimizer: Optimizer, loss: Any, metrics: Sequence[Any] | None, weighted_metrics: Sequence[Any] | None
+        self, optimizer: Optimizer, loss: Any, metrics: Sequence[Any] | str | None, weighted_metrics: Sequence[Any] | str | None
     ) -> None:
+        if isinstance(loss, list | tuple) and len(loss) == 1:  # one for each output, of which there is one
+            (loss,) = loss
         self.optimizer = optimizer
         self.given_loss: str | Loss = loss if isinstance(loss, str) and loss in _OPEN_LOSSES else losses.get(loss)
         self.given_metrics = _given_metrics("metrics", metrics)
@@ -101,10 +103,14 @@ class Compiled:
         return {name: float(metric.result()) for name, metric in named.items()}  # Python's: a log read from a file is the same
 
 
-def _given_metrics(argument: str, given: Sequence[Any] | None) -> list[str | Metric]:
+def _given_metrics(argument: str, given: Sequence[Any] | str | None) -> list[str | Metric]:
     """Names as they are, everything else as a metric. TypeError or ValueError for what is none."""
+    if isinstance(given, str):
+        given = [given]
     if given is not None and not isinstance(given, list | tuple):
         raise TypeError(f"compile: {argument} is {given!r}, expected a list, as ['accuracy']")
+    if given and len(given) == 1 and isinstance(given[0], list | tuple):  # those of each output
+        (given,) = given
     found: list[str | Metric] = []
     for metric in given or ():
         is_open = isinstance(metric, str) and metric.lower() in _OPEN_METRICS
@@ -218,10 +224,15 @@ class Plan:
     first: int
     last: int  # not included
     size: int  # of a training batch
-    validation_size: int
     shuffle: bool
     pool: int  # batches whose rows are put in the order of their lengths together
     verbose: Verbose
+    validation_freq: int | tuple[int, ...] = 1  # every so many epochs, or after those, counted from 1
+
+    def validates(self, epoch: int) -> bool:
+        """Whether there is a validation after that epoch, counted from 0."""
+        freq = self.validation_freq
+        return (epoch + 1) % freq == 0 if isinstance(freq, int) else epoch + 1 in freq
 
 
 @dataclass
@@ -274,19 +285,17 @@ def train(stack: Stack, compiled: Compiled, training: Feed, validation: Feed | N
     for weight in stack.trainable_weights:
         if weight.constraint is not None:
             weight.constraint(weight.value)  # what it refuses is said before the first step
-    watchers.set_params(
-        {"epochs": plan.last, "steps": run.steps, "verbose": plan.verbose, "validation": validation is not None}
-    )
+    told = {"validation": validation is not None, "validation_freq": plan.validation_freq}
+    watchers.set_params({"epochs": plan.last, "steps": run.steps, "verbose": plan.verbose, **told})
     model = watchers.model
     with _Interrupts() as interrupts:
         watchers.on_train_begin({})  # which may find where an earlier run was
-        first = run.epoch
         while run.epoch < plan.last and not model.stop_training and not interrupts.pending:
             if not training.begin(run.epoch, run.step):
                 warnings.warn(f"fit: x has no more batches, training ends before epoch {run.epoch + 1}", stacklevel=3)
                 break
             with Progress(f"Epoch {run.epoch + 1}/{plan.last}", run.steps, plan.verbose) as progress:
-                _train_epoch(stack, compiled, training, validation, run, run.epoch - first, progress, interrupts)
+                _train_epoch(stack, compiled, training, validation, run, progress, interrupts)
         model.interrupted = interrupts.pending
         compiled.optimizer.finalize_variable_values(stack.trainable_weights)
         watchers.on_train_end(run.logs)
@@ -300,7 +309,6 @@ def _train_epoch(
     training: Feed,
     validation: Feed | None,
     run: Run,
-    before: int,  # epochs that were measured already
     progress: Progress,
     interrupts: _Interrupts,
 ) -> None:
@@ -324,11 +332,14 @@ def _train_epoch(
         if watchers.model.stop_training or interrupts.pending:
             break
     logs = compiled.results()
-    if validation is not None and not interrupts.pending:
-        watchers.on_test_begin({})
-        found = measure(stack, compiled, validation, interrupts=interrupts, time=before)
-        watchers.on_test_end(found)
-        logs |= {f"val_{name}": value for name, value in found.items()}
+    if validation is not None and run.plan.validates(epoch) and not interrupts.pending:
+        # A run that goes on has those of its epochs behind it: what was used then is passed over.
+        before = sum(map(run.plan.validates, range(run.plan.first, epoch)))
+        if validation.begin(before, 0):
+            found = measure(stack, compiled, validation, watchers, interrupts=interrupts)
+            logs |= {f"val_{name}": value for name, value in found.items()}
+        else:
+            warnings.warn(f"fit: validation_data has no more batches, epoch {epoch + 1} is not validated", stacklevel=4)
     if interrupts.pending:
         return
     run.epoch, run.step, run.at_epoch, run.logs = epoch + 1, 0, run.generator.bit_generator.state, logs
@@ -340,17 +351,18 @@ def measure(
     stack: Stack,
     compiled: Compiled,
     feed: Feed,
+    watchers: CallbackList,
     progress: Progress | None = None,
     interrupts: _Interrupts | None = None,
-    time: int = 0,
 ) -> dict[str, float]:
-    """Loss and metrics on examples that are not trained on; on some of them only if Ctrl-C was pressed.
+    """Loss and metrics on examples that are not trained on, from where the feed begins.
 
-    `time`: how often the feed was measured before.
+    On some of them only if Ctrl-C was pressed.
     """
+    watchers.on_test_begin({})
     compiled.reset()
-    feed.begin(time, 0)
-    for examples, chosen in feed.pieces(np.random.default_rng(0)):
+    for step, (examples, chosen) in enumerate(feed.pieces(np.random.default_rng(0))):
+        watchers.on_test_batch_begin(step, {})
         y = examples.y.batch(chosen, at_end=stack.turns).x
         weights = None if examples.weights is None else examples.weights[chosen]
         y_pred, mask = stack.infer(examples.x.batch(chosen))
@@ -358,11 +370,14 @@ def measure(
             loss = compiled.loss_for(y.shape, y_pred.shape)
             value = loss(y, y_pred, weights, mask) + penalty(stack.trainable_weights)
             compiled.update(value, y, y_pred, mask, weights)
+        watchers.on_test_batch_end(step, compiled.results() if watchers.at_test_batch_end else None)
         if progress is not None:
             progress.step()
         if interrupts is not None and interrupts.pending:
             break
-    return compiled.results()
+    found = compiled.results()
+    watchers.on_test_end(found)
+    return found
 
 
 def batches(index: Index, size: int) -> Iterator[Index]:

@@ -98,6 +98,27 @@ def _softplus_backward(dy: Array, y: Array) -> Array:
     return dx
 
 
+def softsign(x: Array) -> Array:
+    """y = x / (1 + |x|)."""
+    y: Array = x / (1 + np.abs(x))
+    return y
+
+
+def _softsign_backward(dy: Array, y: Array) -> Array:
+    dx: Array = dy * np.square(1 - np.abs(y))
+    return dx
+
+
+def exponential(x: Array) -> Array:
+    """y = e^x."""
+    y: Array = np.exp(x)
+    return y
+
+
+def _exponential_backward(dy: Array, y: Array) -> Array:
+    return dy * y
+
+
 def hard_sigmoid(x: Array) -> Array:
     """y = x / 6 + 1 / 2, from 0 to 1."""
     y: Array = np.clip(x / np.float32(6) + np.float32(0.5), np.float32(0), np.float32(1))
@@ -149,6 +170,8 @@ _ALL = {
         Activation("elu", elu, _elu_backward),
         Activation("selu", selu, _selu_backward),
         Activation("softplus", softplus, _softplus_backward),
+        Activation("softsign", softsign, _softsign_backward),
+        Activation("exponential", exponential, _exponential_backward),
         Activation("hard_sigmoid", hard_sigmoid, _hard_sigmoid_backward),
         Activation("sigmoid", sigmoid, _sigmoid_backward),
         Activation("tanh", tanh, _tanh_backward),

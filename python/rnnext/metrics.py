@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext import losses
-from rnnext._checks import named, whole_number, whole_number_or_none
+from rnnext._checks import named, number, whole_number, whole_number_or_none
 from rnnext.losses import Loss, as_floats, kind_of_labels, same_rank, weights_of_losses
 from rnnext.parameters import Array
 
@@ -26,6 +26,7 @@ __all__ = [
     "BinaryCrossentropy",
     "CategoricalAccuracy",
     "CategoricalCrossentropy",
+    "F1Score",
     "FalseNegatives",
     "FalsePositives",
     "Mean",
@@ -552,6 +553,60 @@ class Recall(_PositiveRatio):
         return label & ~positive
 
 
+class F1Score(Metric):
+    """The harmonic mean of precision and recall of each output, 0 if nothing is found or labelled positive.
+
+    An output is found positive above `threshold`, or without one if it is its row's greatest. `average`: "micro" counts all
+    outputs together, "macro" is the mean of their scores, "weighted" that by how often each is labelled positive. None: a score
+    for each output, which a model with several does not take, as its metrics are one number.
+    """
+
+    def __init__(
+        self,
+        average: Literal["micro", "macro", "weighted"] | None = None,
+        threshold: float | None = None,
+        name: str = "f1_score",
+    ) -> None:
+        super().__init__(name)
+        if average not in (None, "micro", "macro", "weighted"):
+            raise ValueError(f"F1Score: average is {average!r}, expected None, 'micro', 'macro' or 'weighted'")
+        self.average = average
+        self.threshold = None if threshold is None else number(self, "threshold", threshold, 0, 1)
+        self._counts: npt.NDArray[np.float64] | None = None  # [3, C]: true positives, all found and all labelled positive
+
+    def update_state(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> None:
+        outputs = _scores("F1Score", y_pred).shape[-1] if np.ndim(y_pred) > 1 else 1
+        labels, scores = _pair("F1Score", y_true, y_pred)
+        shape, labels, scores = labels.shape, labels.reshape(-1, outputs), scores.reshape(-1, outputs)
+        if self.threshold is None:
+            found = (scores >= scores.max(axis=-1, keepdims=True)) & (np.abs(scores) > 1e-9)  # as Keras: none of zeros
+        else:
+            found = scores > self.threshold
+        weights: Any = 1.0
+        if sample_weight is not None:
+            weights = weights_of_losses("F1Score", sample_weight, shape).reshape(-1, outputs)
+        counts = np.stack([np.sum(each * weights, axis=0, dtype=np.float64) for each in (found * labels, found, labels)])
+        if self._counts is not None and self._counts.shape != counts.shape:
+            raise ValueError(f"F1Score: y_pred has {outputs} outputs, expected {self._counts.shape[1]} as before")
+        self._counts = counts if self._counts is None else self._counts + counts
+
+    def result(self) -> Any:
+        """The score; an array of one for each of several outputs if `average` is None."""
+        if self._counts is None:
+            return 0.0
+        true_positives, found, labelled = self._counts.sum(axis=1, keepdims=True) if self.average == "micro" else self._counts
+        scores = _ratio(2 * true_positives, found + labelled)
+        if self.average == "weighted":
+            return float(_ratio(scores @ labelled, labelled.sum()))
+        return float(scores.mean()) if self.average is not None or len(scores) == 1 else scores
+
+    def reset_state(self) -> None:
+        self._counts = None
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "average": self.average, "threshold": self.threshold}
+
+
 class AUC(Metric):
     """The area under the ROC or the precision-recall curve, from counts between `num_thresholds` thresholds, as in Keras.
 
@@ -725,6 +780,7 @@ _CLASSES: dict[str, type[Metric]] = {
     "binary_crossentropy": BinaryCrossentropy,
     "categorical_accuracy": CategoricalAccuracy,
     "categorical_crossentropy": CategoricalCrossentropy,
+    "f1_score": F1Score,
     "false_negatives": FalseNegatives,
     "false_positives": FalsePositives,
     "mean": Mean,
@@ -777,7 +833,7 @@ def resolve(identifier: Any, loss: Loss | None, y_true_shape: Sequence[int], y_p
     Keras. If the loss takes logits so do they: unlike in Keras, accuracy then is that of logits above 0.
     """
     if not isinstance(identifier, str):
-        return get(identifier)
+        return _one_number(get(identifier), y_pred_shape)
     from_logits = bool(getattr(loss, "from_logits", False))
     kind = kind_of_labels(y_true_shape, y_pred_shape)
     metric: Metric
@@ -795,8 +851,17 @@ def resolve(identifier: Any, loss: Loss | None, y_true_shape: Sequence[int], y_p
         case (("crossentropy" | "ce"), _):
             metric = CategoricalCrossentropy(from_logits=from_logits)
         case _:
-            metric = get(identifier)
+            metric = _one_number(get(identifier), y_pred_shape)
     metric.name = identifier
+    return metric
+
+
+def _one_number(metric: Metric, y_pred_shape: Sequence[int]) -> Metric:
+    """The same; ValueError for one that has a number for each of several outputs."""
+    if isinstance(metric, F1Score) and metric.average is None and len(y_pred_shape) > 1 and y_pred_shape[-1] > 1:
+        raise ValueError(
+            f"F1Score: average is None and there are {y_pred_shape[-1]} outputs, expected 'micro', 'macro' or 'weighted'"
+        )
     return metric
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -90,14 +92,19 @@ class Sequential(Stack):
         if not self.built:
             self.build((None, *rows.row_shape))
 
-    def _batch_size(self, given: int | None, default: int, *, who: str) -> int:
-        """Rows of a batch. With stateful layers the `Input` may fix it, and Keras's default is the same for all methods."""
+    def _batch_size(self, given: int | None, default: int, *, who: str, rows: int = 0, steps: int | None = None) -> int:
+        """Rows of a batch. With stateful layers the `Input` may fix it, and Keras's default is the same for all methods.
+
+        Where `steps` says how many batches there are, and nobody how large they are, they have all rows among them.
+        """
         size = whole_number_or_none(who, "batch_size", given)
+        if size is None and steps is not None:
+            size = -(-rows // steps)
         if not any(layer.stateful for layer in self.layers):
             return size or default
         fixed = next((layer.batch_size for layer in self._layers if isinstance(layer, layers.InputLayer)), None)
-        if fixed is not None and size not in (None, fixed):
-            raise ValueError(f"{who}: batch_size is {size}, expected {fixed}: {self.name} is stateful and its Input says so")
+        if fixed is not None and given not in (None, fixed):
+            raise ValueError(f"{who}: batch_size is {given}, expected {fixed}: {self.name} is stateful and its Input says so")
         return fixed or size or _FIT_ROWS
 
     # ------------------------------------------------------------ how to train
@@ -106,9 +113,9 @@ class Sequential(Stack):
         self,
         optimizer: str | Mapping[str, Any] | optimizers.Optimizer = "rmsprop",
         loss: Any = None,
-        *,
-        metrics: Sequence[Any] | None = None,
-        weighted_metrics: Sequence[Any] | None = None,
+        loss_weights: None = None,
+        metrics: Sequence[Any] | str | None = None,
+        weighted_metrics: Sequence[Any] | str | None = None,
         run_eagerly: bool | None = None,
         steps_per_execution: int = 1,
         jit_compile: bool | Literal["auto"] = "auto",
@@ -116,9 +123,13 @@ class Sequential(Stack):
     ) -> None:
         """Say how to train: an optimizer, a loss and what else to measure, each by name or as an object.
 
-        `weighted_metrics` look at sample and class weights, `metrics` do not. The last four, which tell Keras how to compute,
-        are taken, and nothing depends on them.
+        `weighted_metrics` look at sample and class weights, `metrics` do not. `loss_weights` is None. The last four, which tell
+        Keras how to compute, are taken, and nothing depends on them.
         """
+        if loss_weights is not None:
+            raise ValueError(
+                f"compile: loss_weights is {loss_weights!r}, expected None: there is one loss; metrics come behind"
+            )
         if loss is None:
             raise ValueError(f"{self.name}: loss is None, expected a loss, as 'binary_crossentropy'")
         self._compiled = Compiled(optimizers.get(optimizer), loss, metrics, weighted_metrics)
@@ -165,16 +176,22 @@ class Sequential(Stack):
         sample_weight: Any = None,
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
-        *,
+        validation_steps: int | None = None,
         validation_batch_size: int | None = None,
+        validation_freq: int | Collection[int] = 1,
+        *,
         pool: int = 1,
     ) -> History:
         """Train for `epochs` epochs and return their losses and metrics.
 
         x is an array [N, ...] or a list of sequences of different length (ids, or vectors [T, I]); y has an entry for each row,
         or for each of its steps if the model has an output for each. The last `validation_split` of the rows, or in their place
-        `validation_data` (x, y[, sample_weight]), are measured after each epoch. Batches of 32 unless `batch_size` says
-        otherwise. What does not fit is said before anything is changed.
+        `validation_data` (x, y[, sample_weight]), are measured after each epoch; with `validation_steps` that many batches of
+        them, with `validation_freq` after each second epoch, say, or after those of a list, counted from 1. Batches of 32
+        unless `batch_size` says otherwise. What does not fit is said before anything is changed.
+
+        With `steps_per_epoch` an epoch is so many batches, and the next one goes on behind them, as in Keras: the last epoch of
+        a pass over the rows may have fewer. Without `batch_size` all rows make that many.
 
         `pool`: sequences of different length are cut into batches of like length, out of `pool` batches' rows at a time, which
         saves the time that is spent on padding; about 50 leaves enough to chance.
@@ -182,7 +199,7 @@ class Sequential(Stack):
         x may also be a `data.TokenFile`, whose labels are taken unless y is given, or hand out batches (x, y[, sample_weight]):
         an object with `len` and `[n]` (Keras's PyDataset), the order of whose batches is shuffled, or any iterable.
         `steps_per_epoch` of them make an epoch, or all; a generator that comes to its end ends training. `validation_data` may
-        be a TokenFile or such an object that can be iterated again.
+        be a TokenFile or such an object, a generator if `validation_steps` says how many of its batches are a validation.
 
         Ctrl-C lets the step in progress finish; callbacks' `on_train_end` is called, then KeyboardInterrupt is raised. The
         model and its `history` of whole epochs are as after any other step.
@@ -192,15 +209,17 @@ class Sequential(Stack):
             first=whole_number("fit", "initial_epoch", initial_epoch, 0),
             last=whole_number("fit", "epochs", epochs, 0),
             size=self._batch_size(batch_size, _FIT_ROWS, who="fit"),
-            validation_size=self._batch_size(
-                batch_size if validation_batch_size is None else validation_batch_size, _FIT_ROWS, who="fit"
-            ),
             shuffle=shuffle,
             pool=whole_number("fit", "pool", pool),
             verbose=check_verbose(verbose),
+            validation_freq=_checked_freq(validation_freq),
+        )
+        measured = (
+            batch_size if validation_batch_size is None else validation_batch_size,
+            whole_number_or_none("fit", "validation_steps", validation_steps),
         )
         history = History()
-        given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
+        given = _as_list(callbacks)
         # What is kept of a run is kept after everybody has seen the step.
         backups = [callback for callback in given if isinstance(callback, BackupAndRestore)]
         watchers = CallbackList([*(callback for callback in given if callback not in backups), history, *backups])
@@ -208,13 +227,13 @@ class Sequential(Stack):
         training: Feed
         validation: Feed | None
         if is_rows(x):
-            if steps is not None:
-                raise ValueError(f"fit: steps_per_epoch is {steps}, expected None: rows of x make as many batches as they make")
             share = validation_split if validation_data is None else 0.0
-            rows, validation = self._rows_for_fit(compiled, (x, y, sample_weight), class_weight, share, plan)
+            rows, held_out = self._rows_for_fit(compiled, (x, y, sample_weight), class_weight, share)
+            validation = None if held_out is None else self._first_batches(held_out, _FIT_ROWS, *measured, who="fit")
             if plan.pool > 1 and (rows.x.offsets is None or not shuffle):
                 raise ValueError(f"fit: pool is {pool}, expected 1 unless x is a list of sequences and shuffle is True")
-            training = RowsFeed(rows, plan.size, shuffle=shuffle, pool=plan.pool)
+            plan = replace(plan, size=self._batch_size(batch_size, _FIT_ROWS, who="fit", rows=len(rows.x), steps=steps))
+            training = RowsFeed(rows, plan.size, shuffle=shuffle, pool=plan.pool, steps=steps, first=plan.first)
             self._build_for(rows.x)
         else:
             beside = {"y": y, "sample_weight": sample_weight, "batch_size": batch_size, "pool": pool if pool != 1 else None}
@@ -228,7 +247,7 @@ class Sequential(Stack):
             training.check(first)
             validation = None
         if validation_data is not None:
-            validation = self._validation_feed(compiled, validation_data, plan)
+            validation = self._validation_feed(compiled, validation_data, *measured)
         if not self.trainable_weights:
             warnings.warn(f"fit: {self.name} has no weights that are trainable", stacklevel=2)
         watchers.set_model(self)
@@ -248,15 +267,13 @@ class Sequential(Stack):
         data: tuple[Any, Any, Any],
         class_weight: Mapping[int, float] | None,
         validation_split: float,
-        plan: Plan,
-    ) -> tuple[Examples, Feed | None]:
+    ) -> tuple[Examples, Examples | None]:
         """What is trained on and what is split off, checked. As in Keras class weights are for the former alone."""
         training = check_examples(self, compiled, examples_of(data, who="fit"), who="fit")
-        validation = None
+        held_out = None
         if validation_split:
             training, held_out = split_off(training, validation_split, who="fit")
-            validation = RowsFeed(held_out, plan.validation_size, shuffle=False)
-        return weighted_by_class(training, class_weight, who="fit"), validation
+        return weighted_by_class(training, class_weight, who="fit"), held_out
 
     def _check_for(
         self, compiled: Compiled, class_weight: Mapping[int, float] | None, *, who: str
@@ -272,7 +289,7 @@ class Sequential(Stack):
 
         return check
 
-    def _validation_feed(self, compiled: Compiled, given: Any, plan: Plan) -> Feed:
+    def _validation_feed(self, compiled: Compiled, given: Any, batch_size: int | None, steps: int | None) -> Feed:
         if isinstance(given, RowSource):
             given = (given, None)
         if isinstance(given, tuple | list | np.ndarray):
@@ -282,12 +299,25 @@ class Sequential(Stack):
             examples = check_examples(
                 self, compiled, examples_of((*given, None)[:3], who="fit", names=names), (x, y), who="fit"
             )
-            return RowsFeed(examples, plan.validation_size, shuffle=False)
+            return self._first_batches(examples, _FIT_ROWS, batch_size, steps, who="fit")
         if isinstance(given, Iterator):
-            raise TypeError(
-                "fit: validation_data is an iterator, which is used up by one epoch, expected what can be iterated again"
-            )
-        return feed_of(given, None, self._check_for(compiled, None, who="fit"), 0, shuffle=False)
+            if steps is None:
+                raise TypeError(
+                    "fit: validation_data is an iterator, which is used up by one epoch, expected what can be iterated again,"
+                    " or validation_steps"
+                )
+            given = list(islice(given, steps))  # the same for each validation
+            if not given:
+                raise ValueError("fit: validation_data hands out no batch, expected (x, y) or (x, y, sample_weight)")
+        return feed_of(given, steps, self._check_for(compiled, None, who="fit"), 0, shuffle=False, anew=True)
+
+    def _first_batches(
+        self, examples: Examples, default: int, batch_size: int | None, steps: int | None, *, who: str
+    ) -> RowsFeed:
+        """What is measured: batches in their order, all or the first `steps`."""
+        rows = len(examples.x)
+        size = self._batch_size(batch_size, default, who=who, rows=rows, steps=steps)
+        return RowsFeed(examples.part(0, rows if steps is None else min(rows, steps * size)), size, shuffle=False)
 
     def evaluate(
         self,
@@ -297,31 +327,32 @@ class Sequential(Stack):
         verbose: Verbose = "auto",
         sample_weight: Any = None,
         steps: int | None = None,
-        callbacks: None = None,
+        callbacks: Sequence[Callback] | Callback | None = None,
         *,
         return_dict: bool = False,
     ) -> Any:
         """Loss and metrics on rows that are not trained on: a list (the loss alone if there are no metrics), or a dict.
 
-        x may also hand out batches (x, y[, sample_weight]), as for `fit`; `steps` of them are measured, or all.
+        x may also hand out batches (x, y[, sample_weight]), as for `fit`. `steps` batches are measured, or all; without
+        `batch_size` all rows make that many. Of the hooks of `callbacks` those of tests are called.
         """
         compiled = self._expect_compiled("evaluate")
         count = whole_number_or_none("evaluate", "steps", steps)
-        _refuse("evaluate", "nobody is called", callbacks=callbacks)
+        watchers = CallbackList(_as_list(callbacks), who="evaluate")
         feed: Feed
         if is_rows(x):
-            if steps is not None:
-                raise ValueError(f"evaluate: steps is {steps}, expected None: rows of x make as many batches as they make")
-            size = self._batch_size(batch_size, _PREDICT_ROWS, who="evaluate")
             examples = examples_of((x, y, sample_weight), who="evaluate")
             examples = check_examples(self, compiled, examples, who="evaluate")
             self._build_for(examples.x)
-            feed = RowsFeed(examples, size, shuffle=False)
+            feed = self._first_batches(examples, _PREDICT_ROWS, batch_size, count, who="evaluate")
         else:
             _refuse("evaluate", _ALL_OF_THAT, y=y, sample_weight=sample_weight, batch_size=batch_size)
             feed = feed_of(x, count, self._check_for(compiled, None, who="evaluate"), 0, shuffle=False)
+        watchers.set_model(self)
+        watchers.set_params({"epochs": 1, "steps": feed.steps, "verbose": verbose})
         with Progress("evaluate", feed.steps, verbose) as progress:
-            found = measure(self, compiled, feed, progress)
+            feed.begin(0, 0)
+            found = measure(self, compiled, feed, watchers, progress)
             progress.finish(found)
         if not compiled.mean_loss.count:
             raise ValueError("evaluate: x hands out no batch, expected (x, y) or (x, y, sample_weight)")
@@ -332,27 +363,65 @@ class Sequential(Stack):
         x: Any,
         batch_size: int | None = None,
         verbose: Verbose = "auto",
-        steps: None = None,
-        callbacks: None = None,
+        steps: int | None = None,
+        callbacks: Sequence[Callback] | Callback | None = None,
     ) -> Any:
         """y_pred for all rows of x, in x's order.
 
-        An array; for a list of sequences and a model with an output for each step, a list of arrays [T_n, ...]. ValueError for
-        `steps` and `callbacks` of Keras's that are not None.
+        An array; for a list of sequences and a model with an output for each step, a list of arrays [T_n, ...]. x may also hand
+        out batches, x or (x, y[, sample_weight]), as for `fit`. `steps` batches are predicted, or all; without
+        `batch_size` all rows make that many. Of the hooks of `callbacks` those of predictions are called.
         """
-        _refuse("predict", "x is rows, which are all predicted, and nobody is called", steps=steps, callbacks=callbacks)
-        size = self._batch_size(batch_size, _PREDICT_ROWS, who="predict")
+        count = whole_number_or_none("predict", "steps", steps)
+        watchers = CallbackList(_as_list(callbacks), who="predict")
         check_verbose(verbose)
-        rows = self._rows_of(x, who="predict")
+        given: Iterable[Rows]
+        total: int | None
+        if is_rows(x):
+            rows = self._rows_of(x, who="predict")
+            size = self._batch_size(batch_size, _PREDICT_ROWS, who="predict", rows=len(rows), steps=count)
+            rows = rows if count is None else rows.part(0, min(len(rows), count * size))
+            given, total = [rows], steps_of(len(rows), size)
+        else:
+            _refuse("predict", "x hands out batches", batch_size=batch_size)
+            feed = feed_of(x, count, self._without_labels, 0, shuffle=False)
+            if not feed.begin(0, 0):
+                raise ValueError("predict: x hands out no batch, expected x or (x, y)")
+            given, total = (examples.x for examples, _ in feed.pieces(np.random.default_rng(0))), feed.steps
+            size = 0  # each as it comes
+        watchers.set_model(self)
+        watchers.set_params({"epochs": 1, "steps": total, "verbose": verbose})
+        watchers.on_predict_begin({})
+        with Progress("predict", total, verbose) as progress:
+            found = [self._predicted(rows, size or len(rows), watchers, progress) for rows in given]
+        watchers.on_predict_end({})
+        if len(found) == 1:
+            return found[0]
+        if all(isinstance(y, np.ndarray) for y in found) and len({y.shape[1:] for y in found}) == 1:
+            return np.concatenate(found)
+        return [row for y in found for row in y]
+
+    def _without_labels(self, batch: Any) -> Examples:
+        """The rows of a batch that somebody hands out, whether it has labels beside them or not."""
+        if isinstance(batch, tuple | list):
+            if len(batch) not in (1, 2, 3):
+                raise ValueError("predict: a batch of x has another form than x, (x,), (x, y) or (x, y, sample_weight)")
+            batch = batch[0]
+        rows = self._rows_of(batch, who="predict")
+        return Examples(rows, rows, None)  # labels that nobody looks at
+
+    def _predicted(self, rows: Rows, size: int, watchers: CallbackList, progress: Progress) -> Any:
+        """y_pred for the rows, in their order."""
         order, lengths = np.arange(len(rows)), None
         if rows.offsets is not None:  # like beside like: a batch is as long as its longest row
             lengths = np.diff(rows.offsets)
             order = np.argsort(lengths, kind="stable")
         parts: list[Array] = []
-        with Progress("predict", steps_of(len(rows), size), verbose) as progress:
-            for chosen in batches(order, size):
-                parts.append(self.infer(rows.batch(chosen))[0])
-                progress.step()
+        for chosen in batches(order, size):
+            watchers.on_predict_batch_begin(progress.count, {})
+            parts.append(self.infer(rows.batch(chosen))[0])
+            watchers.on_predict_batch_end(progress.count, {"outputs": parts[-1]})
+            progress.step()
         if lengths is None:
             return np.concatenate(parts)
         if self.steps_have_outputs(rows):
@@ -522,6 +591,17 @@ def _refuse(who: str, why: str, **given: Any) -> None:
     for name, value in given.items():
         if value is not None:
             raise ValueError(f"{who}: {name} is given, expected None: {why}")
+
+
+def _as_list(callbacks: Sequence[Callback] | Callback | None) -> list[Callback]:
+    return [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
+
+
+def _checked_freq(freq: object) -> int | tuple[int, ...]:
+    """The same; TypeError or ValueError unless it is a number of epochs from 1 on, or a list of such."""
+    if isinstance(freq, Collection) and not isinstance(freq, str):
+        return tuple(whole_number("fit", "validation_freq", epoch) for epoch in freq)
+    return whole_number("fit", "validation_freq", freq, 1, ", or a list of them")
 
 
 def _expect_free(path: _Path, overwrite: bool, *, who: str) -> None:

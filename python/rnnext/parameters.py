@@ -86,6 +86,14 @@ class Parameter:
     def shape(self) -> tuple[int, ...]:
         return self._value.shape
 
+    @property
+    def dtype(self) -> np.dtype[np.float32]:
+        return self._value.dtype
+
+    def numpy(self) -> Array:
+        """A copy of `value`."""
+        return np.array(self.value)
+
     def assign(self, value: npt.ArrayLike) -> None:
         """Copy `value` into place; a ValueError names a wrong shape, and then nothing has changed."""
         array = np.asarray(value, dtype=self._value.dtype)

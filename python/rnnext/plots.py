@@ -43,11 +43,16 @@ def _family(words: Sequence[str]) -> list[str]:
 
 
 def plot_history(
-    history: Mapping[str, Sequence[float]], names: Sequence[str] | None = None, *, axes: Sequence[Any] | None = None
+    history: Mapping[str, Sequence[float]],
+    names: Sequence[str] | None = None,
+    *,
+    axes: Sequence[Any] | None = None,
+    validated: Sequence[int] | None = None,
 ) -> npt.NDArray[Any]:
     """Each number of a training over its epochs, that of the validation in the same picture; the axes, one for each.
 
-    `names` chooses among them (all). ValueError for one that is not there, or too few axes.
+    `names` chooses among them (all). `validated`: which epochs, counted from 1, the numbers of the validation are of, if not
+    of all. ValueError for a name that is not there, too few axes, or another number of epochs than of numbers.
     """
     known = [name for name in history if not (name.startswith("val_") and name[4:] in history)]
     chosen = known if names is None else list(names)
@@ -60,12 +65,20 @@ def plot_history(
         raise ValueError("plot_history: history has no epoch yet")
     if axes is not None and len(axes) < len(chosen):
         raise ValueError(f"plot_history: axes has {len(axes)}, expected {len(chosen)}, one for each of {', '.join(chosen)}")
+    for name in chosen:
+        count = len(history.get(f"val_{name}", ()))
+        if count not in (0, len(history[name] if validated is None else validated)):
+            raise ValueError(
+                f"plot_history: history has {count} of val_{name} and {len(history[name])} of {name}, expected validated="
+                " the epochs, counted from 1, that had a validation; History.plot knows them"
+            )
     drawn = _subplots("plot_history", len(chosen)) if axes is None else np.array(axes[: len(chosen)], dtype=object)
     for ax, name in zip(drawn, chosen, strict=True):
         epochs = np.arange(1, len(history[name]) + 1)
+        measured = epochs if validated is None else validated
         ax.plot(epochs, history[name], marker="o", markersize=3, label="training")
         if f"val_{name}" in history:
-            ax.plot(epochs, history[f"val_{name}"], marker="o", markersize=3, label="validation")
+            ax.plot(measured, history[f"val_{name}"], marker="o", markersize=3, label="validation")
             ax.legend()
         ax.set_xlabel("epoch")
         ax.set_ylabel(name, **_AS_IT_IS)

@@ -24,18 +24,25 @@ HOOKS = (
     "on_batch_end",
     "on_test_begin",
     "on_test_end",
+    "on_test_batch_begin",
+    "on_test_batch_end",
+    "on_predict_begin",
+    "on_predict_end",
+    "on_predict_batch_begin",
+    "on_predict_batch_end",
 )
 
 
 class Callback:
-    """Does nothing at every hook; subclasses override those that they need. `model` and `params` are set by fit.
+    """Does nothing at every hook; subclasses override those that they need. `model` and `params` are set by fit,
+    evaluate and predict.
 
     A callback that remembers something from step to step also overrides `get_state` and `set_state`, so that a run that was
     interrupted (`BackupAndRestore`) goes on with it.
     """
 
     model: Sequential
-    params: dict[str, Any]  # epochs, steps of an epoch, verbose, and whether there is validation
+    params: dict[str, Any]  # epochs, steps of an epoch, verbose; of fit whether there is validation and how often
     _open_logs: bool = True  # whether a callback of somebody's own may add to the logs; set by fit
 
     def set_model(self, model: Sequential) -> None:
@@ -71,10 +78,28 @@ class Callback:
         """Keras's other name for `on_train_batch_end`."""
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
-        """Before an epoch's validation."""
+        """Before an epoch's validation, or an evaluation."""
 
     def on_test_end(self, logs: Logs | None = None) -> None:
-        """After an epoch's validation; `logs` are its results, without val_."""
+        """After it; `logs` are its results, without val_."""
+
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Before a batch of it, counted from 0."""
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """After a batch of it; `logs` are loss and metrics so far."""
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        """Before a prediction."""
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        """After a prediction."""
+
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Before a batch of it, counted from 0."""
+
+    def on_predict_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """After a batch of it; `logs` are its "outputs"."""
 
     def get_state(self) -> dict[str, Any]:
         """What must be kept to go on: what JSON can hold and NumPy arrays, in dicts by str and lists."""
@@ -85,21 +110,17 @@ class Callback:
 
 
 class CallbackList(Callback):
-    """Several as one, called in their order. TypeError for what is no callback, and for hooks that nobody calls here."""
+    """Several as one, called in their order. TypeError for what is no callback."""
 
-    def __init__(self, callbacks: Sequence[Callback]) -> None:
+    def __init__(self, callbacks: Sequence[Callback], *, who: str = "fit") -> None:
         for callback in callbacks:
             if not isinstance(callback, Callback):
-                raise TypeError(f"fit: callbacks has a {type(callback).__name__}, expected a Callback")
-            if unknown := [name for name in dir(callback) if name.startswith("on_test_batch_")]:
-                raise TypeError(
-                    f"fit: callbacks has a {type(callback).__name__} with {', '.join(unknown)}, which is never called, "
-                    f"expected hooks among {', '.join(HOOKS)}"
-                )
+                raise TypeError(f"{who}: callbacks has a {type(callback).__name__}, expected a Callback")
         self.callbacks = list(callbacks)
         # A step is short: only those that look at it are asked, and its results are made for them alone.
         self.at_batch_begin = [c for c in callbacks if _overrides(c, "on_train_batch_begin", "on_batch_begin")]
         self.at_batch_end = [c for c in callbacks if _overrides(c, "on_train_batch_end", "on_batch_end")]
+        self.at_test_batch_end = [c for c in callbacks if _overrides(c, "on_test_batch_end")]
 
     def set_model(self, model: Sequential) -> None:
         self.model = model
@@ -144,6 +165,30 @@ class CallbackList(Callback):
         for callback in self.callbacks:
             callback.on_test_end(logs)
 
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_test_batch_begin(batch, logs)
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        for callback in self.at_test_batch_end:
+            callback.on_test_batch_end(batch, logs)
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_predict_begin(logs)
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_predict_end(logs)
+
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_predict_batch_begin(batch, logs)
+
+    def on_predict_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_predict_batch_end(batch, logs)
+
 
 def _overrides(callback: Callback, *hooks: str) -> bool:
     """Whether the callback's class, or the callback itself, does something at one of the hooks."""
@@ -181,15 +226,18 @@ class History(Callback):
     def __init__(self) -> None:
         self.history: dict[str, list[float]] = {}
         self.epoch: list[int] = []
+        self.validated: list[int] = []  # those of them that have a validation
 
     def set_model(self, model: Sequential) -> None:
         """Nothing: holding each other, both and the model's memory would wait for the garbage collector."""
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self.history, self.epoch = {}, []
+        self.history, self.epoch, self.validated = {}, [], []
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch.append(epoch)
+        if "val_loss" in (logs or {}):
+            self.validated.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
 
@@ -197,10 +245,13 @@ class History(Callback):
         """Loss and metrics over the epochs, training beside validation: an array of matplotlib axes, one for each name."""
         from rnnext.plots import plot_history
 
-        return plot_history(self.history, names, axes=axes)
+        validated = None
+        if self.validated != self.epoch:
+            validated = [n for n, epoch in enumerate(self.epoch, 1) if epoch in self.validated]
+        return plot_history(self.history, names, axes=axes, validated=validated)
 
     def get_state(self) -> dict[str, Any]:
-        return {"history": self.history, "epoch": self.epoch}
+        return {"history": self.history, "epoch": self.epoch, "validated": self.validated}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        self.history, self.epoch = dict(state["history"]), list(state["epoch"])
+        self.history, self.epoch, self.validated = dict(state["history"]), list(state["epoch"]), list(state["validated"])

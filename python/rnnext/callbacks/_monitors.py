@@ -20,6 +20,7 @@ _RISING = (
     metrics.AUC,
     metrics.BinaryAccuracy,
     metrics.CategoricalAccuracy,
+    metrics.F1Score,
     metrics.Precision,
     metrics.Recall,
     metrics.SparseCategoricalAccuracy,
@@ -79,6 +80,10 @@ class Monitor(Callback):
             )
         return logs[self.monitor]
 
+    def _is_due(self, logs: Logs | None) -> bool:
+        """Whether the epoch has what is followed: with `validation_freq` some have no validation."""
+        return not self.monitor.startswith("val_") or "val_loss" in (logs or {})
+
     def _rising(self) -> bool:
         if self.mode != "auto":
             return self.mode == "max"
@@ -133,7 +138,7 @@ class EarlyStopping(Monitor):
         self.best_weights = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        if epoch < self.start_from_epoch:
+        if epoch < self.start_from_epoch or not self._is_due(logs):
             return
         value = self._value(logs)
         self.wait += 1
@@ -199,7 +204,8 @@ class ModelCheckpoint(Monitor):
                     "is no validation after single steps"
                 )
         at_end = self.save_freq == "epoch"
-        logs = self._made_up_logs(at_end and self.params["validation"])
+        follows = self.save_best_only and self.monitor.startswith("val_")
+        logs = self._made_up_logs(at_end and self.params["validation"] and (follows or self.params["validation_freq"] == 1))
         places = {"epoch": 1, **({} if at_end else {"batch": 1}), **logs}
         self._path(defaultdict(float, places) if self._open_logs else places)
         self.best = self.initial_value_threshold
@@ -223,6 +229,8 @@ class ModelCheckpoint(Monitor):
     def _save(self, epoch: int, batch: dict[str, int], logs: Logs | None) -> None:
         said = f"Epoch {epoch + 1}: saving model"
         if self.save_best_only:
+            if not self._is_due(logs):
+                return
             value, before = self._value(logs), self.best
             if not self._better(value, before):
                 if self.verbose:
@@ -287,11 +295,13 @@ class ReduceLROnPlateau(Monitor):
             raise TypeError(f"ReduceLROnPlateau: the optimizer's learning rate cannot be reduced ({error})") from error
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        value = self._value(logs)
         optimizer = self.model.optimizer
         assert optimizer is not None
         assert logs is not None
         logs["learning_rate"] = before = float(optimizer.learning_rate)
+        if not self._is_due(logs):
+            return
+        value = self._value(logs)
         if self.cooldown_counter:
             self.cooldown_counter = max(self.cooldown_counter - 1, 0)
             self.wait = 0

@@ -385,12 +385,12 @@ def _leaves(described: _Described) -> list[_Described]:
 
 def _expect_same_masks(who: str, described: Sequence[_Described]) -> None:
     """ValueError where a layer of Keras's does something else with a mask than the one here."""
-    masked = False
-    turned = ""
+    masked, turned = "", ""  # by whom
     for kind, config in described:
         name = config.get("name", kind)
-        masked = masked or (kind == "Embedding" and bool(config.get("mask_zero")))
-        if masked and kind == "GlobalMaxPooling1D":
+        if kind in ("Flatten", "RepeatVector"):  # whose output has none
+            masked, turned = "", ""
+        if masked and kind in ("GlobalMaxPooling1D", "Masking"):
             why = "Keras's does not look at the mask"
         elif turned and kind in ("LSTM", "GRU", "Bidirectional", "GlobalAveragePooling1D"):
             name, why = (
@@ -400,5 +400,7 @@ def _expect_same_masks(who: str, described: Sequence[_Described]) -> None:
         else:
             if masked and config.get("go_backwards") and config.get("return_sequences"):
                 turned = name
+            if kind == "Masking" or (kind == "Embedding" and config.get("mask_zero")):
+                masked = "mask_zero=True" if kind == "Embedding" else name
             continue
-        raise ValueError(f"{who}: {name} is behind mask_zero=True, which cannot be converted exactly: {why}")
+        raise ValueError(f"{who}: {name} is behind {masked}, which cannot be converted exactly: {why}")

@@ -95,6 +95,8 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "elu": ("Elu", {}),
     "selu": ("Selu", {}),
     "softplus": ("Softplus", {}),
+    "softsign": ("Softsign", {}),
+    "exponential": ("Exp", {}),
     "hard_sigmoid": ("HardSigmoid", {"alpha": 1 / 6}),
     "sigmoid": ("Sigmoid", {}),
     "tanh": ("Tanh", {}),
@@ -106,7 +108,11 @@ def _dense(graph: Graph, layer: Any, flow: Flow) -> Flow:
     y = graph.node("MatMul", [flow.x, kernel])
     if bias:
         y = graph.node("Add", [y, bias[0]])
-    name = layer.activation.name
+    return _activation(graph, layer, flow._replace(x=y))
+
+
+def _activation(graph: Graph, layer: Any, flow: Flow) -> Flow:
+    y, name = flow.x, layer.activation.name
     if name == "softmax":
         y = graph.node("Softmax", [y], axis=-1)
     elif name == "relu6":
@@ -115,6 +121,24 @@ def _dense(graph: Graph, layer: Any, flow: Flow) -> Flow:
         kind, attributes = _ACTIVATIONS[name]
         y = graph.node(kind, [y], **attributes)
     return flow._replace(x=y)
+
+
+def _masking(graph: Graph, layer: Any, flow: Flow) -> Flow:
+    same = graph.number(graph.node("Equal", [flow.x, graph.constant(layer.mask_value, np.float32)]), "int32")
+    tokens = graph.node("Equal", [graph.node("ReduceMin", [same], axes=[2], keepdims=0), graph.constant(0, np.int32)])
+    x = graph.node("Mul", [flow.x, graph.wide(tokens)])
+    return Flow(x, 3, tokens if flow.mask is None else graph.node("And", [flow.mask, tokens]), None)
+
+
+def _flatten(graph: Graph, layer: Any, flow: Flow) -> Flow:
+    if flow.lengths is not None:
+        raise ValueError(f"to_onnx: lengths is True, but {layer.name} needs as many steps in all rows, expected False")
+    return Flow(graph.node("Flatten", [flow.x], axis=1), 2, None, None)
+
+
+def _repeat(graph: Graph, layer: Any, flow: Flow) -> Flow:
+    step = graph.node("Unsqueeze", [flow.x, graph.constant([1], np.int64)])
+    return Flow(graph.node("Expand", [step, graph.constant([1, layer.n, 1], np.int64)]), 3, None, None)
 
 
 def _recurrent_layer(graph: Graph, layer: Any, flow: Flow) -> Flow:
@@ -232,12 +256,13 @@ def _attention(graph: Graph, layer: Any, flow: Flow) -> Flow:
 
 
 def _each_step(graph: Graph, layer: Any, flow: Flow) -> Flow:
-    if not isinstance(layer.layer, layers.Dense | layers.Dropout):
-        raise ValueError(f"to_onnx: {layer.name} has a {type(layer.layer).__name__}, expected a Dense or a Dropout")
-    return flow if isinstance(layer.layer, layers.Dropout) else _dense(graph, layer.layer, flow)
+    if not isinstance(layer.layer, layers.Dense | layers.Dropout | layers.Activation):
+        raise ValueError(f"to_onnx: {layer.name} has a {type(layer.layer).__name__}, expected a Dense, Dropout or Activation")
+    return layer_nodes(graph, layer.layer, flow)
 
 
 _LAYERS: dict[type[Layer], Any] = {
+    layers.Activation: _activation,
     layers.AttentionPooling1D: _attention,
     layers.Bidirectional: _recurrent_layer,
     layers.BigramEmbedding: _bigrams,
@@ -246,10 +271,13 @@ _LAYERS: dict[type[Layer], Any] = {
     layers.Dense: _dense,
     layers.Dropout: _nothing,
     layers.Embedding: _embedding,
+    layers.Flatten: _flatten,
     layers.GRU: _recurrent_layer,
     layers.GlobalAveragePooling1D: _average,
     layers.GlobalMaxPooling1D: _maximum,
     layers.LSTM: _recurrent_layer,
+    layers.Masking: _masking,
+    layers.RepeatVector: _repeat,
     layers.SpatialDropout1D: _nothing,
     layers.TimeDistributed: _each_step,
 }

@@ -1,5 +1,6 @@
 """Layers with Keras 3's names, arguments, weights and numbers."""
 
+from rnnext.layers._activation import Activation
 from rnnext.layers._bidirectional import Bidirectional
 from rnnext.layers._bigrams import BigramEmbedding, frequent_pairs
 from rnnext.layers._branches import Branches
@@ -8,13 +9,16 @@ from rnnext.layers._dropout import Dropout, SpatialDropout1D
 from rnnext.layers._embedding import Embedding
 from rnnext.layers._input import Input, InputLayer
 from rnnext.layers._layer import Backprop, Gather, Layer
+from rnnext.layers._masking import Masking
 from rnnext.layers._pooling import AttentionPooling1D, ConcatPooling1D, GlobalAveragePooling1D, GlobalMaxPooling1D
 from rnnext.layers._recurrent import GRU, LSTM
+from rnnext.layers._reshaping import Flatten, RepeatVector
 from rnnext.layers._wrapper import TimeDistributed
 
 __all__ = [
     "GRU",
     "LSTM",
+    "Activation",
     "AttentionPooling1D",
     "Backprop",
     "Bidirectional",
@@ -24,12 +28,15 @@ __all__ = [
     "Dense",
     "Dropout",
     "Embedding",
+    "Flatten",
     "Gather",
     "GlobalAveragePooling1D",
     "GlobalMaxPooling1D",
     "Input",
     "InputLayer",
     "Layer",
+    "Masking",
+    "RepeatVector",
     "SpatialDropout1D",
     "TimeDistributed",
     "deserialize",
@@ -40,6 +47,7 @@ __all__ = [
 _CLASSES: dict[str, type[Layer]] = {
     layer.__name__: layer
     for layer in (
+        Activation,
         AttentionPooling1D,
         Bidirectional,
         BigramEmbedding,
@@ -48,11 +56,14 @@ _CLASSES: dict[str, type[Layer]] = {
         Dense,
         Dropout,
         Embedding,
+        Flatten,
         GRU,
         GlobalAveragePooling1D,
         GlobalMaxPooling1D,
         InputLayer,
         LSTM,
+        Masking,
+        RepeatVector,
         SpatialDropout1D,
         TimeDistributed,
     )

@@ -39,7 +39,7 @@ class InputLayer(Layer):
         row = tuple(input_shape[1:])
         if len(row) != len(self.shape) or any(None not in (a, b) and a != b for a, b in zip(self.shape, row, strict=True)):
             raise ValueError(f"{self.name}: input has shape {tuple(input_shape)}, expected {(None, *self.shape)}")
-        return (input_shape[0], *(a if b is None else b for a, b in zip(self.shape, row, strict=True)))
+        return tuple(input_shape)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "shape": list(self.shape), "batch_size": self.batch_size, "dtype": self.dtype}

@@ -470,7 +470,7 @@ def test_a_save_that_was_cut_off_while_it_deleted_the_old_model(
     model.fit(*data(), verbose=0)
     with monkeypatch.context() as patched:
         for name in ("unlink", "rmdir"):
-            patched.setattr(os, name, counted(getattr(os, name)))
+            patched.setattr(Path, name, counted(getattr(Path, name)))
         with pytest.raises(Killed):
             model.save(folder)
     assert saving._aside(folder).exists()

@@ -52,11 +52,12 @@ def _converted(row: Any, index: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     if isinstance(row, str | bytes):
         raise TypeError(f"pad_sequences: sequences[{index}] is {row!r}, expected a list or an array")
     try:
-        array = np.asarray(row, dtype)
-        if isinstance(row, np.ndarray) and dtype.kind in "iu" and not np.can_cast(row.dtype, dtype) and row.dtype.kind in "iu":
+        given = np.asarray(row) if dtype.kind in "iu" else row  # NumPy before 2 wraps the numbers of a list around, too
+        if dtype.kind in "iu" and given.dtype.kind in "iu" and not np.can_cast(given.dtype, dtype):
             limits = np.iinfo(dtype)
-            if row.min() < limits.min or row.max() > limits.max:
-                raise OverflowError(f"values from {row.min()} to {row.max()}")
+            if given.min() < limits.min or given.max() > limits.max:
+                raise OverflowError(f"values from {given.min()} to {given.max()}")
+        array = np.asarray(given, dtype)
     except (ValueError, TypeError, OverflowError, FloatingPointError) as error:
         message = f"pad_sequences: sequences[{index}] cannot be an array of {dtype} ({error})"
         raise (TypeError if isinstance(error, TypeError) else ValueError)(message) from error

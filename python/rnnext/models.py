@@ -100,6 +100,13 @@ class Sequential(Stack):
             raise ValueError(f"{who}: batch_size is {size}, expected {fixed}: {self.name} is stateful and its Input says so")
         return fixed or size or _FIT_ROWS
 
+    def _expect_equal_batches(self, rows: int, size: int, *, who: str, name: str = "x") -> None:
+        """ValueError if stateful layers, which go on row by row, would get a last batch of fewer rows than the others."""
+        if rows > size and rows % size and any(layer.stateful for layer in self.layers):
+            raise ValueError(
+                f"{who}: {name} has {rows} rows, expected a number that batch_size, {size}, divides: {self.name} is stateful"
+            )
+
     # ------------------------------------------------------------ how to train
 
     def compile(
@@ -255,7 +262,9 @@ class Sequential(Stack):
         validation = None
         if validation_split:
             training, held_out = split_off(training, validation_split, who="fit")
+            self._expect_equal_batches(len(held_out.x), plan.validation_size, who="fit", name="validation_split of x")
             validation = RowsFeed(held_out, plan.validation_size, shuffle=False)
+        self._expect_equal_batches(len(training.x), plan.size, who="fit")
         return weighted_by_class(training, class_weight, who="fit"), validation
 
     def _check_for(
@@ -282,6 +291,7 @@ class Sequential(Stack):
             examples = check_examples(
                 self, compiled, examples_of((*given, None)[:3], who="fit", names=names), (x, y), who="fit"
             )
+            self._expect_equal_batches(len(examples.x), plan.validation_size, who="fit", name=x)
             return RowsFeed(examples, plan.validation_size, shuffle=False)
         if isinstance(given, Iterator):
             raise TypeError(
@@ -315,6 +325,7 @@ class Sequential(Stack):
             size = self._batch_size(batch_size, _PREDICT_ROWS, who="evaluate")
             examples = examples_of((x, y, sample_weight), who="evaluate")
             examples = check_examples(self, compiled, examples, who="evaluate")
+            self._expect_equal_batches(len(examples.x), size, who="evaluate")
             self._build_for(examples.x)
             feed = RowsFeed(examples, size, shuffle=False)
         else:
@@ -344,6 +355,7 @@ class Sequential(Stack):
         size = self._batch_size(batch_size, _PREDICT_ROWS, who="predict")
         check_verbose(verbose)
         rows = self._rows_of(x, who="predict")
+        self._expect_equal_batches(len(rows), size, who="predict")
         order, lengths = np.arange(len(rows)), None
         if rows.offsets is not None:  # like beside like: a batch is as long as its longest row
             lengths = np.diff(rows.offsets)

@@ -29,12 +29,12 @@ from rnnext._persistence import (
     damage_in,
     described_of,
     files_of,
+    finite_weights_of,
     load_weights,
     restore_generators,
     restore_optimizer,
     restore_run,
     run_to_bytes,
-    weights_of,
 )
 from rnnext._progress import Progress, Verbose, check_verbose
 from rnnext._stack import Stack
@@ -427,8 +427,8 @@ class Sequential(Stack):
         """Write a folder with config.json, model.safetensors and the optimizer's state, in place of a model that is there.
 
         `extras` are further files by name, written in the same stroke. ValueError, and nothing is written, if the model has no
-        weights yet or a part that `load_model` would not know; FileExistsError if something is there that is no model, or
-        anything without `overwrite`.
+        weights yet, NaN or infinity among them, or a part that `load_model` would not know; FileExistsError if something is
+        there that is no model, or anything without `overwrite`.
         """
         _expect_free(filepath, overwrite, who="save")
         saving.write_folder(filepath, self.to_files(include_optimizer=include_optimizer, extras=extras))
@@ -447,9 +447,11 @@ class Sequential(Stack):
             self._compiled = None if state["_compiled"] is None else compiled_from(state["_compiled"])
 
     def save_weights(self, filepath: _Path, overwrite: bool = True) -> None:
-        """Write the weights alone, as a safetensors file. FileExistsError if one is there, without `overwrite`."""
+        """Write the weights alone, as a safetensors file. FileExistsError if one is there, without `overwrite`; ValueError, and
+        nothing is written, if a weight is NaN or infinite.
+        """
         _expect_free(filepath, overwrite, who="save_weights")
-        saving.write_file(filepath, saving.arrays_to_bytes(weights_of(self)))
+        saving.write_file(filepath, saving.arrays_to_bytes(finite_weights_of(self, who="save_weights")))
 
     def save_training(self, filepath: _Path) -> None:
         """Write, while fit is running, all that is needed to go on from there: what `BackupAndRestore` keeps.

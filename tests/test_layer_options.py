@@ -296,6 +296,19 @@ def test_batches_of_a_stateful_model(layer: Callable[[], layers.Layer], tmp_path
     for options in ({"batch_size": 8}, {"validation_batch_size": 8, "validation_split": 0.5}):
         with pytest.raises(ValueError, match="fit: batch_size is 8, expected 16"):
             model.fit(x, y, **options)  # type: ignore[arg-type]
+    before = model.get_weights(), model.layers[0].with_parts()[-1].kept_states
+    for call, name in (
+        (lambda: model.predict(x[:40]), "x has 40 rows"),
+        (lambda: model.evaluate(x[:40], y[:40]), "x has 40 rows"),
+        (lambda: model.fit(x[:40], y[:40]), "x has 40 rows"),
+        (lambda: model.fit(x, y, validation_data=(x[:40], y[:40])), r"validation_data\[0\] has 40 rows"),
+        (lambda: model.fit(x, y, validation_split=0.375), "validation_split of x has 24 rows"),
+    ):
+        with pytest.raises(ValueError, match=f"{name}, expected a number that batch_size, 16, divides: sequential is stateful"):
+            call()
+    after = model.get_weights(), model.layers[0].with_parts()[-1].kept_states
+    for a, b in zip([*before[0], *before[1]], [*after[0], *after[1]], strict=True):
+        np.testing.assert_array_equal(a, b)
     free: Any = Sequential([Input((T, D), 16), GRU(H)])
     assert len(free.predict(x, batch_size=5, verbose=0)) == 64
 

@@ -13,6 +13,8 @@ from rnnext.layers import (
     GRU,
     LSTM,
     Activation,
+    AttentionPooling1D,
+    ConcatPooling1D,
     Dense,
     Dropout,
     Embedding,
@@ -420,13 +422,16 @@ def test_shapes() -> None:
     assert Flatten()(x[:0]).shape == (0, T * D)
 
 
-def test_averages_do_not_depend_on_padding() -> None:
-    x = normal(np.random.default_rng(1), 1, 9, D)
-    padded = np.concatenate([x, np.zeros((1, 40, D), np.float32)], axis=1)
+@pytest.mark.parametrize("features", [1, D])
+@pytest.mark.parametrize("kind", [GlobalAveragePooling1D, ConcatPooling1D, AttentionPooling1D])
+def test_averages_do_not_depend_on_padding(kind: Any, features: int) -> None:
+    x = normal(np.random.default_rng(1), 1, 29, features)
+    padded = np.concatenate([x, np.zeros((1, 40, features), np.float32)], axis=1)
     together = np.concatenate([padded, padded + 1])
-    mask = np.zeros((2, 49), bool)
-    mask[:, :9] = True
-    np.testing.assert_array_equal(GlobalAveragePooling1D()(together, mask=mask)[0], GlobalAveragePooling1D()(x)[0])
+    mask = np.zeros((2, 69), bool)
+    mask[:, :29] = True
+    layer = kind()
+    np.testing.assert_array_equal(layer(together, mask=mask)[0], layer(x)[0])
 
 
 def test_dropout() -> None:

@@ -223,6 +223,14 @@ def test_predictions_are_those_of_each_row_alone_bit_for_bit(name: str, form: st
         np.testing.assert_array_equal(model.predict(x, batch_size, verbose=0), together)
 
 
+@pytest.mark.parametrize("layer", [lambda: Dense(3), lambda: AttentionPooling1D(2), lambda: TimeDistributed(Dense(3))])
+def test_the_order_of_x_in_memory_changes_no_bit(layer: Callable[[], Any]) -> None:
+    model, x = Sequential([layer()]), np.random.default_rng(0).standard_normal((20, 30, 9)).astype(np.float32)
+    together = model.predict(x, verbose=0)
+    for batch_size in (1, 7, 20):
+        np.testing.assert_array_equal(model.predict(np.asfortranarray(x), batch_size, verbose=0), together)
+
+
 def test_predictions_of_steps_have_the_length_of_their_row() -> None:
     model = Sequential([Embedding(V, D), GRU(4, return_sequences=True), Dense(3, "softmax")])
     x, _ = ragged()

@@ -10,6 +10,7 @@ import copy
 import json
 import math
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -419,6 +420,24 @@ def test_versions_and_overdue() -> None:
     assert ours[1].overdue is None
     ours[0].value  # noqa: B018
     assert ours[0].version == 3
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda table: pickle.loads(pickle.dumps(table))])
+def test_a_copy_has_nothing_put_off(copied: Callable[[Parameter], Parameter]) -> None:
+    (table,), (whole,), rng = parameters([TABLE]), parameters([TABLE]), np.random.default_rng(5)
+    optimizer, reference = Adam(0.01), Adam(0.01)
+    for rows in ([1, 3], [2]):
+        gradient = row_gradient(rng, TABLE, rows)
+        optimizer.apply([gradient], [table])
+        reference.apply([gradient.dense()], [whole])
+        again = copied(table)
+        assert again.overdue is None
+        assert again.value.tobytes() == table.value.tobytes()
+    before = again.value.tobytes()
+    optimizer.apply([gradient], [table])
+    reference.apply([gradient.dense()], [whole])
+    np.testing.assert_allclose(table.value, whole.value, atol=1e-6)
+    assert again.value.tobytes() == before
 
 
 def test_nothing_to_do() -> None:

@@ -213,6 +213,24 @@ def test_stateful_layers_go_on_from_their_states(tmp_path: Path) -> None:
     assert trained("parts", -1) == expected
 
 
+def test_a_training_that_has_diverged_goes_on_as_well(tmp_path: Path) -> None:
+    x, y = np.full((2 * SIZE, 2), 1e30, np.float32), np.zeros(2 * SIZE)
+
+    def trained(folder: str, at: float) -> tuple[list[bytes], str]:
+        model = Sequential([Input((2,)), Dense(1, kernel_initializer="ones")])
+        model.compile("sgd", "mse")
+        watchers = [BackupAndRestore(tmp_path / folder), Kill(at)]
+        with np.errstate(all="ignore"):
+            history = model.fit(x, y, batch_size=SIZE, epochs=3, callbacks=watchers, verbose=0).history
+        assert np.isnan(model.get_weights()[0]).all()
+        return [weight.tobytes() for weight in model.get_weights()], str(history)
+
+    expected = trained("whole", -1)
+    with pytest.raises(Killed):
+        trained("parts", STEPS + 1)
+    assert trained("parts", -1) == expected
+
+
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path

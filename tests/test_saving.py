@@ -800,3 +800,20 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     safetensors.numpy.save_file(weights, tmp_path / "model" / saving.WEIGHTS)
     with pytest.raises(ValueError, match=f"{re.escape(name)} has NaN or infinity, expected finite numbers"):
         load_model(tmp_path / "model")
+
+
+def test_a_model_that_has_diverged_does_not_take_a_good_ones_place(tmp_path: Path) -> None:
+    model = trained()
+    model.save(tmp_path / "model")
+    model.save_weights(tmp_path / "weights")
+    good = model.get_weights()
+    model.weights[0].assign(np.full(model.weights[0].shape, np.inf))
+    message = f"{re.escape(model.weights[0].name)} has NaN or infinity, expected finite numbers"
+    with pytest.raises(ValueError, match=f"save: {message}"):
+        model.save(tmp_path / "model")
+    with pytest.raises(ValueError, match=f"save_weights: {message}"):
+        model.save_weights(tmp_path / "weights")
+    for weight, value in zip(load_model(tmp_path / "model").weights, good, strict=True):
+        np.testing.assert_array_equal(weight.value, value)
+    model.load_weights(tmp_path / "weights")
+    np.testing.assert_array_equal(model.weights[0].value, good[0])

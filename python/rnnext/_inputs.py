@@ -48,7 +48,8 @@ class Rows:
     def batch(self, index: _Index, *, at_end: bool = False) -> Batch:
         """The named rows; sequences are filled up with 0 behind them, or before them with `at_end`, with a mask."""
         if self.offsets is None:
-            return Batch(np.asarray(self.flat[index], self.dtype), None)
+            # Row by row, also if x lies in memory as a DataFrame does, column by column: that changes how sums are rounded.
+            return Batch(np.ascontiguousarray(self.flat[index], self.dtype), None)
         begin, end = self.offsets[:-1][index], self.offsets[1:][index]
         lengths = end - begin
         steps = np.arange(lengths.max(initial=0))

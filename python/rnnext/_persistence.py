@@ -40,7 +40,7 @@ def files_of(
         "compile": None if compiled is None else described_of(compiled),
         "optimized": None,  # the weights that the optimizer's state is about, in its order
     }
-    files = {**extras, saving.WEIGHTS: saving.arrays_to_bytes(weights_of(stack))}
+    files = {**extras, saving.WEIGHTS: saving.arrays_to_bytes(finite_weights_of(stack, who="save"))}
     if compiled is not None and include_optimizer and compiled.optimizer.parameters:
         config["optimized"] = _names_of_optimized(stack, compiled.optimizer)
         files[saving.OPTIMIZER] = saving.arrays_to_bytes(compiled.optimizer.state())
@@ -51,6 +51,15 @@ def files_of(
 def weights_of(stack: Stack) -> dict[str, Array]:
     """All weights by their names. ValueError if two have the same."""
     return {name: weight.value for name, weight in _parameters(stack).items()}
+
+
+def finite_weights_of(stack: Stack, *, who: str) -> dict[str, Array]:
+    """The same. ValueError if one has NaN or infinity, which a file that is read again may not have."""
+    weights = weights_of(stack)
+    for name, value in weights.items():
+        if not np.isfinite(value).all():
+            raise ValueError(f"{who}: {name} has NaN or infinity, expected finite numbers; has the training diverged?")
+    return weights
 
 
 def _parameters(stack: Stack) -> dict[str, Parameter]:
@@ -209,7 +218,7 @@ def restore_run(stack: Stack, compiled: Compiled, run: Run, path: Path) -> bool:
         for part in (saving.WEIGHTS, saving.OPTIMIZER, _STATES)
     )
     optimizer, by_name = compiled.optimizer, _parameters(stack)
-    saving.check_arrays(path, weights, {name: weight.shape for name, weight in by_name.items()})
+    saving.check_arrays(path, weights, {name: weight.shape for name, weight in by_name.items()}, finite=False)
     before = {name: np.array(value) for name, value in weights_of(stack).items()}
     optimizer_before = optimizer.state(), optimizer.parameters
     with damage_in(path):

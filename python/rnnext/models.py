@@ -31,12 +31,12 @@ from rnnext._persistence import (
     damage_in,
     described_of,
     files_of,
+    finite_weights_of,
     load_weights,
     restore_generators,
     restore_optimizer,
     restore_run,
     run_to_bytes,
-    weights_of,
 )
 from rnnext._progress import Progress, Verbose, check_verbose
 from rnnext._stack import Stack
@@ -106,6 +106,13 @@ class Sequential(Stack):
         if fixed is not None and given not in (None, fixed):
             raise ValueError(f"{who}: batch_size is {given}, expected {fixed}: {self.name} is stateful and its Input says so")
         return fixed or size or _FIT_ROWS
+
+    def _expect_equal_batches(self, rows: int, size: int, *, who: str, name: str = "x") -> None:
+        """ValueError if stateful layers, which go on row by row, would get a last batch of fewer rows than the others."""
+        if rows > size and rows % size and any(layer.stateful for layer in self.layers):
+            raise ValueError(
+                f"{who}: {name} has {rows} rows, expected a number that batch_size, {size}, divides: {self.name} is stateful"
+            )
 
     # ------------------------------------------------------------ how to train
 
@@ -229,10 +236,12 @@ class Sequential(Stack):
         if is_rows(x):
             share = validation_split if validation_data is None else 0.0
             rows, held_out = self._rows_for_fit(compiled, (x, y, sample_weight), class_weight, share)
-            validation = None if held_out is None else self._first_batches(held_out, _FIT_ROWS, *measured, who="fit")
+            part = "validation_split of x"
+            validation = None if held_out is None else self._first_batches(held_out, _FIT_ROWS, *measured, who="fit", name=part)
             if plan.pool > 1 and (rows.x.offsets is None or not shuffle):
                 raise ValueError(f"fit: pool is {pool}, expected 1 unless x is a list of sequences and shuffle is True")
             plan = replace(plan, size=self._batch_size(batch_size, _FIT_ROWS, who="fit", rows=len(rows.x), steps=steps))
+            self._expect_equal_batches(len(rows.x), plan.size, who="fit")
             training = RowsFeed(rows, plan.size, shuffle=shuffle, pool=plan.pool, steps=steps, first=plan.first)
             self._build_for(rows.x)
         else:
@@ -299,7 +308,7 @@ class Sequential(Stack):
             examples = check_examples(
                 self, compiled, examples_of((*given, None)[:3], who="fit", names=names), (x, y), who="fit"
             )
-            return self._first_batches(examples, _FIT_ROWS, batch_size, steps, who="fit")
+            return self._first_batches(examples, _FIT_ROWS, batch_size, steps, who="fit", name=x)
         if isinstance(given, Iterator):
             if steps is None:
                 raise TypeError(
@@ -312,12 +321,14 @@ class Sequential(Stack):
         return feed_of(given, steps, self._check_for(compiled, None, who="fit"), 0, shuffle=False, anew=True)
 
     def _first_batches(
-        self, examples: Examples, default: int, batch_size: int | None, steps: int | None, *, who: str
+        self, examples: Examples, default: int, batch_size: int | None, steps: int | None, *, who: str, name: str = "x"
     ) -> RowsFeed:
         """What is measured: batches in their order, all or the first `steps`."""
         rows = len(examples.x)
         size = self._batch_size(batch_size, default, who=who, rows=rows, steps=steps)
-        return RowsFeed(examples.part(0, rows if steps is None else min(rows, steps * size)), size, shuffle=False)
+        rows = rows if steps is None else min(rows, steps * size)
+        self._expect_equal_batches(rows, size, who=who, name=name)
+        return RowsFeed(examples.part(0, rows), size, shuffle=False)
 
     def evaluate(
         self,
@@ -381,6 +392,7 @@ class Sequential(Stack):
             rows = self._rows_of(x, who="predict")
             size = self._batch_size(batch_size, _PREDICT_ROWS, who="predict", rows=len(rows), steps=count)
             rows = rows if count is None else rows.part(0, min(len(rows), count * size))
+            self._expect_equal_batches(len(rows), size, who="predict")
             given, total = [rows], steps_of(len(rows), size)
         else:
             _refuse("predict", "x hands out batches", batch_size=batch_size)
@@ -484,8 +496,8 @@ class Sequential(Stack):
         """Write a folder with config.json, model.safetensors and the optimizer's state, in place of a model that is there.
 
         `extras` are further files by name, written in the same stroke. ValueError, and nothing is written, if the model has no
-        weights yet or a part that `load_model` would not know; FileExistsError if something is there that is no model, or
-        anything without `overwrite`.
+        weights yet, NaN or infinity among them, or a part that `load_model` would not know; FileExistsError if something is
+        there that is no model, or anything without `overwrite`.
         """
         _expect_free(filepath, overwrite, who="save")
         saving.write_folder(filepath, self.to_files(include_optimizer=include_optimizer, extras=extras))
@@ -504,9 +516,11 @@ class Sequential(Stack):
             self._compiled = None if state["_compiled"] is None else compiled_from(state["_compiled"])
 
     def save_weights(self, filepath: _Path, overwrite: bool = True) -> None:
-        """Write the weights alone, as a safetensors file. FileExistsError if one is there, without `overwrite`."""
+        """Write the weights alone, as a safetensors file. FileExistsError if one is there, without `overwrite`; ValueError, and
+        nothing is written, if a weight is NaN or infinite.
+        """
         _expect_free(filepath, overwrite, who="save_weights")
-        saving.write_file(filepath, saving.arrays_to_bytes(weights_of(self)))
+        saving.write_file(filepath, saving.arrays_to_bytes(finite_weights_of(self, who="save_weights")))
 
     def save_training(self, filepath: _Path) -> None:
         """Write, while fit is running, all that is needed to go on from there: what `BackupAndRestore` keeps.

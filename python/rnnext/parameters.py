@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -107,6 +107,12 @@ class Parameter:
     def touch(self) -> None:
         """Say that `value` was changed in place."""
         self.version += 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies, which no optimizer has put anything off for."""
+        if self.overdue is not None:
+            self.overdue.settle()
+        return {**vars(self), "overdue": None, "_shown": None}
 
     def __repr__(self) -> str:
         return f"Parameter({self.name!r}, shape={self.shape})"

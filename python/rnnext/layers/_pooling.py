@@ -77,8 +77,7 @@ class GlobalAveragePooling1D(_Pooling1D):
         if mask is not None:
             counts = check_mask(self, mask, rows, steps).sum(axis=1, keepdims=True)
             weights = (mask / np.maximum(counts, 1)).astype(np.float32)
-        # Step after step, so that padding behind the tokens changes no bit; NumPy does so along any axis but the last.
-        y: Array = np.add.reduce(x * weights[:, :, None], axis=1)
+        y = _sum_of_steps(x, weights)
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
             return Gradients(weights[:, :, None] * dy.reshape(y.shape)[:, None, :], [])
@@ -173,7 +172,7 @@ class AttentionPooling1D(Layer):
         query = values[-1]
         u = x if self.units is None else np.tanh(self._projected(x, *values[:2], training=training))  # [B, T, D or units]
         a = _masked_softmax((u * query).sum(axis=2), shown)  # [B, T]
-        y: Array = np.add.reduce(np.where(shown[:, :, None], x, np.float32(0)) * a[:, :, None], axis=1)  # as in the mean above
+        y = _sum_of_steps(np.where(shown[:, :, None], x, np.float32(0)), a)
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
             dy = np.asarray(dy, dtype=np.float32)[:, None]  # [B, 1, D]
@@ -211,6 +210,18 @@ class AttentionPooling1D(Layer):
             "bias_initializer": initializers.serialize(self.bias_initializer),
             "query_initializer": initializers.serialize(self.query_initializer),
         }
+
+
+def _sum_of_steps(x: Array, weights: Array) -> Array:
+    """Σ_t weights_t x_t, step after step, so that padding behind the tokens changes no bit.
+
+    NumPy adds so along any axis but the last in memory, which that of the steps is where there is one feature alone.
+    """
+    products = x * weights[:, :, None]
+    if products.shape[2] == 1 and products.shape[1]:
+        return np.cumsum(products, axis=1)[:, -1]
+    y: Array = np.add.reduce(products, axis=1)
+    return y
 
 
 def _masked_softmax(s: Array, shown: Mask) -> Array:

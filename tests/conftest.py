@@ -25,6 +25,15 @@ def _own_handler() -> Iterator[None]:
 
 
 @pytest.fixture
+def _same_threads_afterwards() -> Iterator[None]:
+    from rnnext import _core
+
+    before = _core.get_num_threads()
+    yield
+    _core.set_num_threads(before)
+
+
+@pytest.fixture
 def torch() -> Any:
     return pytest.importorskip("torch", reason="PyTorch is not installed")
 

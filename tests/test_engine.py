@@ -17,21 +17,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engine_cases import EPSILON, FORMS, GRADIENTS, VALUES, assert_same_bits, forms
 
 from rnnext import _core, reference
 
-EPSILON = float(np.finfo(np.float32).eps)
+pytestmark = pytest.mark.usefixtures("_same_threads_afterwards")
+
 SMALLEST_NORMAL = float(np.finfo(np.float32).smallest_normal)
-VALUES = ("y", "h_T", "c_T")
-GRADIENTS = ("dx", "dkernel", "drecurrent_kernel", "dbias", "dh0", "dc0")
-FORMS = [
-    ("lstm", False),
-    ("gru_reset_after", False),
-    ("gru_reset_after", True),
-    ("gru_reset_before", False),
-    ("gru_reset_before", True),
-]
-forms = pytest.mark.parametrize(("cell", "writes"), FORMS)
 cells = pytest.mark.parametrize("cell", ["lstm", "gru_reset_after", "gru_reset_before"])
 
 # (T, B, I, H). Every H meets every T; B and I go round beside them.
@@ -167,22 +159,6 @@ def assert_agrees_with_reference(case: Case) -> None:
             f"{name}: error {error:.3g}, allowed {allowed:.3g}, norm {np.linalg.norm(wanted):.3g} in {case}"
         )
         assert not got[wanted == 0].any(), f"{name}: not 0 where it must be, in {case}"
-
-
-def assert_same_bits(actual: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert actual.keys() == expected.keys()
-    for name, wanted in expected.items():
-        if wanted is None:
-            assert actual[name] is None, name
-        else:
-            np.testing.assert_array_equal(actual[name].view(np.uint32), wanted.view(np.uint32), err_msg=name, strict=True)
-
-
-@pytest.fixture(autouse=True)
-def _same_threads_afterwards() -> Iterator[None]:
-    before = _core.get_num_threads()
-    yield
-    _core.set_num_threads(before)
 
 
 # ---------------------------------------------------------------- reference = engine

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from engine_cases import EPSILON, forms
 
 from rnnext import _core, reference
 
-FORMS = [
-    ("lstm", False),
-    ("gru_reset_after", False),
-    ("gru_reset_after", True),
-    ("gru_reset_before", False),
-    ("gru_reset_before", True),
-]
-forms = pytest.mark.parametrize(("cell", "writes"), FORMS)
-EPSILON = float(np.finfo(np.float32).eps)
-
-
-@pytest.fixture(autouse=True)
-def _same_threads_afterwards() -> Iterator[None]:
-    before = _core.get_num_threads()
-    yield
-    _core.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("_same_threads_afterwards")
 
 
 def weights(cell: str, inputs: int, units: int, seed: int = 0) -> dict[str, np.ndarray]:

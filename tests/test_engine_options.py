@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from engine_cases import EPSILON, FORMS, GRADIENTS, NORMS, ONLY_LSTM, TERMS, VALUES, assert_same_bits, forms
 
 from rnnext import _core, reference
 
-EPSILON = float(np.finfo(np.float32).eps)
-VALUES = ("y", "h_T", "c_T")
-GRADIENTS = ("dx", "dkernel", "drecurrent_kernel", "dbias", "dh0", "dc0")
-FORMS = [
-    ("lstm", False),
-    ("gru_reset_after", False),
-    ("gru_reset_after", True),
-    ("gru_reset_before", False),
-    ("gru_reset_before", True),
-]
-forms = pytest.mark.parametrize(("cell", "writes"), FORMS)
+pytestmark = pytest.mark.usefixtures("_same_threads_afterwards")
 
-NORMS = ("kernel_norm", "recurrent_norm", "state_norm")
-TERMS = ("peephole", "projection", *NORMS)  # those with gradients
-ONLY_LSTM = {"zoneout_c", "peephole", "coupled", "projection", "state_norm"}
+
 OPTIONS: dict[str, tuple[str, ...]] = {
     "mask": ("recurrent_mask",),
     "zoneout_h": ("zoneout_h",),
@@ -50,13 +38,6 @@ CASES = [
 ]
 cases = pytest.mark.parametrize(("cell", "writes", "option"), CASES)
 WINDOWS = ("whole", "right_padded", "left_padded", "anywhere")
-
-
-@pytest.fixture(autouse=True)
-def _same_threads_afterwards() -> Iterator[None]:
-    before = _core.get_num_threads()
-    yield
-    _core.set_num_threads(before)
 
 
 def random_window(window: str, batch: int, steps: int) -> dict[str, np.ndarray]:
@@ -173,15 +154,6 @@ def assert_agree(
                 f"{name}: error {error:.3g}, allowed {allowed:.3g}, norm {np.linalg.norm(wanted):.3g}, {dtype}, {options}"
             )
             assert not got[wanted == 0].any(), f"{name}: not 0 where it must be, {dtype}, {options}"
-
-
-def assert_same_bits(actual: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert actual.keys() == expected.keys()
-    for name, wanted in expected.items():
-        if wanted is None:
-            assert actual[name] is None, name
-        else:
-            np.testing.assert_array_equal(actual[name].view(np.uint32), wanted.view(np.uint32), err_msg=name, strict=True)
 
 
 # ---------------------------------------------------------------- reference = engine

@@ -24,6 +24,8 @@ from rnnext import _core, optimizers
 from rnnext.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop, schedules
 from rnnext.parameters import Gradient, Parameter, RowGradient
 
+pytestmark = pytest.mark.usefixtures("_same_threads_afterwards")
+
 EPSILON = float(np.finfo(np.float32).eps)
 PERIOD = 1024  # steps after which the engine brings a table to date of its own accord
 F64 = npt.NDArray[np.float64]
@@ -50,13 +52,6 @@ RULES: dict[str, Make] = {
     "adamw": lambda: AdamW(0.01),
 }
 rules = pytest.mark.parametrize("rule", RULES)
-
-
-@pytest.fixture(autouse=True)
-def _same_threads_afterwards() -> Iterator[None]:
-    before = _core.get_num_threads()
-    yield
-    _core.set_num_threads(before)
 
 
 # ---------------------------------------------------------------- the equations, in float64

@@ -6,18 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engine_cases import forms
 
 from rnnext import reference
 
 B, T, I, H = 4, 5, 3, 4  # noqa: E741 - the symbols of docs/equations.md
 
-FORMS = [
-    ("lstm", False),
-    ("gru_reset_after", False),
-    ("gru_reset_after", True),
-    ("gru_reset_before", False),
-    ("gru_reset_before", True),
-]
 WINDOWS: dict[str, dict[str, Any]] = {
     "whole": {},
     "right_padded": {"lengths": np.array([5, 0, 3, 1])},
@@ -27,7 +21,6 @@ WINDOWS: dict[str, dict[str, Any]] = {
 STATES = {"lstm": 2, "gru_reset_after": 1, "gru_reset_before": 1}
 GRADIENTS = ("x", "kernel", "recurrent_kernel", "bias", "h0", "c0")  # in the order backward returns them
 
-forms = pytest.mark.parametrize(("cell", "writes"), FORMS)
 windows = pytest.mark.parametrize("window", WINDOWS)
 
 

@@ -6,29 +6,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engine_cases import FORMS, NORMS, ONLY_LSTM, TERMS, VALUES
 
 from rnnext import reference
 
 B, T, I, H, P = 4, 5, 3, 4, 3  # noqa: E741 - the symbols of docs/equations.md; P is the width of a projected h
 
-FORMS = [
-    ("lstm", False),
-    ("gru_reset_after", False),
-    ("gru_reset_after", True),
-    ("gru_reset_before", False),
-    ("gru_reset_before", True),
-]
 WINDOWS: dict[str, dict[str, Any]] = {
     "whole": {},
     "right_padded": {"lengths": np.array([5, 0, 3, 1])},
     "left_padded": {"starts": np.array([0, 5, 2, 4])},
     "anywhere": {"starts": np.array([0, 1, 1, 3]), "lengths": np.array([5, 0, 3, 1])},
 }
-VALUES = ("y", "h_T", "c_T")
 GRADIENTS = ("x", "kernel", "recurrent_kernel", "bias", "h0", "c0")  # in the order backward returns them
-TERMS = ("peephole", "projection", "kernel_norm", "recurrent_norm", "state_norm")  # those with gradients
 
-NORMS = ("kernel_norm", "recurrent_norm", "state_norm")
 OPTIONS: dict[str, tuple[str, ...]] = {
     "mask": ("recurrent_mask",),
     "zoneout_h": ("zoneout_h",),
@@ -45,7 +36,6 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "all_but_coupled": ("recurrent_mask", "zoneout_h", "zoneout_c", "peephole", "clip", "projection", *NORMS),
     "all": ("recurrent_mask", "zoneout_h", "zoneout_c", "peephole", "coupled", "clip", "projection", *NORMS),
 }
-ONLY_LSTM = {"zoneout_c", "peephole", "coupled", "projection", "state_norm"}
 CASES = [
     (cell, writes, option)
     for cell, writes in FORMS

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # there is a process for each core already; tests of threads set their number
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("cli")
     for name, labels, cell in (("two", ["good", "bad"], "lstm"), ("three", ["good", "bad", "fine"], "gru")):
         file = reviews(root / f"{name}.csv", labels)
-        options = [*COLUMNS, "--cell", cell, "--epochs", "25", *SMALL, "--out", str(root / name)]
+        options = [*COLUMNS, "--cell", cell, "--epochs", "10", *SMALL, "--out", str(root / name)]
         assert cli.main(["train", str(file), *options]) == 0
     return root
 
@@ -636,7 +636,7 @@ def lines_until_epoch(process: subprocess.Popen[bytes], number: int, *, again: b
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 def test_a_stopped_training_goes_on_to_the_same_model(folder: Path, tmp_path: Path, run: Run) -> None:
     """Ctrl-C, then a kill, in the first training and in the second, then the end: the weights of a run that nobody stopped."""
-    command = ("train", folder / "two.csv", *COLUMNS, "--epochs", 30, "--seed", 3, *SMALL, "--resume")
+    command = ("train", folder / "two.csv", *COLUMNS, "--epochs", 12, "--seed", 3, *SMALL, "--resume")
     code, said, err = run(*command, "--out", tmp_path / "whole")
     assert code == 0
     assert err.startswith("nothing to resume in")
@@ -660,7 +660,7 @@ def test_a_stopped_training_goes_on_to_the_same_model(folder: Path, tmp_path: Pa
         assert not out.exists()
         assert checkpoint.is_dir()
         assert (checkpoint / "refit").exists() == again
-    other = ("train", folder / "three.csv", *COLUMNS, "--epochs", 30, "--seed", 4, *SMALL, "--resume", "--out", out)
+    other = ("train", folder / "three.csv", *COLUMNS, "--epochs", 12, "--seed", 4, *SMALL, "--resume", "--out", out)
     assert "of another training (seed, train differ)" in failed(run(*other))
     code, last, _ = run(*command, "--out", out)
     assert code == 0

@@ -1,4 +1,4 @@
-"""First link of the chain of trust: the document's equations and finite differences hold the float64 reference to account."""
+"""First link of the chain of trust: the textbook's equations and finite differences hold the float64 reference to account."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def random_arguments(cell: str, *, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def concatenated(kernel: np.ndarray, recurrent_kernel: np.ndarray, gate: int) -> np.ndarray:
-    """The document's W of a gate, [H, H+I]: the state's columns first."""
+    """The textbook's W of a gate, [H, H+I]: the state's columns first."""
     block = slice(gate * H, (gate + 1) * H)
     return np.concatenate([recurrent_kernel[:, block], kernel[:, block]], axis=0).T
 
 
-def test_lstm_is_the_documents() -> None:
+def test_lstm_is_the_textbooks() -> None:
     a = random_arguments("lstm")
     weights = {f"W_{gate}": concatenated(a["kernel"], a["recurrent_kernel"], n) for n, gate in enumerate("ifCo")}
     biases = {f"b_{gate}": a["bias"][n * H : (n + 1) * H] for n, gate in enumerate("ifCo")}
@@ -58,7 +58,7 @@ def test_lstm_is_the_documents() -> None:
 
 
 @pytest.mark.parametrize("writes", [True, False])
-def test_gru_is_the_documents(writes: bool) -> None:
+def test_gru_is_the_textbooks(writes: bool) -> None:
     a = random_arguments("gru_reset_before")
     weights = {f"W_{gate}": concatenated(a["kernel"], a["recurrent_kernel"], n) for n, gate in enumerate("zrh")}
     biases = {f"b_{gate}": a["bias"][n * H : (n + 1) * H] for n, gate in enumerate("zrh")}

@@ -1,4 +1,4 @@
-"""Pictures of trainings and predictions as matplotlib axes. matplotlib is imported when a picture is asked for.
+"""Plots of trainings and predictions as matplotlib axes. matplotlib is imported when a plot is drawn.
 
 Knows arrays and what `evaluation` and `evidence` have found; knows no model.
 """
@@ -20,7 +20,7 @@ __all__ = ["plot_calibration", "plot_confusion", "plot_evidence", "plot_history"
 
 
 def _subplots(who: str, columns: int = 1) -> Any:
-    """`columns` axes side by side, of a figure of their own."""
+    """`columns` axes side by side in a new figure."""
     try:
         from matplotlib import pyplot
     except ImportError as error:
@@ -33,7 +33,7 @@ _WITH_CHINESE = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Microso
 
 
 def _family(words: Sequence[str]) -> list[str]:
-    """The fonts in which words are written: the usual ones, then such as have Chinese, where it is needed."""
+    """The fonts for some words: the default ones, followed where they are needed by fonts with Chinese characters."""
     if all(letter < "\u2e80" for word in words for letter in word):
         return ["sans-serif"]
     from matplotlib import font_manager
@@ -45,9 +45,9 @@ def _family(words: Sequence[str]) -> list[str]:
 def plot_history(
     history: Mapping[str, Sequence[float]], names: Sequence[str] | None = None, *, axes: Sequence[Any] | None = None
 ) -> npt.NDArray[Any]:
-    """Each number of a training over its epochs, that of the validation in the same picture; the axes, one for each.
+    """Plot each number of a training over its epochs, beside that of the validation. Returns the axes, one for each number.
 
-    `names` chooses among them (all). ValueError for one that is not there, or too few axes.
+    `names` chooses the numbers (default: all). ValueError for a name that is not in the history, or too few axes.
     """
     known = [name for name in history if not (name.startswith("val_") and name[4:] in history)]
     chosen = known if names is None else list(names)
@@ -91,9 +91,9 @@ def plot_confusion(
     *,
     ax: Any = None,
 ) -> Any:
-    """How often each true label (rows) was predicted as each label (columns), coloured by the share of its row; the axes.
+    """Plot how often each true label (rows) was predicted as each label (columns), coloured by shares of the row.
 
-    From class numbers [N] and probabilities [N, C], or from an `Evaluation`.
+    From class numbers [N] and probabilities [N, C], or from an `Evaluation`. Returns the axes.
     """
     found = _evaluation("plot_confusion", truth, probabilities, labels)
     ax = _subplots("plot_confusion")[0] if ax is None else ax
@@ -118,9 +118,9 @@ def plot_calibration(
     *,
     ax: Any = None,
 ) -> Any:
-    """How many predictions of each probability were right, with 95 % intervals, beside the diagonal of honest ones; the axes.
+    """Plot the share of right predictions over their probability, with 95 % intervals, and the diagonal of honest ones.
 
-    From class numbers [N] and probabilities [N, C], or from an `Evaluation`.
+    From class numbers [N] and probabilities [N, C], or from an `Evaluation`. Returns the axes.
     """
     found = _evaluation("plot_calibration", truth, probabilities, labels)
     ax = _subplots("plot_calibration")[0] if ax is None else ax
@@ -141,7 +141,7 @@ def plot_calibration(
 
 
 def plot_evidence(evidence: Evidence, *, most: int = 20, ax: Any = None) -> Any:
-    """The `most` weighty words of a text in its order, each with what it says for the label or against it; the axes."""
+    """Plot how much the `most` weighty words of a text, in their order, speak for the label or against it. Returns the axes."""
     if most < 1:
         raise ValueError(f"plot_evidence: most is {most}, expected at least 1")
     scores = evidence.scores

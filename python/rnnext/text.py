@@ -139,7 +139,7 @@ class TextVectorizer:
         return self._finished([ids[self.cut(row)] for row in rows])
 
     def extend(self, words: Iterable[str]) -> None:
-        """Add words to the vocabulary, with ids after the present ones. ValueError before `fit`, or if a word has one already."""
+        """Add words to the vocabulary, with ids after the present ones. ValueError before `fit`, or for a word that it has."""
         known, further = self._require_vocabulary(), list(words)
         if len({*known, *further}) < len(set(known)) + len(further):  # set: "[UNK]" may also be a token, and be there twice
             raise ValueError("TextVectorizer: words has one twice, or one that is in the vocabulary")
@@ -256,7 +256,7 @@ class TextVectorizer:
         return vectorizer
 
     def _learn(self, texts: Iterable[str], rows: list[_Ids] | None = None) -> _Ids:
-        """Count tokens and choose the vocabulary. Appends each text's tokens, as numbers, to `rows`; returns each number's id."""
+        """Count tokens and choose the vocabulary. Appends each text's tokens as numbers to `rows`; returns each number's id."""
         numbers: defaultdict[str, int] = defaultdict()
         numbers.default_factory = numbers.__len__  # a new token gets the next number
         number, tokenize = numbers.__getitem__, self.tokenize

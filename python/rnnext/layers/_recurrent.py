@@ -300,39 +300,8 @@ class _Recurrent(Layer):
         if self.stateful and initial_state is None:
             state = self._state_before(shape[0])
         tokens = self._tokens(mask, lengths, shape[1]) if self.zero_output_for_mask and self.return_sequences else None
-        table = None if gather is None else gather.table
-        weights = self._values() if keep else {}  # without a tape packed weights are used
-        between: dict[str, Any] = self._expected_zones(*values.shape[:2]) if drawn is None else dict(drawn.zones)
-        if drawn is not None and drawn.recurrent_kernel is not None:
-            weights["recurrent_kernel"] = drawn.recurrent_kernel
-        if drawn is not None and drawn.recurrent_mask is not None:
-            between["recurrent_mask"] = drawn.recurrent_mask
         reverse = self.go_backwards and holes is None
-        walk = partial(self._walk, table=table, weights=weights, reverse=reverse, between=between)
-        play: Any = None
-        if not keep:
-            y, last, _ = walk(
-                values, window, state, packed=self._packed(table if gather is None or gather.lasting else None, values.size)
-            )
-        elif self.segment is None or self.segment >= shape[1]:
-            y, last, tape = walk(values, window, state, packed=None)
-            play = partial(play_back, tape)
-        else:
-            walk_only = (
-                partial(walk, packed=self._packed(None, 0)) if drawn is None else partial(walk, packed=None, keep_tape=False)
-            )
-            segments = Segments(
-                walk_only,
-                partial(walk, packed=None),
-                values,
-                window,
-                steps=self.segment,
-                reverse=reverse,
-                return_sequences=self.return_sequences,
-                truncate=self.truncate,
-            )
-            y, last = segments.forward(state)
-            play = segments.backward
+        y, last, play = self._compute(values, window, state, gather, keep=keep, drawn=drawn, reverse=reverse)
         if holes is not None and self.return_sequences:
             y = holes.apart(y)
         if tokens is not None:
@@ -344,6 +313,51 @@ class _Recurrent(Layer):
             return self._backward(play, dy, gather, holes, tokens, given, need_dx)
 
         return (y, *last) if self.return_state else y, backprop
+
+    def _compute(
+        self,
+        values: Any,
+        window: Window,
+        state: State,
+        gather: Gather | None,
+        *,
+        keep: bool,
+        drawn: _Drawn | None,
+        reverse: bool,
+    ) -> tuple[Array, State, Any]:
+        """(y, last states, backward pass) of x, or of ids where there is a `gather`.
+
+        In one of three ways: without a tape from packed weights (no backward pass), with a tape, or in segments.
+        """
+        table = None if gather is None else gather.table
+        weights = self._values() if keep else {}  # without a tape packed weights are used
+        between: dict[str, Any] = self._expected_zones(*values.shape[:2]) if drawn is None else dict(drawn.zones)
+        if drawn is not None and drawn.recurrent_kernel is not None:
+            weights["recurrent_kernel"] = drawn.recurrent_kernel
+        if drawn is not None and drawn.recurrent_mask is not None:
+            between["recurrent_mask"] = drawn.recurrent_mask
+        walk = partial(self._walk, table=table, weights=weights, reverse=reverse, between=between)
+        if not keep:
+            packed = self._packed(table if gather is None or gather.lasting else None, values.size)
+            y, last, _ = walk(values, window, state, packed=packed)
+            return y, last, None
+        record = partial(walk, packed=None)
+        if self.segment is None or self.segment >= values.shape[1]:
+            y, last, tape = record(values, window, state)
+            return y, last, partial(play_back, tape)
+        without_tape = partial(walk, packed=self._packed(None, 0)) if drawn is None else partial(record, keep_tape=False)
+        segments = Segments(
+            without_tape,
+            record,
+            values,
+            window,
+            steps=self.segment,
+            reverse=reverse,
+            return_sequences=self.return_sequences,
+            truncate=self.truncate,
+        )
+        y, last = segments.forward(state)
+        return y, last, segments.backward
 
     def _walk(
         self,

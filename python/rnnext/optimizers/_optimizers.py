@@ -235,17 +235,7 @@ class Optimizer:
         if self._in_use:
             self.use_averages(False)
         rate = self._rate()
-        given: list[Array | tuple[npt.NDArray[np.int64], Array]] = []
-        for each, gradient in zip(tracked, gradients, strict=True):
-            if not isinstance(gradient, RowGradient):
-                given.append(gradient)
-                continue
-            if gradient.shape != each.parameter.shape:
-                raise ValueError(
-                    f"{type(self).__name__}: the gradient of {each.parameter.name} is of the shape {gradient.shape}, "
-                    f"expected {each.parameter.shape}"
-                )
-            given.append((gradient.rows, gradient.values))
+        given = [self._for_engine(each, gradient) for each, gradient in zip(tracked, gradients, strict=True)]
         for each in tracked:
             self._take_over(each)
         _core.optimizer_step(
@@ -271,6 +261,17 @@ class Optimizer:
             self._average()
         if self.use_ema and self.ema_overwrite_frequency and self.iterations % self.ema_overwrite_frequency == 0:
             self.finalize_variable_values(self.parameters)
+
+    def _for_engine(self, each: _Tracked, gradient: Gradient) -> Array | tuple[npt.NDArray[np.int64], Array]:
+        """A gradient as the engine takes it, which checks the rest. ValueError for one by rows of another whole shape."""
+        if not isinstance(gradient, RowGradient):
+            return gradient
+        if gradient.shape != each.parameter.shape:
+            raise ValueError(
+                f"{type(self).__name__}: the gradient of {each.parameter.name} is of the shape {gradient.shape}, "
+                f"expected {each.parameter.shape}"
+            )
+        return gradient.rows, gradient.values
 
     def _accumulate(self, tracked: Sequence[_Tracked], gradients: Sequence[Gradient]) -> list[Gradient]:
         """The sums of the gradients since the last step, these included."""

@@ -108,7 +108,7 @@ def test_labels_of_any_type(names: Any, dtype: str, tmp_path: Path) -> None:
     if dtype.endswith("of objects"):
         given = np.array(labels, object)
     dtype = {"longdouble": "float64"}.get(dtype, dtype.split()[0])
-    classifier = small(epochs=8).fit(texts, given)
+    classifier = small().fit(texts, given)
     assert classifier.classes_.dtype == dtype
     assert classifier.classes_.tolist() == sorted(np.asarray(names).tolist())
     predicted = classifier.predict(texts)

@@ -20,7 +20,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # there is a process for each core alre
 
 @pytest.fixture
 def _own_handler() -> Iterator[None]:
-    """Of Ctrl-C: Python's, which pytest-xdist takes away from its processes."""
+    """Python's own handler of Ctrl-C, which pytest-xdist replaces in its processes."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

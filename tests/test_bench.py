@@ -26,7 +26,7 @@ from rnnext.bench.harness import ContenderError, Pool, Row, Spread, Task
 
 
 def writer(name: str, path: str, *, threads: int) -> Callable[[], object]:
-    """Writes its name and what it was told of threads, and takes as long as a whole short turn."""
+    """A contender that writes its name and its numbers of threads, and takes a whole short turn."""
 
     def run() -> None:
         with Path(path).open("a", encoding="utf-8") as file:
@@ -45,7 +45,7 @@ def constant(value: float, *, threads: int) -> Callable[[], object]:
 
 
 def broken(when: str, how: str, *, threads: int) -> Callable[[], object]:
-    """Raises or ends its process, when it is made, when it is run, or in its fourth turn."""
+    """A contender that raises or ends its process: when it is made, when it is run, or in its fourth turn."""
 
     def fail() -> object:
         if how == "dies":
@@ -59,7 +59,7 @@ def broken(when: str, how: str, *, threads: int) -> Callable[[], object]:
 
 
 def denormals_left(flush: bool, *, threads: int) -> Callable[[], object]:
-    """How many denormals PyTorch's threads leave as they are, of a product that is worth several threads."""
+    """The number of denormals that PyTorch's threads do not flush in a product large enough for several threads."""
     torch = peers._torch(threads, flush)
     denormals = torch.from_numpy(np.full(1 << 22, 700_000, np.int32).view(np.float32))
     return lambda: [np.count_nonzero((denormals * torch.tensor(0.5)).numpy().view(np.int32))]
@@ -70,7 +70,7 @@ def denormals_left(flush: bool, *, threads: int) -> Callable[[], object]:
 
 @pytest.fixture
 def _short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These tests do not look at how long a turn takes, or at what the machine can do: `test_command` measures that."""
+    """Short turns and no measured peak, for tests that do not look at either; `test_command` measures them."""
     monkeypatch.setattr(harness, "_TURN", 0.01)
     monkeypatch.setattr(harness, "_PAUSE", 0.0)
     monkeypatch.setattr(harness, "fma_peak", lambda threads: 100.0)

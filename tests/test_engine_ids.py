@@ -92,7 +92,7 @@ def test_ids_are_their_vectors(cell: str, writes: bool, return_sequences: bool, 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("shape", [(37, 40, 33), (5, 30, 100), (70, 25, 7)], ids=lambda s: "B{}-T{}-H{}".format(*s))
 def test_rows_that_begin_alike(cell: str, writes: bool, reverse: bool, shape: tuple[int, int, int]) -> None:
-    """Their common way is walked once: the same bits as row by row, the reference's gradients, the same for any threads."""
+    """Their common prefix is computed once: the same bits as row by row and for any threads, the reference's gradients."""
     batch, steps, units = shape
     inputs, vocabulary = 12, 50
     ids, table, w = (
@@ -132,7 +132,7 @@ def test_rows_that_begin_alike(cell: str, writes: bool, reverse: bool, shape: tu
 
 @pytest.mark.parametrize("outputs", [2, 9, 20])
 def test_rows_that_begin_alike_with_a_projection(outputs: int) -> None:
-    """That is narrower than the state, as wide, and wider: against the same without a common way."""
+    """A projection narrower than the state, as wide, and wider, against the same rows without a common prefix."""
     batch, steps, inputs, units = 40, 30, 3, 9
     rng = np.random.default_rng(4)
     ids, table = padded_ids(batch, steps, 20), vectors(20, inputs)

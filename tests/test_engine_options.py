@@ -189,7 +189,7 @@ def test_large_shapes(cell: str, writes: bool, option: str) -> None:
 @cases
 @pytest.mark.parametrize("steps", [1, 4])
 def test_no_state_is_a_state_of_zeros(cell: str, writes: bool, option: str, steps: int) -> None:
-    """Nothing is multiplied with what is not there; with one step the recurrent weights are not even looked at."""
+    """A missing state is multiplied with nothing; with one step the recurrent weights are not even read."""
     shape = (steps, 21, 12, 37)
     arguments = random_arguments(cell, option, shape, states=False)
     options: dict[str, Any] = {"update_gate_writes": writes, "return_sequences": True}
@@ -207,7 +207,7 @@ def test_no_state_is_a_state_of_zeros(cell: str, writes: bool, option: str, step
 
 @forms
 def test_shares_that_are_broadcast(cell: str, writes: bool) -> None:
-    """One share for all positions, or one number for all, in an array with strides of 0."""
+    """Shares for all positions alike, or one number for everything, as arrays with strides of 0."""
     shape = (6, 7, 5, 21)
     arguments = random_arguments(cell, "zoneout", shape)
     for name in ("zoneout_h", "zoneout_c"):
@@ -222,7 +222,7 @@ def test_shares_that_are_broadcast(cell: str, writes: bool) -> None:
 
 @forms
 def test_options_that_change_nothing(cell: str, writes: bool) -> None:
-    """A mask of ones, shares of zero, a clip that nothing reaches: the plain cell's numbers."""
+    """A mask of ones, shares of zero and a clip that nothing reaches give the plain cell's numbers."""
     shape = (6, 7, 5, 21)
     arguments = random_arguments(cell, "", shape)
     neutral: dict[str, Any] = {"recurrent_mask": np.ones((7, 21)), "zoneout_h": np.zeros((7, 6, 21)), "clip": 1e6}
@@ -303,7 +303,7 @@ def test_a_row_does_not_depend_on_its_batch(cell: str, writes: bool, option: str
 @cases
 @pytest.mark.parametrize("padded", [False, True])
 def test_ids_are_their_vectors(cell: str, writes: bool, option: str, padded: bool) -> None:
-    """The plain path's numbers; also where rows begin alike, which a mask or shares of their own make different rows."""
+    """Ids give the numbers of their vectors; also where rows begin alike but masks or shares of their own make them differ."""
     shape = (11, 9, 12, 37)
     arguments = random_arguments(cell, option, shape, states=not padded)
     rng = np.random.default_rng(3)
@@ -443,7 +443,7 @@ def test_backward_errors_with_a_projection() -> None:
 
 
 def test_a_copy_that_there_is_no_memory_for_is_said() -> None:
-    """Of a view that the kernels cannot read as it lies, and that is larger than the addresses that there are."""
+    """The kernels cannot read this view in place, and its copy would be larger than the address space."""
     x = np.broadcast_to(zeros(1, 1, 1), (2**20, 2**20, 2**8))
     with pytest.raises(MemoryError):
         _core.recurrent_forward("lstm", x, zeros(2**8, 8), zeros(2, 8), None)

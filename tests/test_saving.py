@@ -722,7 +722,7 @@ def test_through_a_link_what_it_points_to_is_replaced(tmp_path: Path, monkeypatc
 
 
 def test_a_pipe_is_written_into_and_stays_one(tmp_path: Path) -> None:
-    """As a device would: whoever may delete it must not."""
+    """As with a device: what is saved goes into it, even where it could be replaced by a file."""
     pipe, found = tmp_path / "pipe", list[bytes]()
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: found.append(pipe.read_bytes()), daemon=True)

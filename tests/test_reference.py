@@ -71,7 +71,7 @@ def test_gru_is_the_textbooks(writes: bool) -> None:
 
 
 def test_reset_forms_agree_without_a_reset() -> None:
-    """With r = 1 it does not matter on which side of the product it stands."""
+    """With r = 1 it does not matter whether r is applied before or after the product."""
     a = random_arguments("gru_reset_before")
     a["bias"][H : 2 * H] = 100.0
     after = {**a, "bias": np.stack([a["bias"], np.zeros(3 * H)])}
@@ -87,7 +87,7 @@ def test_reset_forms_agree_without_a_reset() -> None:
 @pytest.mark.parametrize("reverse", [False, True])
 @windows
 def test_a_row_is_what_it_is_alone(cell: Any, writes: bool, reverse: bool, window: str) -> None:
-    """The rows' tokens, cut out by hand and run without lengths, give outputs and gradients of the batch."""
+    """Each row's tokens alone, without lengths, give the outputs and gradients that the row has in the batch."""
     a = random_arguments(cell)
     options: dict[str, Any] = {"update_gate_writes": writes, "return_sequences": True}
     y, h_T, c_T, tape = reference.recurrent_forward(cell, **a, **WINDOWS[window], reverse=reverse, **options)
@@ -127,7 +127,7 @@ def test_a_row_is_what_it_is_alone(cell: Any, writes: bool, reverse: bool, windo
 
 
 def check_gradients(cell: Any, arguments: dict[str, np.ndarray], options: dict[str, Any], *, seed: int) -> None:
-    """For each argument by itself: the derivative along a random direction, by central differences and by backward."""
+    """For each argument, central differences and backward give the same derivative along a random direction."""
     rng = np.random.default_rng(seed)
     y, h_T, _, tape = reference.recurrent_forward(cell, **arguments, **options)
     upstream = [rng.normal(size=y.shape), *(rng.normal(size=h_T.shape) for _ in range(STATES[cell]))]

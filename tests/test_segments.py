@@ -58,7 +58,7 @@ def flat(gradients: Any) -> list[np.ndarray]:
 
 
 def assert_close(found: Any, expected: Any) -> None:
-    """Equal but for the rounding of sums in another order."""
+    """Assert that they are equal but for the rounding of sums in another order."""
     for got, wanted in zip(flat(found), flat(expected), strict=True):
         assert got.shape == wanted.shape
         assert got.dtype == wanted.dtype
@@ -173,7 +173,7 @@ def test_bits_repeat_with_any_number_of_threads(form: str, truncate: bool, rows:
 
 
 def chunked(layer: Any, x: np.ndarray, dy: np.ndarray, states: Any, mask: np.ndarray | None, steps: int) -> Any:
-    """Gradients of a loop of calls, each of which begins with the last state of the one before as with a given one."""
+    """Gradients of a loop of calls, each given the last state of the call before as its initial state."""
     count = x.shape[1]
     places = [slice(a, min(a + steps, count)) for a in range(0, count, steps)]
     dx, weights, initial = np.zeros_like(x), None, ()

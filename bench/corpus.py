@@ -1,4 +1,4 @@
-"""Train on a token file that is larger than the memory that training takes; the file is made here and deleted.
+"""Train on a token file that is larger than the memory that training takes; the file is made for the run, then deleted.
 
 python bench/corpus.py [--gigabytes 2] [--steps 1000]
 """
@@ -25,12 +25,12 @@ WORDS, LENGTH = 20_000, 200
 
 
 def megabytes() -> float:
-    """The most memory that this process has had: pages of the file that are mapped count, too."""
+    """Return the peak memory of this process in MB; mapped pages of the file count as well."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def texts(rows: int) -> Iterator[tuple[npt.NDArray[np.int32], int]]:
-    """Zipf-like ids whose label is whether there is more of word 10 than of word 11."""
+    """Rows of Zipf-like word ids, each with its label: 1 if word 10 occurs more often in it than word 11, else 0."""
     rng = np.random.default_rng(0)
     for _ in range(0, rows, 1000):
         ids = (WORDS ** rng.random((1000, LENGTH), dtype=np.float32)).astype(np.int32)

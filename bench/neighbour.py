@@ -1,6 +1,7 @@
-"""A training step of the tutorial's model beside others: a process that spins on a core, and PyTorch in the same process.
+"""How a training step of the tutorial's model fares in company: a process that spins on a core, PyTorch in the same process.
 
-Each line gives milliseconds of a step alone and in company, and their ratio; medians over rounds in which everyone has a turn.
+Each line gives the milliseconds of a step in one situation and their ratio to the same contender's step alone: medians over
+rounds in each of which every situation has its turn.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from rnnext.bench.harness import Task, Worker, machine
 
 SIZES = (20_000, 128, 100)  # vocabulary, embedding, state
 ROWS, STEPS = 32, 200
-# Ends by itself when who started it is gone.
+# The spinning process ends by itself when the process that started it is gone.
 SPIN = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    for _ in range(1_000_000): pass"
-SETTLE = 0.2  # seconds in which the spinning process starts, or the threads of whoever ran before fall asleep
+SETTLE = 0.2  # seconds for the spinning process to start, or for the threads of the previous contender to fall asleep
 
 
 def training(contenders: Sequence[str], *, cell: str, threads: int, count: int) -> Callable[[], list[float]]:
-    """A call that makes `count` steps of each contender, one of each in turn, and gives each one's median in milliseconds."""
+    """A function that makes `count` steps of each contender, in turn, and returns each one's median in milliseconds."""
     rng = np.random.default_rng(0)
     batches = [(rng.integers(1, SIZES[0], (ROWS, STEPS)), rng.integers(0, 2, ROWS).astype(np.float32)) for _ in range(4)]
     make: dict[str, Callable[[], Callable[[], object]]] = {
@@ -56,7 +57,7 @@ def training(contenders: Sequence[str], *, cell: str, threads: int, count: int) 
 
 @contextlib.contextmanager
 def spinning(cores: set[int]) -> Iterator[None]:
-    """With another process that never rests on one of these cores."""
+    """While the block runs, another process spins on one of these cores."""
     with subprocess.Popen([sys.executable, "-S", "-c", SPIN]) as process:
         try:
             os.sched_setaffinity(process.pid, cores)
@@ -67,7 +68,7 @@ def spinning(cores: set[int]) -> Iterator[None]:
 
 
 def main() -> None:
-    """Measure, print, and write JSON where asked to."""
+    """Measure and print; write JSON as well if a file is given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cell", choices=["lstm", "gru_after", "gru_before"], default="lstm")
     parser.add_argument("--threads", type=int, default=2)

@@ -1,4 +1,4 @@
-"""Kill a training again and again (kill -9), let it go on each time, and compare the model with that of a run nobody stopped.
+"""Kill a training again and again (kill -9), resume it each time, and compare its model with that of an uninterrupted run.
 
 python bench/resume.py [DATASET|FILE] [--kills N] [further options of `rnnext train`]
 """
@@ -21,7 +21,7 @@ def start(folder: Path, options: list[str]) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    """What a run that ended well has printed."""
+    """Wait for the run to end and return what it printed; exit if it failed."""
     out, err = process.communicate()
     if process.returncode:
         sys.exit(f"rnnext train ended with {process.returncode}: {err}")
@@ -29,7 +29,7 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 
 def kill_after_an_epoch(process: subprocess.Popen[str], rng: random.Random) -> bool:
-    """Kill the run at some moment after the next epoch's line, in either of its trainings; False if it has ended before."""
+    """Kill the run within an epoch's time of its next report of one; return False if the run ended by itself first."""
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("Epoch "):

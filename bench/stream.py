@@ -1,4 +1,4 @@
-"""Predict a file of a million rows, and of fewer, with `rnnext predict --file`: the memory that it takes, and its speed.
+"""The memory and the speed of `rnnext predict --file` on a file of a million rows, and on a smaller one.
 
 python bench/stream.py [MODEL] [--rows 10000 1000000]   # without MODEL, a small one is trained on movie sentences
 """
@@ -28,7 +28,7 @@ def write(path: Path, rows: int, texts: list[str]) -> None:
 
 
 def predict(model: str, path: Path) -> tuple[int, float, float]:
-    """Lines printed, seconds, and the most megabytes that the process has had."""
+    """Run `rnnext predict`; return the number of lines it printed, the seconds it took and its peak memory in MB."""
     begin, lines = time.perf_counter(), 0
     with subprocess.Popen(
         [*RNNEXT, "predict", model, "--file", str(path), "--text", "text"], stdout=subprocess.PIPE

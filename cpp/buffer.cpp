@@ -18,12 +18,12 @@ namespace rnnext {
 namespace {
 
 constexpr std::size_t alignment = 64;
-// Of blocks in use and kept together there is never more than once was in use, but for so much that is kept in any case; and no
-// more than the other is kept.
+// Blocks in use and kept ones together never take more than the most that was ever in use, except that `kept_anyhow` may always
+// be kept. More than `kept_at_most` never is.
 constexpr std::size_t kept_anyhow = std::size_t{96} << 20;
 constexpr std::size_t kept_at_most = std::size_t{1} << 30;
 
-// Sizes are rounded up to four steps a power of two, so that batches of nearly equal length share blocks.
+// Sizes are rounded up to one of four in each power of two, so that batches of nearly equal length share blocks.
 std::size_t rounded_bytes(std::size_t wanted) {
   const std::size_t bytes = (wanted + alignment - 1) / alignment * alignment;
   std::size_t step = alignment;
@@ -49,11 +49,11 @@ struct Kept {
   std::mutex fork_mutex;  // ForkLock's; taken before the other
   std::mutex mutex;
   std::multimap<std::size_t, void*> blocks;
-  std::size_t bytes = 0;   // of the blocks
-  std::size_t in_use = 0;  // of those that were handed out
-  std::size_t most = 0;    // that was ever in use
+  std::size_t bytes = 0;   // of the kept blocks
+  std::size_t in_use = 0;  // bytes that were handed out
+  std::size_t most = 0;    // bytes that were ever in use
 
-  // For what is kept, beside so much in use.
+  // How many bytes may be kept while `used` bytes are in use.
   std::size_t room(std::size_t used) const {
     return std::min(std::max(most > used ? most - used : 0, kept_anyhow), kept_at_most);
   }
@@ -63,7 +63,7 @@ struct Kept {
     most = std::max(most, in_use);
   }
 
-  // One of that size; null if there is none.
+  // A kept block of that size; null if there is none.
   void* take(std::size_t size) {
     const auto found = blocks.find(size);
     if (found == blocks.end()) return nullptr;
@@ -74,7 +74,7 @@ struct Kept {
     return block;
   }
 
-  // All but so many bytes, to the system.
+  // Returns blocks to the system until at most `rest` bytes are kept.
   void give_back(std::size_t rest) noexcept {
     while (bytes > rest) {
       const auto largest = std::prev(blocks.end());
@@ -92,7 +92,7 @@ Kept& kept() {
 }
 
 #if defined(__unix__) || defined(__APPLE__)
-// A child of fork has only the forking thread: nobody else may hold a lock at that moment.
+// A child of fork has only the forking thread, so no other thread may hold a lock at that moment.
 void hold_all() {
   kept().fork_mutex.lock();
   kept().mutex.lock();
@@ -107,7 +107,7 @@ const int fork_watch = pthread_atfork(hold_all, release_all, release_all);
 }  // namespace
 
 void* acquire_block(std::size_t wanted) {
-  if (wanted > PTRDIFF_MAX / 2) throw std::bad_alloc();  // and sizes that are rounded up stay sizes
+  if (wanted > PTRDIFF_MAX / 2) throw std::bad_alloc();  // so that rounding up does not overflow
   const std::size_t bytes = rounded_bytes(wanted);
   {
     const std::lock_guard lock(kept().mutex);
@@ -135,7 +135,7 @@ void release_block(void* block, std::size_t wanted) noexcept {
         kept().blocks.emplace(bytes, block);
         kept().bytes += bytes;
         return;
-      } catch (const std::bad_alloc&) {  // no room to remember it: give it back
+      } catch (const std::bad_alloc&) {  // no memory to remember it by: it goes back to the system
       }
     }
   }

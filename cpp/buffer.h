@@ -12,8 +12,8 @@ namespace rnnext {
 void* acquire_block(std::size_t bytes);  // throws std::bad_alloc
 void release_block(void* block, std::size_t bytes) noexcept;
 
-// What must be whole in a child of fork is changed under such a lock: fork waits until nobody holds it. Whoever holds one may
-// ask for blocks.
+// Held while something is changed that must never be half changed in a child of fork: fork waits until nobody holds it. Its
+// holder may acquire and release blocks.
 class ForkLock {
  public:
   ForkLock();

@@ -1,4 +1,4 @@
-// Which table of kernels runs here: the best that the CPU has, or what RNNEXT_ISA names.
+// The table of kernels in use: that of the best ISA that the CPU has, or of the one that RNNEXT_ISA names.
 #pragma once
 
 #include <string>
@@ -20,6 +20,6 @@ const RecurrentKernels<Real>& recurrent_kernels() {
 }
 
 std::vector<std::string> compiled_isas();   // worst first
-std::vector<std::string> available_isas();  // those of them that this CPU runs
+std::vector<std::string> available_isas();  // those that this CPU has
 
 }  // namespace rnnext

@@ -28,7 +28,7 @@ RNNEXT_INLINE void unroll(F&& f) {
   unroll_over(typename IndicesBelow<N>::type{}, f);
 }
 
-// f() count times: where a step of a tile is short, without a look at the count after each.
+// f() count times; where a step of a tile is short, unrolled, so that the count is not compared after each.
 template <int MR, int NV, class F>
 RNNEXT_INLINE void repeat(index_t count, F&& f) {
   if constexpr (V::short_steps && MR * NV >= 8) {
@@ -86,8 +86,8 @@ struct StridedRows {
   T* operator[](index_t i) const { return base + i * stride; }
 };
 
-// What is read after this product: each step along k moves `step` elements on in it, and fetches a line towards L2. A lookup
-// beyond the end of an array is only a wasted one.
+// What is read after this product: each step along k advances by `step` elements in it and prefetches a line into L2. A
+// prefetch beyond the end of an array is harmless.
 struct Ahead {
   const Real* p;
   index_t step;
@@ -131,8 +131,8 @@ RNNEXT_INLINE void multiply(V (&acc)[MR][NV], const Real* const (&a)[MR], index_
   unroll<MR>([&](auto r) RNNEXT_LAMBDA { unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[r][j] = sum[r][j]; }); });
 }
 
-// acc[p] += A[0:count] · B[p], of one row and several panels: a single panel's chains would leave the multipliers half idle.
-// beside(k, A[k]) goes along.
+// acc[p] += A[0:count] · B[p], for one row and several panels: the chains of a single panel would leave the multipliers half
+// idle. beside(k, A[k]) is called in each step.
 template <int NP, int NV, class Beside>
 RNNEXT_INLINE void multiply_row(V (&acc)[NP][NV], const Real* a, index_t count, const Real* b, Beside beside) {
   V sum[NP][NV];
@@ -154,7 +154,7 @@ struct KRange {
   index_t run_begin, run_end;
 };
 
-// How many columns these are.
+// The number of these columns.
 inline index_t columns_in(const KRange& k) {
   const index_t full_end = k.run_end < k.columns.runs ? k.run_end : k.columns.runs;
   return (full_end - k.run_begin) * k.columns.width + (k.run_end > k.columns.runs ? k.columns.tail_width : 0);
@@ -190,7 +190,7 @@ RNNEXT_INLINE void for_each_tile(index_t rows, F&& tile) {
 }
 
 // For each row: start(acc, row), acc += A[row] · B; then for the rows of a tile together finish(tile, first row). `next` is the
-// panel that is read after this one, null: what lies behind it. Large weights come from behind L2 in every step.
+// panel that is read after this one (null: the memory behind it), to be prefetched, as large weights do not stay in L2.
 template <int NV, class RowsA, class Start, class Finish>
 void panel_product(index_t rows, const RowsA& a, const KRange& k, const Real* b, Start start, Finish finish,
                    const Real* next = nullptr) {
@@ -296,7 +296,7 @@ inline void product(const Product& p) {
             load_vectors<NV>(acc, c[row] + column, width);
           } else {
             unroll<NV>([&](auto j) RNNEXT_LAMBDA {
-              RNNEXT_PREFETCH(c[row] + column + j * V::lanes);  // far away, where these rows go to a tape
+              RNNEXT_PREFETCH(c[row] + column + j * V::lanes);  // in no cache, if these rows belong to a tape
               acc[j] = bias != nullptr ? V::load(bias + j * V::lanes) : V::set1(0);
             });
           }
@@ -316,7 +316,7 @@ RNNEXT_INLINE void outer_tile(const OuterProduct& p, index_t m) {
   unroll<MR>([&](auto r) RNNEXT_LAMBDA {
     unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[r][j] = V::load(p.c + (m + r) * c_width + j * V::lanes); });
   });
-  // The next tile's sums come from far away, and a tile takes long enough for them to arrive one by one.
+  // The next tile's sums are in no near cache, and a tile takes long enough for them to arrive line by line.
   const Real* next = p.c + (m + MR) * c_width;
   const index_t step = ceil_div(MR * c_width, p.k);
   const Real* a = p.a + (m - p.m_begin);
@@ -368,7 +368,7 @@ inline void column_sums(const ColumnSums& p) {
 }
 
 inline void row_sums(const RowSums& p) {
-  constexpr index_t ahead = 6;  // rows of sums lie where they happen to be, and take long to arrive
+  constexpr index_t ahead = 6;  // rows of sums are scattered, and take long to arrive
   for (index_t k = 0; k < p.k; ++k) {
     const Real* from = p.d + k * p.stride;
     if (k + ahead < p.k) {

@@ -9,7 +9,7 @@ namespace rnnext {
 
 using index_t = std::int64_t;
 
-// The plain cells, the same with the rarer terms, and the same with layer normalisation besides.
+// The plain cells, the same with the rarer terms, and the same with layer normalisation as well.
 enum class Cell : int {
   lstm = 0,
   gru_reset_after = 1,
@@ -71,8 +71,8 @@ struct ColumnSums {
   Real* sums;  // [width rounded up to whole vectors]
 };
 
-// sums[index[j]] += D[j, :], in ascending j: the gradient of rows that were used several times. ~i in place of i: the first of
-// row i, whose sum starts here.
+// sums[index[j]] += D[j, :], in ascending j: the gradient of rows that were used several times. An index ~i means row i, too,
+// and that this is its first use, which starts the sum.
 template <class Real>
 struct RowSums {
   const Real* d;   // [k, stride]
@@ -126,9 +126,9 @@ struct MomentumIdle {
   float push;
 };
 
-// The same for Adam, whose steps k without a gradient sum up to m Σ a_k / (r^k √v + ε), with scalars a_k. For a run of steps,
-// r^k being near a centre c, 1 / (r^k s + ε) is a short power series in x = s / (c s + ε): the run's sum is Σ terms_j x^j / (c
-// s + ε).
+// The same for Adam, whose steps k without a gradient sum up to m Σ a_k / (r^k s + ε), with s = √v and scalars a_k. In a run of
+// steps r^k is near a centre c, and 1 / (r^k s + ε) a short power series in x = s / (c s + ε): the sum of the run is
+// Σ terms_j x^j / (c s + ε).
 inline constexpr int idle_terms = 6;
 struct AdamRun {
   float centre;
@@ -162,7 +162,7 @@ struct Terms {
   const Real* projection_t;    // packed transposed
 };
 
-// Their gradients, added to.
+// Their gradients, which kernels add to.
 template <class Real>
 struct TermGradients {
   Real* peephole;
@@ -179,8 +179,8 @@ struct CellStep {
   index_t units;    // H
   index_t outputs;  // of h: H, or P with a projection
   index_t panel_begin, panel_end;
-  bool descending;  // panels, or runs of columns, from the last to the first: steps take turns, as the caches keep the last
-                    // weights
+  bool descending;  // panels, or runs of columns, from the last to the first: every other step, as the caches keep the weights
+                    // that were read last
   bool from_zero;   // h_prev is zero, and nobody wants its gradient: nothing is multiplied with it
   // Row r of a block is at pointer + r * stride.
   const Real* h_prev;  // [rows, H]
@@ -190,12 +190,12 @@ struct CellStep {
   const Real* c_prev;  // [rows, H], LSTM
   index_t c_prev_stride;
   const Real* const* input;  // forward: rows addresses of records with the input's part of the gates; they may be `gates`
-  const Real* const* ahead;  // the same of the step after this one, to be fetched meanwhile, or null
+  const Real* const* ahead;  // the same for the next step, to be prefetched, or null
   index_t ahead_rows;        // how many of these there are
   Real* gates;               // [rows, record], activated
   index_t gates_stride;
   bool gates_wanted;    // by a backward pass
-  index_t gates_ahead;  // from there to the next step's, to be fetched meanwhile; 0 if there is nothing to fetch
+  index_t gates_ahead;  // from there to the next step's gates, to be prefetched; 0: none are
   Real* h;              // [rows, H]
   index_t h_stride;
   Real* c;  // [rows, H], LSTM
@@ -264,7 +264,7 @@ struct KernelTable {
   double (*sum_squares)(const float* x, index_t n);
   void (*sigmoid)(const float* x, float* y, index_t n);
   void (*tanh)(const float* x, float* y, index_t n);
-  // The yardsticks of the benchmarks: both return something that depends on all they did.
+  // For benchmarks: both return something that depends on everything they did.
   float (*fma_chains)(index_t n);                // n times fma_chain_count vectors of fused multiply-adds
   float (*read_all)(const float* x, index_t n);  // n floats, 8 vectors at a time; what is left over is not read
   int fma_chain_count;

@@ -1,7 +1,8 @@
 // sigmoid and tanh for any vector type V. Knows floating point; does not know what the functions are used for.
 //
-// Both go through e^r - 1 on |r| <= ln2/2, kept relative to r so that tanh is accurate near 0: errors stay below 4 ulp. Where
-// sigmoid is nearly 0 less is asked: a fused multiply-add takes n ln2 off at once, which moves e^-x by 3e-8 |x| of itself.
+// Both use e^r - 1 on |r| <= ln2/2, computed relative to r so that tanh is accurate near 0: errors stay below 4 ulp. Where
+// sigmoid is nearly 0 it is less accurate: n ln2 is subtracted in one fused multiply-add, which changes e^-x by 3e-8 |x| of
+// itself.
 //
 // min and max return their second argument when either is NaN, so clamping as min(limit, x) lets NaN through.
 
@@ -53,7 +54,7 @@ struct ExpTerms {
   }
 };
 
-// Of e^(TIMES x), where TIMES is a power of two or its negative: it disappears in the constants.
+// The parts of e^(TIMES x). TIMES is a power of two or its negative, which only changes constants.
 template <int TIMES>
 RNNEXT_INLINE ExpParts exp_parts(V x) {
   using C = ExpConstants<Real>;
@@ -82,8 +83,8 @@ inline V sigmoid(V x) {
   return reciprocal(fma(e.scale, fma(e.q, e.r, one), one));
 }
 
-// (e^2x - 1) / (e^2x + 1), with e^2x - 1 = 2^n (e^2r - 1) + (2^n - 1). A division here and none in sigmoid: so the divider and
-// the multipliers share the work.
+// (e^2x - 1) / (e^2x + 1), with e^2x - 1 = 2^n (e^2r - 1) + (2^n - 1). With a division here and none in sigmoid, the divider
+// and the multipliers share the work.
 inline V tanh(V x) {
   const ExpParts e = exp_parts<2>(clamp(x, ExpConstants<Real>::tanh_is_one));
   const V expm1 = fma(e.scale, e.q * e.r, e.scale - V::set1(1));

@@ -10,7 +10,7 @@
 namespace rnnext {
 namespace {
 
-// How many threads are worth waking for updates of n parameters.
+// How many threads it is worth waking to update n numbers.
 int update_threads(index_t n) {
   constexpr index_t worth_a_thread = 1 << 15;
   return static_cast<int>(std::clamp<index_t>(n / worth_a_thread, 1, num_threads()));
@@ -216,7 +216,7 @@ void OptimizedParameter::settle_stale() {
   });
 }
 
-// Makes today the step that everything is counted from.
+// Makes the present step the one that everything is counted from.
 void OptimizedParameter::rebase() {
   settle_all();
   Table& t = *table_;
@@ -240,7 +240,7 @@ void OptimizedParameter::rebase() {
   t.steps = t.last_decay = t.settled = 0;
 }
 
-// Valid where no row has moved without a gradient so far.
+// Only valid while no row has moved without a gradient.
 void OptimizedParameter::set_anchor() {
   table_->anchor = Buffer<float>(static_cast<std::size_t>(rows_ * width_));
   std::copy_n(p_, rows_ * width_, table_->anchor.data());
@@ -304,8 +304,8 @@ void OptimizedParameter::restore(const std::optional<Pending>& pending) {
 
 namespace {
 
-// A piece of one gradient: elements [begin, end) of a whole one, rows [begin, end) of the others. How the work is cut up does
-// not depend on the number of threads, nor does the order in which norms are summed.
+// A piece of one gradient: elements [begin, end) of a whole one, rows [begin, end) of one by rows. Neither how the work is cut
+// up nor the order in which norms are summed depends on the number of threads.
 struct Piece {
   std::size_t gradient;
   index_t begin, end;

@@ -1,8 +1,9 @@
-// Steps of an optimizer over whole arrays and over rows of a table. A row without a gradient still moves: by what is remembered
-// of its gradients, and by weight decay. That needs nothing but the steps' rates, so it is done when the row is next wanted.
+// Steps of an optimizer over whole arrays and over rows of a table. A row without a gradient still moves: by its slots, which
+// remember earlier gradients, and by weight decay. That needs only the rates of the steps, so it is done when the row is next
+// needed.
 //
-// A row's anchor is its value after its last gradient. What it should be now follows from anchor and slots in closed form, both
-// left as they were: settling a row twice, once, or not at all before its next gradient gives the same bits ever after.
+// A row's anchor is its value after its last gradient. Its present value follows from anchor and slots in closed form, and
+// leaves both unchanged: settling a row twice, once, or not at all before its next gradient leads to the same bits.
 #pragma once
 
 #include <array>
@@ -29,8 +30,8 @@ struct OptimizerOptions {
 
 class OptimizerRule {
  public:
-  // Steps after which a table's rows are all brought to date, so that neither the steps' rates nor these tables grow without
-  // end.
+  // After so many steps all rows of a table are brought up to date, so that neither the list of rates nor the arrays below grow
+  // without end.
   static constexpr int period = 1024;
 
   explicit OptimizerRule(const OptimizerOptions& options);
@@ -43,7 +44,7 @@ class OptimizerRule {
   std::array<std::vector<float>, slot_count> fade;  // [period + 1], what n steps without a gradient leave of a slot
 
   // The i-th idle step after a gradient moves a row by weight[i - 1][j] in term j of the run it belongs to, times rate and m.
-  int reach = 0;  // idle steps that move a row at all; what the others would is below rounding
+  int reach = 0;  // how many idle steps move a row at all; what later ones would add is below rounding
   int run = 1;    // steps of a run
   std::vector<std::array<double, idle_terms>> weight;  // [reach]
   std::vector<double> centre;                          // [runs]
@@ -66,7 +67,8 @@ struct Clipping {
   double value;
 };
 
-// A parameter [rows, width] with its slots, whose memory belongs to the caller. One thread at a time changes any of them.
+// A parameter [rows, width] with its slots, whose memory belongs to the caller. Only one thread of a process at a time changes
+// any parameter.
 class OptimizedParameter {
  public:
   OptimizedParameter(std::shared_ptr<const OptimizerRule> rule, index_t rows, index_t width, float* p,
@@ -75,12 +77,12 @@ class OptimizedParameter {
   index_t rows() const { return rows_; }
   index_t width() const { return width_; }
 
-  // Bring all rows, or those named, up to the last step. Ids outside the table are passed over.
+  // Bring all rows, or the named ones, up to the last step. Ids outside the table are ignored.
   void settle();
   template <class Id>
   void settle_rows(const Id* ids, index_t count);
 
-  // Take the value as it is for the outcome of the last step: somebody else has changed it.
+  // Take the present value for the result of the last step: somebody else has changed it.
   void accept();
 
   // What is needed besides value and slots to go on as if nothing had been interrupted.

@@ -16,8 +16,8 @@ BlockSigns weight_signs(const CellTraits& cell, bool update_gate_writes) {
 
 namespace {
 
-// Rows of a weight that are visited together: enough for whole cache lines on both sides, few enough for their pages to stay
-// translated.
+// Rows of a weight that are visited together: enough for whole cache lines on both sides, few enough for the TLB to hold their
+// pages.
 constexpr index_t near_rows = 4;
 
 struct Block {

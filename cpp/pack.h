@@ -27,8 +27,8 @@ struct PanelLayout {
   }
 };
 
-// Elements from row to row of a buffer: whole cache lines, and an odd number of them, since rows that are a power of two apart
-// fall on the same few sets of a cache.
+// Elements from row to row of a buffer: an odd number of whole cache lines, since rows that are a power of two apart fall on
+// the same few sets of a cache.
 template <class Real>
 constexpr index_t row_stride(index_t width) {
   constexpr index_t line = 64 / sizeof(Real);
@@ -41,7 +41,8 @@ struct BlockSigns {
   std::array<float, 4> of;
 };
 BlockSigns block_signs(const CellTraits& cell, bool update_gate_writes);
-// The same for the kernels: those whose products are normalised stay as they are, and what comes behind is negated.
+// The same for the weights of the products. Where products are normalised, weights stay as they are, and the scales and biases
+// behind the normalisation get the sign.
 BlockSigns weight_signs(const CellTraits& cell, bool update_gate_writes);
 
 // w [K, G*H] into panels [begin, end).

@@ -60,7 +60,7 @@ CellTerms<Real>::CellTerms(const CellWeights<Real>& weights) {
   view.clip = static_cast<Real>(weights.clip);
   view.epsilon = static_cast<Real>(weights.epsilon);
   if (cell.has_norm) {
-    // A gate that is negated (block_signs) is so behind its normalisation: in scales and bias.
+    // A gate that is negated (block_signs) is negated behind its normalisation: in scales and bias.
     const BlockSigns signs = block_signs(cell, weights.update_gate_writes);
     const auto by_slot = [&](const Real* from, const std::array<int, 4>& blocks) -> const Real* {
       const Real* const begin = next;

@@ -1,5 +1,5 @@
-// A layer's weights as the forward kernels read them, and if wanted a whole vocabulary's projection. Packed within a call, or
-// once for any number of calls.
+// A layer's weights as the forward kernels read them and, if wanted, the projection of a whole vocabulary. Packed in each call,
+// or once for any number of calls.
 #pragma once
 
 #include <array>
@@ -31,7 +31,7 @@ struct CellWeights {
   index_t units() const { return recurrent_kernel.shape[1] / traits(cell).gates; }
 };
 
-// What the kernels read of a cell's terms, and the memory that it is in.
+// What the kernels read of a cell's terms, and the memory that holds it.
 template <class Real>
 class CellTerms {
  public:
@@ -47,14 +47,14 @@ class CellTerms {
 template <class Real>
 class PackedCell {
  public:
-  explicit PackedCell(const CellWeights<Real>& weights);  // makes room, and packs the biases
+  explicit PackedCell(const CellWeights<Real>& weights);  // allocates memory, and packs the biases
 
-  // `recurs`: whether a state will be multiplied at all.
+  // Packs this part of the kernels; the recurrent ones only if a state will be multiplied at all (`recurs`).
   void pack(const CellWeights<Real>& weights, bool recurs, int part, int parts);
-  // Rows of inputs to records with the input's part of the gates. C's addresses, A's, and how many rows are for the caller to
-  // set.
+  // From rows of inputs to records with the input's part of the gates. The caller sets the addresses of A and C, and the number
+  // of rows.
   Product<Real> input_product() const;
-  // The same for `rows` addresses of inputs, to records one behind the other.
+  // The same for `rows` addresses of inputs, to consecutive records.
   void project(const Real* const* inputs, index_t rows, Real* records) const;
 
   Cell cell;
@@ -73,7 +73,7 @@ class PackedCell {
   Buffer<Real> input_bias_;
 };
 
-// Packed, with the vocabulary [V, I] projected if there is one, on as many threads as that is worth.
+// The packed weights, with the vocabulary [V, I] projected if there is one, on as many threads as that is worth.
 template <class Real>
 PackedCell<Real> make_packed_cell(const CellWeights<Real>& weights, View<const Real, 2> vocabulary);
 

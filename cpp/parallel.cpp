@@ -55,10 +55,10 @@ void pause() {
 #endif
 }
 
-std::atomic<int> chosen_threads{0};  // 0: nothing chosen in this program
+std::atomic<int> chosen_threads{0};  // by set_num_threads; 0: not called
 
-// A child of fork has none of its parent's OpenMP threads, and libgomp would wait for them for ever. Who made them can't be
-// known (PyTorch may use the same libgomp), so a child never enters OpenMP, whatever the parent did.
+// A child of fork has none of its parent's OpenMP threads, and libgomp would wait for them for ever. Whether there were any
+// cannot be known (PyTorch may use the same libgomp), so a child never enters OpenMP.
 std::atomic<bool> in_forked_child{false};
 #if defined(__unix__) || defined(__APPLE__)
 const int fork_watch = pthread_atfork(nullptr, nullptr, [] { in_forked_child = true; });
@@ -68,7 +68,7 @@ const int fork_watch = pthread_atfork(nullptr, nullptr, [] { in_forked_child = t
 const int limit_at_import = omp_get_max_threads();
 #endif
 
-// What RNNEXT_NUM_THREADS says; 0 when it says nothing.
+// The number in RNNEXT_NUM_THREADS; 0 if it is not set.
 int environment_threads() {
   const char* variable = std::getenv("RNNEXT_NUM_THREADS");
   const std::string text = variable != nullptr ? variable : "";

@@ -8,12 +8,12 @@
 
 namespace rnnext {
 
-// Where threads wait for each other: each says that it has come and looks for the others, so that a meeting costs one way
-// between cores. A bounded spin, then the processor is yielded, so that a busy neighbour costs little.
+// Where threads wait for each other. Each announces its arrival and watches the others' announcements, so a meeting takes one
+// transfer between cores. After a bounded spin a thread yields its processor, so that a busy neighbour costs little.
 class Barrier {
  public:
   void make_room(int most);  // throws std::bad_alloc
-  void reset(int count);     // of threads that meet, for as many as there is room
+  void reset(int count);     // how many threads meet: at most as many as there is room for
   void wait(int id);         // 0 <= id < count
 
  private:
@@ -46,9 +46,9 @@ void parallel(int threads, F&& body) {
   run_team(threads, [](const Member& member, void* context) { (*static_cast<F*>(context))(member); }, &body);
 }
 
-// What a call may use now: what was chosen, else RNNEXT_NUM_THREADS, else OpenMP's limit. OpenMP's limit holds in any case once
-// it has been lowered since import (threadpoolctl does so); a child of fork has one thread. The first call, at import, throws
-// std::runtime_error when RNNEXT_NUM_THREADS is not a number of threads.
+// How many threads a call may use now: what was chosen, else RNNEXT_NUM_THREADS, else OpenMP's limit. That limit also holds in
+// the other cases if it has been lowered since import (threadpoolctl does so); a child of fork has one thread. The first call,
+// at import, throws std::runtime_error if RNNEXT_NUM_THREADS is not a number of threads.
 int num_threads();
 void set_num_threads(int n);  // n >= 1
 bool openmp_available();

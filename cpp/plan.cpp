@@ -6,14 +6,14 @@
 namespace rnnext {
 namespace {
 
-// A processor in rough figures; only the order of the alternatives depends on them.
+// Rough figures of a processor; only the ranking of the alternatives depends on them.
 constexpr double flops_per_lane = 12.5e9;        // a second, of one core in the tiles
-constexpr double near_bytes = 700e3;             // what L2 keeps of the recurrent weights
+constexpr double near_bytes = 700e3;             // of recurrent weights that L2 can keep
 constexpr double near_bytes_per_second = 150e9;  // from L2
-constexpr double far_bytes_per_second = 15e9;    // from behind it
+constexpr double far_bytes_per_second = 15e9;    // from beyond L2
 constexpr double near_rows_bytes = 50e3;         // of the records that a set of rows reads in a step
 constexpr index_t least_rows = 16;
-constexpr double barrier_seconds = 0.3e-6;  // with what the others have written, to be fetched then
+constexpr double barrier_seconds = 0.3e-6;  // including the fetch of what the other threads have written
 constexpr double worth_a_thread = 1e6;      // operations
 
 double step_seconds(const Work& work, int row_groups, int unit_groups) {
@@ -29,8 +29,8 @@ double step_seconds(const Work& work, int row_groups, int unit_groups) {
   return std::max(arithmetic, streaming) + waiting;
 }
 
-// How many sets of rows a group makes of its rows. A single one where threads meet in every step, and where the weights come
-// from far away in each.
+// In how many sets of rows a group divides its rows. A single one where threads meet in every step, or where the weights are
+// fetched from beyond L2 in every step.
 int turns_of(const Work& work, const Plan& plan) {
   const double weights = 4.0 * static_cast<double>(work.units * work.units * work.gates);
   if (plan.unit_groups > 1 || weights > near_bytes) return 1;

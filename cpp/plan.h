@@ -13,19 +13,19 @@ struct Work {
   index_t units;
   index_t gates;
   bool backward;
-  int barriers;        // a step needs when threads share rows
+  int barriers;        // in a step, when threads share rows
   index_t row_groups;  // at most
-  bool whole_rows;     // no thread can do with some of the units
+  bool whole_rows;     // a thread needs all units of its rows
   int lanes;           // of a vector
 };
 
-// Blocks of rows whose gradients are summed apart, and the blocks' sums in order: the same for any number of threads, so that
-// the results are. A block has rows enough for its weights to be worth loading.
+// In how many blocks of rows gradients are summed; the blocks' sums are then added in order. It does not depend on the number
+// of threads, so neither do the results. A block has enough rows to be worth loading the weights for.
 index_t row_blocks(index_t rows, index_t units);
 
 // `row_groups` groups of `unit_groups` threads. A group owns rows and walks all their steps without waiting for the others; the
 // threads of a group share the hidden units and meet in every step. Forward a group walks its rows in `turns` sets, one after
-// the other, so that what a step reads and writes of them stays near.
+// the other, so that what a step reads and writes of them stays in L2.
 struct Plan {
   int row_groups;
   int unit_groups;

@@ -25,7 +25,7 @@ struct Input {
 // What happens to the states between two steps; views are null where nothing does.
 template <class Real>
 struct Between {
-  View<const Real, 2> mask;    // [B, H], what the products read of h is times this
+  View<const Real, 2> mask;    // [B, H], multiplies the h that the products read
   View<const Real, 3> zone_h;  // [B, T, H], share of the old state that stays in the step that reads a position
   View<const Real, 3> zone_c;  // [B, T, H]
 
@@ -43,9 +43,9 @@ struct Forward {
   View<Real, 2> h_T, c_T;  // [B, H]; c_T for cells that have one
 };
 
-// What a forward pass leaves for its backward pass. Blocks of states start with the initial one, zeros where there is none:
-// h_prev of step 0 lies where any other does. Rows are in the schedule's order. Refers to the input, which must live as long
-// and stay as it was.
+// What a forward pass keeps for its backward pass. The blocks of states start with the initial states, zeros if there are none,
+// so h_prev of step 0 is where that of any other step is. Rows are in the schedule's order. Refers to the input, which must
+// live as long and not change.
 template <class Real>
 struct Tape {
   Cell cell;
@@ -66,7 +66,7 @@ struct Tape {
   Buffer<Real> h;                           // [states, state_stride], by the schedule's blocks of states
   Buffer<Real> c;                           // the same
   Buffer<Real> rh;                          // [tokens, state_stride], r ⊙ h_prev
-  Buffer<Real> left;                        // with a mask: h times it, like h
+  Buffer<Real> left;                        // with a mask: h times the mask, laid out like h
   Buffer<Real> mask;                        // [rows, state_stride], of the schedule's rows
   Buffer<Real> c_new;                       // [tokens, state_stride], c before zone_c
   Buffer<Real> gates;                       // [tokens, record_stride]
@@ -98,7 +98,7 @@ struct Backward {
   View<Real, 2> dh0, dc0;     // [B, H]; dc0 for cells that have one; null if there was no initial state
 };
 
-// Returns the tape if it is wanted, else null. A tape needs weights that are not packed yet.
+// Returns the tape if it is wanted, else null. A tape needs weights that are not packed.
 template <class Real>
 std::unique_ptr<Tape<Real>> recurrent_forward(const Forward<Real>& args, Schedule schedule, bool keep_tape);
 

@@ -11,8 +11,8 @@ namespace {
 
 std::size_t elements(index_t rows, index_t stride) { return static_cast<std::size_t>(rows * stride); }
 
-// The rows of one block walk back through time by themselves, in segments of steps: first the gradients of the gates' pre-
-// activations for a segment's tokens, then while they are near whatever is summed from them.
+// The rows of each block walk back through time by themselves, in segments of steps: first come the gradients of the gates'
+// pre-activations for a segment's tokens, then, while these are in the cache, whatever is summed from them.
 template <class Real>
 class BackwardPass {
  public:
@@ -59,7 +59,7 @@ class BackwardPass {
 
   index_t runs_of(index_t columns) const { return (columns + k_.lanes * k_.flat_vectors - 1) / (k_.lanes * k_.flat_vectors); }
   const Real* h_before(index_t t, index_t row) const { return tape_.h.data() + s_.state(t, row) * tape_.state_stride; }
-  // What the products read of it.
+  // What the products read of h_before.
   const Real* left_before(index_t t, index_t row) const {
     return (tape_.between.mask ? tape_.left : tape_.h).data() + s_.state(t, row) * tape_.state_stride;
   }
@@ -124,7 +124,8 @@ BackwardPass<Real>::BackwardPass(const Tape<Real>& tape, const Backward<Real>& a
   for (auto& v : to_) v.resize(most);
 }
 
-// Segments have enough tokens for the weight gradients to be worth loading, few enough for theirs to stay near.
+// Segments have enough tokens to be worth loading the weight gradients for, few enough for their own gradients to stay in the
+// cache.
 template <class Real>
 typename BackwardPass<Real>::Block BackwardPass<Real>::make_block(index_t number) {
   constexpr index_t tokens_wanted = 128;
@@ -229,7 +230,7 @@ void add_row(View<const Real, 2> from, index_t row, Real* to) {
   for (index_t u = 0; u < from.shape[1]; ++u) to[u] += from(row, u);
 }
 
-// What comes from outside for the last states: their own gradients, and those of the outputs that repeat them.
+// What the caller gives for the last states: their own gradients, and those of the outputs that repeat them.
 template <class Real>
 void BackwardPass<Real>::load_gradients(const Member& member) {
   const Range rows = share(s_.rows, member.id, member.size);
@@ -356,7 +357,7 @@ void BackwardPass<Real>::step(index_t t, const Block& block, const Segment& segm
   part_from_trunk(t, rows, walker);
 }
 
-// With zoneout a state's gradient, the output's with it, goes by two ways: past the step, and through it.
+// With zoneout a state's gradient, which includes the output's, divides into two parts: one past the step, one through it.
 template <class Real>
 void BackwardPass<Real>::divide(index_t t, const RowSet& rows, const Walker& walker, const Real* const* dy) {
   const Range outputs = walker.outputs, units = walker.units;
@@ -388,7 +389,7 @@ void BackwardPass<Real>::rejoin(index_t t, const RowSet& rows, const Walker& wal
   }
 }
 
-// What the rows that joined at step t had from their trunk, they hand back.
+// The rows that joined at step t hand their gradients back to their trunk, whose state they started from.
 template <class Real>
 void BackwardPass<Real>::part_from_trunk(index_t t, const RowSet& rows, const Walker& walker) {
   const auto hand_back = [&](const Buffer<Real>& gradients, index_t row, Range part) {
@@ -439,7 +440,7 @@ void BackwardPass<Real>::product_with_input(const GateGradients<Real>& d, const 
               .run_end = runs.end});
 }
 
-// What the input's products are for tokens, once for each different row.
+// The gradients of the input's weights and of the table, from the tokens' gradients summed for each different row.
 template <class Real>
 void BackwardPass<Real>::table_gradients(const Member& member) {
   WeightGradients<Real>& sums = *blocks_.front().sums;

@@ -43,9 +43,10 @@ class ForwardPass {
 
   index_t runs_of(index_t columns) const { return (columns + k_.lanes * k_.flat_vectors - 1) / (k_.lanes * k_.flat_vectors); }
   index_t gates_row(index_t t, index_t row) const { return keep_tape_ ? s_.token(t, row) : t % held_ * s_.rows + row; }
-  // The state after t steps. Without a tape the two last ones take turns; a row's last is where it left it.
+  // The row of the state after t steps. Without a tape there is room for two steps, which take turns; a row's last state stays
+  // where the row ended.
   index_t state_row(index_t t, index_t row) const { return keep_tape_ ? s_.state(t, row) : t % 2 * s_.rows + row; }
-  // Of what is kept for each token: r ⊙ h_prev, c before its zoneout.
+  // The row of what is kept for each token: r ⊙ h_prev, c before its zoneout.
   index_t token_row(index_t t, index_t row) const { return keep_tape_ ? s_.token(t, row) : row; }
   Real* at_state(const Buffer<Real>& states, index_t t, index_t row) const {
     return states.data() + state_row(t, row) * tape_.state_stride;
@@ -61,7 +62,7 @@ class ForwardPass {
   Work work_;
   int threads_;
   index_t block_;                          // steps whose input products are computed, or looked up, together
-  index_t held_;                           // steps whose records are there at a time, without a tape
+  index_t held_;                           // without a tape: steps that there are records for
   std::unique_ptr<PackedCell<Real>> own_;  // where the weights come unpacked
   const PackedCell<Real>& packed_;
   Buffer<Real> table_;             // with a table: its different rows projected, [rows, record_stride]
@@ -71,8 +72,8 @@ class ForwardPass {
   std::vector<std::vector<Real*>> to_;
 };
 
-// Enough rows for the weights to be worth loading (more of them where they come from memory), few enough for the records to
-// stay near.
+// How many steps make a block: enough rows to be worth loading the weights for (more of them if those come from memory), few
+// enough for the records to stay in the cache.
 index_t block_steps(index_t rows, index_t record_bytes, index_t weight_bytes) {
   constexpr index_t near_bytes = 256 << 10;
   constexpr index_t far_bytes = 8 << 20;
@@ -171,7 +172,7 @@ void ForwardPass<Real>::collect_ids() {
   }
 }
 
-// The different ids, and instead of each token's id its place among them.
+// Collects the different ids, and replaces each token's id by its place among them.
 template <class Real>
 void ForwardPass<Real>::collect_table_rows() {
   const View<const Real, 2>& table = args_.input.table;
@@ -285,7 +286,7 @@ void ForwardPass<Real>::project_table(const Member& member) {
   member.all.wait();
 }
 
-// The input's part of the gates, for all steps of a block at once; with a table it is there already. Leaves the addresses of
+// The input's part of the gates, for all steps of a block at once; with a table it has been computed. Leaves the addresses of
 // the block's records in `from` (the table's) or in `to`.
 template <class Real>
 void ForwardPass<Real>::project(index_t begin, index_t end, const RowSet& rows, Range panels, std::vector<const Real*>& from,

@@ -10,7 +10,7 @@ namespace {
 void number(Schedule& s, const std::vector<index_t>& alive) {
   s.offset.assign(1, 0);
   s.states.assign(1, 0);
-  index_t before = s.rows;  // the first block holds everybody's initial state
+  index_t before = s.rows;  // the first block holds the initial states of all rows
   for (const index_t now : alive) {
     s.offset.push_back(s.offset.back() + now);
     s.states.push_back(s.states.back() + std::max(before, now));
@@ -19,7 +19,7 @@ void number(Schedule& s, const std::vector<index_t>& alive) {
   s.states.push_back(s.states.back() + before);
 }
 
-// How many tokens a row begins with that are all `id`, in the order of the steps; its last token is never among them.
+// How many of a row's first tokens, in the order of the steps, are `id`; its last token does not count.
 index_t leading(const std::int32_t* row, index_t positions, bool reverse, std::int32_t id) {
   index_t n = 0;
   while (n + 1 < positions && row[reverse ? positions - 1 - n : n] == id) ++n;

@@ -5,9 +5,9 @@
 // token. Tokens are numbered by step, then by sorted row: token(t, row) = offset[t] + row. States are kept in blocks, block t
 // being those before step t, with room for all rows alive before or after it.
 //
-// Where rows begin with the same tokens and states (left padding that nobody masked), their common way is walked once: the
-// first rows of the order are then trunks, and a row joins at its first own token with the state of a trunk. Rows are sorted by
-// when they join.
+// Where rows begin with the same tokens and states (left padding that nobody masked), their common beginning is computed once:
+// the first rows of the order are then trunks, and every other row joins at its first own token, with the state of a trunk.
+// Rows are then sorted by the step at which they join.
 #pragma once
 
 #include <vector>
@@ -21,7 +21,7 @@ struct Schedule {
   index_t rows = 0;       // B, and the trunks
   index_t positions = 0;  // T
   bool reverse = false;
-  index_t blocks = 1;            // of rows, for whoever shares them out: see row_set
+  index_t blocks = 1;            // of rows, among which row_set deals them
   index_t trunks = 0;            // none, or one for each block
   std::int32_t trunk_id = 0;     // the token that all steps of a trunk read
   std::vector<index_t> order;    // [rows], sorted row -> caller's row, -1 for a trunk
@@ -36,10 +36,10 @@ struct Schedule {
   index_t state(index_t t, index_t row) const { return states[static_cast<std::size_t>(t)] + row; }
   // The first row that joins at step t, of those up to alive(t).
   index_t joining(index_t t) const { return trunks > 0 && t > 0 ? alive(t - 1) : alive(t); }
-  // After how many steps a row's state is its last.
+  // After how many steps a row has its last state.
   index_t last_step(index_t row) const { return trunks > 0 ? steps : lengths[static_cast<std::size_t>(row)]; }
-  bool dense() const { return trunks == 0 && (rows == 0 || lengths.back() == steps); }
-  bool whole() const { return tokens() == rows * positions; }
+  bool dense() const { return trunks == 0 && (rows == 0 || lengths.back() == steps); }  // all rows are equally long
+  bool whole() const { return tokens() == rows * positions; }                           // there is no padding
   std::size_t nbytes() const {
     return (order.size() + starts.size() + lengths.size() + offset.size() + states.size()) * sizeof(index_t);
   }

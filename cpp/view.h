@@ -1,4 +1,4 @@
-// A typed view of somebody's array: pointer, shape, strides. Checks its indices in debug builds; owns nothing.
+// A typed view of an array that somebody else owns: pointer, shape, strides. Checks its indices in debug builds.
 #pragma once
 
 #include <array>

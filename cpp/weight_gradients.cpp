@@ -25,9 +25,9 @@ constexpr Operand projection_operand{0, 1, {0}};
 
 constexpr index_t tile = 12;  // rows of a gradient that stay together
 
-// body(product, first token) for blocks of at most 128 tokens and 72 of their rows' columns, `product` with what is known of
-// it: a, its stride, k and the columns. Rows lie where the caller's array or the tape has them, often a multiple of 4 KB apart,
-// where they would push each other out of L1 for each of a panel's tiles: their columns are brought together first.
+// body(product, first token) for blocks of at most 128 tokens and 72 columns of their rows; `product` has a, its stride, k and
+// the columns. Rows lie where the caller's array or the tape has them, often a multiple of 4 KB apart, and would push each
+// other out of L1 in every tile of a panel: so their columns are copied together first.
 template <class Real, class Body>
 void for_each_block(const Real* const* rows, index_t tokens, index_t columns, Body&& body) {
   constexpr index_t most_tokens = 128;  // rows of d that stay in L1 while the rows of c pass by
@@ -163,8 +163,8 @@ void WeightGradients<Real>::add_table(const Real* const* table_rows, int part, i
   outer({table_.data(), table_count_, table_panel_}, &table_rows, 0, 0, 1, part, parts);
 }
 
-// sources[w][token] times the token's gradients, for the weights [first, last). Recurrent ones gain nothing from the first
-// `zero_state_tokens`.
+// Adds from[w][token] times the token's gradients, for the weights [first, last). To recurrent ones the first
+// `zero_state_tokens` tokens add nothing.
 template <class Real>
 void WeightGradients<Real>::outer(const GateGradients<Real>& d, const Real* const* const* from, index_t zero_state_tokens,
                                   std::size_t first, std::size_t last, int part, int parts) {

@@ -33,11 +33,11 @@ class WeightGradients {
 
   static index_t d_stride(const CellTraits& cell, int lanes) { return (cell.record_slots * lanes + 15) / 16 * 16; }
 
-  // Where the block's tokens come from, in the order of the gradients to come.
+  // What the block's tokens were computed from, in the order of the steps.
   struct Sources {
     std::vector<const Real*> x, h, rh;       // [tokens]; x without a table
     std::vector<std::int32_t> row_of_token;  // [tokens], with a table
-    index_t zero_state_tokens = 0;           // how many of them, at the beginning, meet a state of zeros
+    index_t zero_state_tokens = 0;           // how many of the first tokens have a previous state of zeros
   };
   Sources sources;
   void make_room(std::size_t tokens);  // for that many in the sources
@@ -59,9 +59,9 @@ class WeightGradients {
   void clear(int part, int parts);
   // Adds the tokens [first, first + d.tokens) of the sources; this is part `part` of the outputs.
   void add(const GateGradients<Real>& d, index_t first, int part, int parts);
-  // This share of other's sums to these.
+  // Adds this part of another block's sums.
   void add(const WeightGradients<Real>& other, int part, int parts);
-  // With a table: the input's weights from its rows' sums, once they are complete.
+  // With a table: adds the gradient of the input's weights, from the sums of its rows once they are complete.
   void add_table(const Real* const* table_rows, int part, int parts);
 
   GateGradients<Real> table_rows() const { return {table_.data(), table_count_, table_panel_}; }

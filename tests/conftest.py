@@ -14,14 +14,25 @@ from typing import Any
 import pytest
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # there is a process for each core already; tests of threads set their number
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture
 def _own_handler() -> Iterator[None]:
-    """Of Ctrl-C: Python's, which pytest-xdist takes away from its processes."""
+    """Python's own handler of Ctrl-C, which pytest-xdist replaces in its processes."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def _same_threads_afterwards() -> Iterator[None]:
+    from rnnext import _core
+
+    before = _core.get_num_threads()
+    yield
+    _core.set_num_threads(before)
 
 
 @pytest.fixture

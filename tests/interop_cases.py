@@ -93,7 +93,7 @@ def random_weights(cell: str, layers: int, bidirectional: bool, *, reset_after: 
 
 
 def assert_refused(call: Callable[[], object], message: str, model: Sequential, error: type[Exception] = ValueError) -> None:
-    """An error that says so, and the model is as it was."""
+    """Assert that the call raises an error with this message and leaves the model as it was."""
     before = model.get_weights()
     with pytest.raises(error, match=message):
         call()

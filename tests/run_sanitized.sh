@@ -32,6 +32,7 @@ preload="$("$CXX" -print-file-name=libasan.so) $("$CXX" -print-file-name=libstdc
 # large to be allocated is refused, as it is without the sanitizers: tests ask for such arrays.
 export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 export PYTHONPATH="$folder/site"
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2} # conftest.py would say 1, and how threads share the work is to be checked, too
 
 cd "$root"
 where=$(LD_PRELOAD=$preload python -c 'import importlib.util as u; print(u.find_spec("rnnext").submodule_search_locations[0])')

@@ -16,13 +16,13 @@ START = RNG.standard_normal((6, 4)).astype(np.float32)
 
 
 def of_rows(gradient: np.ndarray, step: int) -> RowGradient:
-    """Another few rows in each step."""
+    """The gradient by rows, of a few rows that are others in each step."""
     rows = np.flatnonzero(np.random.default_rng(step).integers(0, 2, 6))
     return RowGradient(rows, gradient[rows], gradient.shape)
 
 
 def walked(optimizer: optimizers.Optimizer, form: Any = lambda g, step: g) -> tuple[Parameter, list[np.ndarray]]:
-    """The parameter, and its value after each batch."""
+    """Train on GRADIENTS; return the parameter and its value after each batch."""
     parameter, values = Parameter("p", START), []
     for step, gradient in enumerate(GRADIENTS):
         optimizer.apply([form(gradient, step)], [parameter])
@@ -31,7 +31,7 @@ def walked(optimizer: optimizers.Optimizer, form: Any = lambda g, step: g) -> tu
 
 
 def averages(values: list[np.ndarray], momentum: float, at: list[int]) -> np.ndarray:
-    """Of the values after the steps `at`, each with the steps that it stands for."""
+    """The moving average of the values after the steps `at`, each weighted by the steps since the one before."""
     average, last = values[at[0] - 1].astype(np.float64), at[0]
     for step in at[1:]:
         kept = momentum ** (step - last)

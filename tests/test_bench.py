@@ -22,14 +22,11 @@ from rnnext import _core, cli
 from rnnext.bench import PEERS, SUITES, harness, ours, peers, report, suites, tokens
 from rnnext.bench.harness import ContenderError, Pool, Row, Spread, Task
 
-ENTRIES = Path(__file__).resolve().parent.parent / "bench"
-
-
 # ---------------------------------------------------------------- contenders for a process of their own
 
 
 def writer(name: str, path: str, *, threads: int) -> Callable[[], object]:
-    """Writes its name and what it was told of threads, and takes as long as a whole short turn."""
+    """A contender that writes its name and its numbers of threads, and takes a whole short turn."""
 
     def run() -> None:
         with Path(path).open("a", encoding="utf-8") as file:
@@ -48,7 +45,7 @@ def constant(value: float, *, threads: int) -> Callable[[], object]:
 
 
 def broken(when: str, how: str, *, threads: int) -> Callable[[], object]:
-    """Raises or ends its process, when it is made, when it is run, or in its fourth turn."""
+    """A contender that raises or ends its process: when it is made, when it is run, or in its fourth turn."""
 
     def fail() -> object:
         if how == "dies":
@@ -62,7 +59,7 @@ def broken(when: str, how: str, *, threads: int) -> Callable[[], object]:
 
 
 def denormals_left(flush: bool, *, threads: int) -> Callable[[], object]:
-    """How many denormals PyTorch's threads leave as they are, of a product that is worth several threads."""
+    """The number of denormals that PyTorch's threads do not flush in a product large enough for several threads."""
     torch = peers._torch(threads, flush)
     denormals = torch.from_numpy(np.full(1 << 22, 700_000, np.int32).view(np.float32))
     return lambda: [np.count_nonzero((denormals * torch.tensor(0.5)).numpy().view(np.int32))]
@@ -73,9 +70,10 @@ def denormals_left(flush: bool, *, threads: int) -> Callable[[], object]:
 
 @pytest.fixture
 def _short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How long a turn takes is nothing that these tests look at."""
+    """Short turns and no measured peak, for tests that do not look at either; `test_command` measures them."""
     monkeypatch.setattr(harness, "_TURN", 0.01)
     monkeypatch.setattr(harness, "_PAUSE", 0.0)
+    monkeypatch.setattr(harness, "fma_peak", lambda threads: 100.0)
 
 
 def test_a_turn_is_the_median_of_its_calls_but_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -430,12 +428,3 @@ def test_the_command_line_does_not_load_what_only_a_benchmark_needs() -> None:
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     loaded = set(run.stdout.split())
     assert not loaded & {"rnnext.bench.harness", "rnnext.bench.suites", "multiprocessing", "torch", "matplotlib"}
-
-
-@pytest.mark.skipif(not ENTRIES.is_dir(), reason="bench/ is not here")
-def test_every_suite_has_a_program() -> None:
-    # Programs of their own: contenders that disturb each other on purpose, and what is shown rather than timed.
-    own = {"neighbour", "resume", "corpus", "stream"}
-    assert {path.stem for path in ENTRIES.glob("*.py")} - own == set(SUITES)
-    for name in SUITES:
-        assert f'main(["bench", "{name}", *sys.argv[1:]])' in (ENTRIES / f"{name}.py").read_text(encoding="utf-8")

@@ -62,7 +62,7 @@ def test_pairs_say_nothing_in_the_beginning() -> None:
 @pytest.mark.parametrize("options", [{}, {"dropout": 0.4, "bigrams_dropout": 0.3}, {"bigrams_dropout": 0.5}])
 @pytest.mark.parametrize("gathers", [False, True])
 def test_gradients(options: dict[str, Any], gathers: bool) -> None:
-    """y is linear in both tables: the gradient of <dy, y> is found by unit vectors, of what was drawn."""
+    """y is linear in both tables: unit vectors find the gradient of <dy, y>, given the dropout that was drawn."""
     ids, layer = some_ids(), made(seed=3, bigrams_scale=2, **options)
     drawn = copy.deepcopy(layer.generator)
     dy = np.random.default_rng(4).standard_normal((B, T, D)).astype(np.float32)

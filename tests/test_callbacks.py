@@ -160,7 +160,7 @@ def test_hooks_of_evaluate_and_predict() -> None:
 
 
 def test_logs_are_a_dict_at_every_hook() -> None:
-    """As in Keras, whose guide lists their keys."""
+    """They have the keys that Keras's guide lists."""
     seen: dict[str, Any] = {}
     names = [name for name in HOOKS if not name.startswith(("on_batch_", "on_predict_"))]
     hooks = {name: lambda *given, name=name: seen.setdefault(name, list(given[-1].keys())) for name in names}
@@ -219,7 +219,7 @@ def test_stop_training_ends_within_the_epoch() -> None:
 
 
 def run(stop: EarlyStopping, values: list[float]) -> int:
-    """Epochs done with these values of the monitor; the weights say which epoch they are of."""
+    """The number of epochs done when the monitor has these values; the weight after each is the epoch's number."""
     model = Sequential([Dense(1, use_bias=False)])
     model.build((None, 1))
     stop.set_model(model)
@@ -257,7 +257,7 @@ def test_early_stopping(options: dict[str, Any], values: list[float], epochs: in
 
 
 def test_the_best_weights_come_back() -> None:
-    """Also where training came to its planned end, which Keras forgets."""
+    """They come back after the last planned epoch as well, where Keras forgets them."""
     for values, best in (([3, 1, 2, 2], 1), ([3, 2, 1], 2), ([1, 2], 0)):
         for patience in (0, 5):
             stop = EarlyStopping(patience=patience, restore_best_weights=True)
@@ -430,7 +430,7 @@ def test_checkpoints_refuse_before_training(tmp_path: Path) -> None:
 
 
 def rates_of(callback: Any, values: list[float]) -> list[float]:
-    """The rate after each epoch with these values of val_loss, for a callback of ours or of Keras."""
+    """The learning rate after each epoch when val_loss has these values; the callback is ours or Keras's."""
     model = SimpleNamespace(metrics_names=["loss"], optimizer=SimpleNamespace(learning_rate=1.0))
     callback.set_model(model)
     callback.set_params({"validation": True, "epochs": len(values)})
@@ -593,7 +593,7 @@ def test_validation_with_averages(tmp_path: Path) -> None:
 
 
 class CtrlC(Callback):
-    """As if it were pressed within the next step, or within a validation."""
+    """Sends SIGINT to this process, as Ctrl-C does, as a step or a validation begins."""
 
     def __init__(self, hook: str, epoch: int = 1) -> None:
         self.hook, self.at, self.ended = hook, epoch, False

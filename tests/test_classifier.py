@@ -25,7 +25,7 @@ GOOD, BAD = ["good", "fine", "lovely", "great"], ["bad", "poor", "awful", "dull"
 
 
 def reviews(count: int, seed: int = 0, kinds: tuple[list[str], ...] = (BAD, GOOD)) -> tuple[list[str], list[int]]:
-    """Texts of two to nine words, one or two of which tell the class."""
+    """Texts of two to eight words, one of which tells the class, and their labels."""
     rng = np.random.default_rng(seed)
     texts, labels = [], []
     for n in range(count):
@@ -108,7 +108,7 @@ def test_labels_of_any_type(names: Any, dtype: str, tmp_path: Path) -> None:
     if dtype.endswith("of objects"):
         given = np.array(labels, object)
     dtype = {"longdouble": "float64"}.get(dtype, dtype.split()[0])
-    classifier = small(epochs=8).fit(texts, given)
+    classifier = small().fit(texts, given)
     assert classifier.classes_.dtype == dtype
     assert classifier.classes_.tolist() == sorted(np.asarray(names).tolist())
     predicted = classifier.predict(texts)
@@ -215,7 +215,7 @@ def test_weights_of_any_size(size: float) -> None:
 
 
 def test_weights_as_large_as_they_may_be() -> None:
-    """Their sum is none."""
+    """Weights whose sum is not a finite number."""
     some = small(epochs=1).fit(TEXTS, LABELS, [1.0, 0.5] * 60)
     for options, weights in (({}, [1.6e308, 0.8e308] * 60), ({"class_weight": {0: 1.6e308, 1: 0.8e308}}, [3.0] * 120)):
         huge = small(epochs=1, **options).fit(TEXTS, LABELS, weights)
@@ -314,7 +314,7 @@ def test_the_best_epoch_is_kept() -> None:
 
 
 class Says(Callback):
-    """What was measured, in place of what was; it is called before the one that chooses."""
+    """Puts given accuracies and losses in the logs; it is called before the callback that chooses an epoch."""
 
     def __init__(self, accuracies: list[float], losses: list[float]) -> None:
         self.accuracies, self.losses = accuracies, losses
@@ -352,7 +352,7 @@ def test_without_validation() -> None:
 
 
 class Epochs(Callback):
-    """Which trainings it was told of, and how many epochs of each."""
+    """Counts the epochs of each training that it is told of."""
 
     def __init__(self) -> None:
         self.seen: list[int] = []
@@ -402,7 +402,7 @@ def test_in_the_end_it_learns_from_all_texts() -> None:
 
 
 def test_the_second_training_begins_from_scratch() -> None:
-    """Weights that the first one left are nowhere in it."""
+    """Spoiling the weights of the first training does not change the second."""
 
     class Spoils(Callback):
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -555,7 +555,7 @@ def test_no_folder(tmp_path: Path) -> None:
 
 
 class _Annotated(TextClassifier):
-    """Somebody's own."""
+    """A subclass as a user may write it, with an attribute of its own."""
 
 
 def test_a_subclass_is_pickled_with_what_it_has() -> None:

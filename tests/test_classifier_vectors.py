@@ -49,10 +49,10 @@ def test_forms(form: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["dict", "pair", "text with a header", "other"])
 def test_further_words(form: str, tmp_path: Path) -> None:
-    """As many as asked for, in the vectors' order, of those that a text can have."""
+    """As many words as asked for, in the vectors' order, leaving out those that no text can have."""
 
     class Other:
-        """What only answers questions, as gensim's vectors."""
+        """Vectors that can only be asked for a word, like gensim's."""
 
         def __contains__(self, word: str) -> bool:
             return word in WORDS
@@ -112,7 +112,7 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("header", ["", "3 2\n"])
 def test_tokens_with_blanks(header: str, tmp_path: Path) -> None:
-    """As the vectors of web pages have them."""
+    """Published vectors of web pages (GloVe's) have tokens with blanks in them."""
     (tmp_path / "a.txt").write_text(f"{header}good 1 2\n. . . 3 4\nbad 5 6 \n", encoding="utf-8")
     further, matrix = vectors_for(tmp_path / "a.txt", ["", "[UNK]", "bad", ".", ". . ."], more=9)
     assert further == ["good"]
@@ -127,7 +127,7 @@ def test_tokens_that_are_called_like_the_reserved_ids() -> None:
 
 
 def test_in_a_classifier(tmp_path: Path) -> None:
-    """A word whose neighbours in the vectors' space were seen is understood, though it was seen once itself."""
+    """A word seen only once is understood if its neighbours in the vectors' space were seen."""
     rng = np.random.default_rng(1)
     good, bad = ([f"{kind}{n}" for n in range(40)] for kind in ("g", "b"))
     vectors = {word: [sign + 0.2 * rng.standard_normal(), 0.3] for sign, kind in ((1, good), (-1, bad)) for word in kind}
@@ -156,7 +156,7 @@ def test_in_a_classifier(tmp_path: Path) -> None:
 
 
 def test_words_that_only_the_vectors_have(tmp_path: Path) -> None:
-    """They are understood as well, up to `max_tokens` words in all."""
+    """Such words of the test texts are understood as well, up to `max_tokens` words in all."""
     rng = np.random.default_rng(1)
     good, bad = ([f"{kind}{n}" for n in range(40)] for kind in ("g", "b"))
     vectors = {word: [sign + 0.2 * rng.standard_normal(), 0.3] for sign, kind in ((1, good), (-1, bad)) for word in kind}
@@ -179,7 +179,7 @@ def test_words_that_only_the_vectors_have(tmp_path: Path) -> None:
 
 
 def test_vectors_from_neighbours() -> None:
-    """Words with the same neighbours have like vectors, whatever stands farther off than the window."""
+    """Words that stand among the same words get similar vectors, whatever is outside of the window."""
     rng = np.random.default_rng(0)
     # 2 and 3 stand beside 6 to 8; 4 and 5 beside 9 to 11.
     rows = [np.array([rng.integers(2, 4), *rng.integers(6, 9, 2)], np.int32) for _ in range(200)]

@@ -35,7 +35,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 def reviews(path: Path, labels: list[str], rows: int = 240) -> Path:
-    """Reviews that a word gives away, with columns `stars,id,review`."""
+    """A CSV file of reviews whose label one word gives away, with the columns `stars,id,review`."""
     lines = ["stars,id,review"]
     for n in range(rows):
         label = labels[n % len(labels)]
@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("cli")
     for name, labels, cell in (("two", ["good", "bad"], "lstm"), ("three", ["good", "bad", "fine"], "gru")):
         file = reviews(root / f"{name}.csv", labels)
-        options = [*COLUMNS, "--cell", cell, "--epochs", "25", *SMALL, "--out", str(root / name)]
+        options = [*COLUMNS, "--cell", cell, "--epochs", "10", *SMALL, "--out", str(root / name)]
         assert cli.main(["train", str(file), *options]) == 0
     return root
 
@@ -74,7 +74,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def failed(result: tuple[int, str, str]) -> str:
-    """The one line that bad input gets."""
+    """Standard error of a command that refused bad input: one line, and exit code 2."""
     code, _, err = result
     assert code == 2
     assert err.count("\n") == 1
@@ -483,7 +483,7 @@ def test_a_folder_that_is_no_classifier(run: Run, folder: Path, tmp_path: Path) 
 
 
 def ids_of(folder: Path) -> tuple[list[np.ndarray], np.ndarray, Sequential]:
-    """Texts as ids, the same padded behind, and the model."""
+    """TEXTS as rows of ids, the same rows padded behind, and the model."""
     model = load_model(folder)
     rows = TextVectorizer.from_json((folder / "vocabulary.json").read_bytes()).transform(TEXTS)
     padded = np.zeros((len(rows), max(map(len, rows))), np.int32)
@@ -627,7 +627,7 @@ def test_too_little_memory_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch
 
 
 def lines_until_epoch(process: subprocess.Popen[bytes], number: int, *, again: bool = False) -> None:
-    """Until that epoch of the first training, or of the second."""
+    """Read standard error up to the line of that epoch of the first training, or (`again`) of the second."""
     assert process.stderr
     while not ((line := process.stderr.readline()).startswith(b"Epoch %d/" % number) and again == (b"val_loss" not in line)):
         assert process.poll() is None
@@ -635,8 +635,8 @@ def lines_until_epoch(process: subprocess.Popen[bytes], number: int, *, again: b
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 def test_a_stopped_training_goes_on_to_the_same_model(folder: Path, tmp_path: Path, run: Run) -> None:
-    """Ctrl-C, then a kill, in the first training and in the second, then the end: the weights of a run that nobody stopped."""
-    command = ("train", folder / "two.csv", *COLUMNS, "--epochs", 30, "--seed", 3, *SMALL, "--resume")
+    """After Ctrl-C and a kill in each of the two trainings, the weights are those of a run that nobody stopped."""
+    command = ("train", folder / "two.csv", *COLUMNS, "--epochs", 12, "--seed", 3, *SMALL, "--resume")
     code, said, err = run(*command, "--out", tmp_path / "whole")
     assert code == 0
     assert err.startswith("nothing to resume in")
@@ -660,7 +660,7 @@ def test_a_stopped_training_goes_on_to_the_same_model(folder: Path, tmp_path: Pa
         assert not out.exists()
         assert checkpoint.is_dir()
         assert (checkpoint / "refit").exists() == again
-    other = ("train", folder / "three.csv", *COLUMNS, "--epochs", 30, "--seed", 4, *SMALL, "--resume", "--out", out)
+    other = ("train", folder / "three.csv", *COLUMNS, "--epochs", 12, "--seed", 4, *SMALL, "--resume", "--out", out)
     assert "of another training (seed, train differ)" in failed(run(*other))
     code, last, _ = run(*command, "--out", out)
     assert code == 0
@@ -674,7 +674,7 @@ def test_a_stopped_training_goes_on_to_the_same_model(folder: Path, tmp_path: Pa
 def test_killed_anywhere_a_training_goes_on_to_the_same_model(
     tmp_path: Path, run: Run, early: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cut off before each of the changes that a run makes to files, from its first to its last."""
+    """The run is killed before each change that it makes to files, from the first to the last."""
     file = reviews(tmp_path / "a.csv", ["good", "bad"], 80)
     if early:  # nothing can be learned
         words = iter(np.random.default_rng(0).permutation(["great", "dull"] * 40).tolist())
@@ -761,7 +761,7 @@ def test_a_model_is_trained_by_one_at_a_time(run: Run, folder: Path, tmp_path: P
 def test_a_folder_deleted_before_it_was_locked_is_made_again(
     run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a training that has just ended: once before it was opened, once before it was locked."""
+    """A training that has just ended deletes it: once before it is opened, once before it is locked."""
     place, ends = tmp_path / ".m.training", iter(["opened", "locked"])
     open_it, locked, flock = os.open, saving.locked, fcntl.flock
 
@@ -799,7 +799,7 @@ UNBUFFERED = {**os.environ, "PYTHONUNBUFFERED": "1"}
 
 
 def test_heavy_imports_wait_until_they_are_needed() -> None:
-    """What the command line is made of imports the standard library, the version and itself."""
+    """The modules of the command line import the standard library, the version and each other only."""
     for name in ("__init__", "_parser", "_printable", "_commands"):
         tree = ast.parse(Path(cli.__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
         for node in tree.body:

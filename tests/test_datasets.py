@@ -69,7 +69,7 @@ def test_read_file_keeps_what_is_inside_quotes(tmp_path: Path) -> None:
 
 
 def test_several_read_at_the_same_time(tmp_path: Path) -> None:
-    """The limit of the csv module is the whole process's."""
+    """The csv module's limit of a field's size belongs to the whole process; threads must not undo each other's."""
     file = write(tmp_path / "a.csv", "text,label\n" + "x,1\n" * 2000 + "y" * 200_000 + ",0\n")
     limit, interval = csv.field_size_limit(), sys.getswitchinterval()
     found = list[int]()
@@ -250,7 +250,7 @@ def test_a_heap_of_marks_takes_linear_time() -> None:
 
 
 def test_a_label_is_not_held_out_alone(tmp_path: Path) -> None:
-    """Nor is the same text with another label, which would then be on both sides."""
+    """Nor is a text held out that stays in training with another label: it would be on both sides."""
     lines = [f"text {n},{'rare' if n == 23 else n % 2}" for n in range(200)]
     data = datasets.file_dataset(write(tmp_path / "a.csv", "\n".join(["text,label", *lines, "Text 23,0"])))
     assert {"text 23", "Text 23"} <= set(data.train_texts)
@@ -392,7 +392,7 @@ def tar_bytes(tmp_path: Path, files: dict[str, bytes]) -> bytes:
 
 
 def put(archive: _fetch.SourceArchive, content: bytes) -> _fetch.SourceArchive:
-    """Leave `content` in the cache as if pip had fetched it; the archive that expects just this."""
+    """Leave `content` in the cache as if pip had fetched it; return an archive that expects just this content."""
     path = datasets.cache_folder() / archive.filename
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)

@@ -17,21 +17,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engine_cases import EPSILON, FORMS, GRADIENTS, VALUES, assert_same_bits, forms
 
 from rnnext import _core, reference
 
-EPSILON = float(np.finfo(np.float32).eps)
+pytestmark = pytest.mark.usefixtures("_same_threads_afterwards")
+
 SMALLEST_NORMAL = float(np.finfo(np.float32).smallest_normal)
-VALUES = ("y", "h_T", "c_T")
-GRADIENTS = ("dx", "dkernel", "drecurrent_kernel", "dbias", "dh0", "dc0")
-FORMS = [
-    ("lstm", False),
-    ("gru_reset_after", False),
-    ("gru_reset_after", True),
-    ("gru_reset_before", False),
-    ("gru_reset_before", True),
-]
-forms = pytest.mark.parametrize(("cell", "writes"), FORMS)
 cells = pytest.mark.parametrize("cell", ["lstm", "gru_reset_after", "gru_reset_before"])
 
 # (T, B, I, H). Every H meets every T; B and I go round beside them.
@@ -144,7 +136,7 @@ def run(case: Case, module: Any = _core, **changes: Any) -> dict[str, Any]:
 
 
 def tolerance(case: Case, expected: np.ndarray) -> float:
-    """For the norm of an error: relative, growing with the root of the longest sum, I + G·H in a step, T·B in a gradient.
+    """The bound of an error's norm: relative, growing with the root of the longest sum, I + G·H in a step, T·B in a gradient.
 
     Operands are about 1 here. A lone number may cancel to almost nothing where its roundings do not, hence the floor.
     """
@@ -167,22 +159,6 @@ def assert_agrees_with_reference(case: Case) -> None:
             f"{name}: error {error:.3g}, allowed {allowed:.3g}, norm {np.linalg.norm(wanted):.3g} in {case}"
         )
         assert not got[wanted == 0].any(), f"{name}: not 0 where it must be, in {case}"
-
-
-def assert_same_bits(actual: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert actual.keys() == expected.keys()
-    for name, wanted in expected.items():
-        if wanted is None:
-            assert actual[name] is None, name
-        else:
-            np.testing.assert_array_equal(actual[name].view(np.uint32), wanted.view(np.uint32), err_msg=name, strict=True)
-
-
-@pytest.fixture(autouse=True)
-def _same_threads_afterwards() -> Iterator[None]:
-    before = _core.get_num_threads()
-    yield
-    _core.set_num_threads(before)
 
 
 # ---------------------------------------------------------------- reference = engine
@@ -217,7 +193,7 @@ def test_large_shapes(cell: str, writes: bool, shape: tuple[int, int, int, int])
 
 
 def test_one_row_and_input_weights_beyond_8_mb() -> None:
-    """Weights that come from memory want more rows at a time; where there is one, that is more steps than a block has else."""
+    """Weights that do not fit into the cache want more rows at a time; with one row, a block has more steps instead."""
     assert_agrees_with_reference(Case("lstm", False, 2, 1, 66_000, 8))
 
 
@@ -368,7 +344,7 @@ def test_inputs_are_not_written_to(cell: str) -> None:
 
 
 def layouts(array: np.ndarray) -> dict[str, np.ndarray]:
-    """Equal arrays that lie otherwise in memory."""
+    """Equal arrays with other layouts in memory, by name."""
     wide = np.full((*array.shape[:-1], 2 * array.shape[-1]), np.nan, np.float32)
     wide[..., ::2] = array
     unaligned = np.frombuffer(b"\0" + array.tobytes(), np.uint8)[1:].view(np.float32).reshape(array.shape)
@@ -452,7 +428,7 @@ def test_calls_from_several_threads() -> None:
 
 
 def test_the_gil_is_released() -> None:
-    """While one thread is inside a call, this one gets on: it could not even look if the call kept the GIL."""
+    """One thread runs while another is inside a call, which it could not if the call kept the GIL."""
     case = Case("lstm", False, 100, 32, 64, 128)
     arguments = random_arguments(case)
     _core.set_num_threads(1)
@@ -506,7 +482,7 @@ def magnitudes() -> np.ndarray:
 
 
 def ulps(actual: np.ndarray, exact: np.ndarray) -> np.ndarray:
-    """Distance in units of the last place of the exact result; below the smallest normal number that of that number."""
+    """Errors in units in the last place of the exact results, or of the smallest normal number where those are smaller."""
     scale = np.maximum(np.abs(exact), SMALLEST_NORMAL)
     return np.abs(actual - exact) / np.spacing(scale.astype(np.float32)).astype(np.float64)
 

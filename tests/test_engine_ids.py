@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from engine_cases import EPSILON, forms
 
 from rnnext import _core, reference
 
-FORMS = [
-    ("lstm", False),
-    ("gru_reset_after", False),
-    ("gru_reset_after", True),
-    ("gru_reset_before", False),
-    ("gru_reset_before", True),
-]
-forms = pytest.mark.parametrize(("cell", "writes"), FORMS)
-EPSILON = float(np.finfo(np.float32).eps)
-
-
-@pytest.fixture(autouse=True)
-def _same_threads_afterwards() -> Iterator[None]:
-    before = _core.get_num_threads()
-    yield
-    _core.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("_same_threads_afterwards")
 
 
 def weights(cell: str, inputs: int, units: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -107,7 +92,7 @@ def test_ids_are_their_vectors(cell: str, writes: bool, return_sequences: bool, 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("shape", [(37, 40, 33), (5, 30, 100), (70, 25, 7)], ids=lambda s: "B{}-T{}-H{}".format(*s))
 def test_rows_that_begin_alike(cell: str, writes: bool, reverse: bool, shape: tuple[int, int, int]) -> None:
-    """Their common way is walked once: the same bits as row by row, the reference's gradients, the same for any threads."""
+    """Their common prefix is computed once: the same bits as row by row and for any threads, the reference's gradients."""
     batch, steps, units = shape
     inputs, vocabulary = 12, 50
     ids, table, w = (
@@ -147,7 +132,7 @@ def test_rows_that_begin_alike(cell: str, writes: bool, reverse: bool, shape: tu
 
 @pytest.mark.parametrize("outputs", [2, 9, 20])
 def test_rows_that_begin_alike_with_a_projection(outputs: int) -> None:
-    """That is narrower than the state, as wide, and wider: against the same without a common way."""
+    """A projection narrower than the state, as wide, and wider, against the same rows without a common prefix."""
     batch, steps, inputs, units = 40, 30, 3, 9
     rng = np.random.default_rng(4)
     ids, table = padded_ids(batch, steps, 20), vectors(20, inputs)

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from engine_cases import EPSILON, FORMS, GRADIENTS, NORMS, ONLY_LSTM, TERMS, VALUES, assert_same_bits, forms
 
 from rnnext import _core, reference
 
-EPSILON = float(np.finfo(np.float32).eps)
-VALUES = ("y", "h_T", "c_T")
-GRADIENTS = ("dx", "dkernel", "drecurrent_kernel", "dbias", "dh0", "dc0")
-FORMS = [
-    ("lstm", False),
-    ("gru_reset_after", False),
-    ("gru_reset_after", True),
-    ("gru_reset_before", False),
-    ("gru_reset_before", True),
-]
-forms = pytest.mark.parametrize(("cell", "writes"), FORMS)
+pytestmark = pytest.mark.usefixtures("_same_threads_afterwards")
 
-NORMS = ("kernel_norm", "recurrent_norm", "state_norm")
-TERMS = ("peephole", "projection", *NORMS)  # those with gradients
-ONLY_LSTM = {"zoneout_c", "peephole", "coupled", "projection", "state_norm"}
+
 OPTIONS: dict[str, tuple[str, ...]] = {
     "mask": ("recurrent_mask",),
     "zoneout_h": ("zoneout_h",),
@@ -50,13 +38,6 @@ CASES = [
 ]
 cases = pytest.mark.parametrize(("cell", "writes", "option"), CASES)
 WINDOWS = ("whole", "right_padded", "left_padded", "anywhere")
-
-
-@pytest.fixture(autouse=True)
-def _same_threads_afterwards() -> Iterator[None]:
-    before = _core.get_num_threads()
-    yield
-    _core.set_num_threads(before)
 
 
 def random_window(window: str, batch: int, steps: int) -> dict[str, np.ndarray]:
@@ -175,15 +156,6 @@ def assert_agree(
             assert not got[wanted == 0].any(), f"{name}: not 0 where it must be, {dtype}, {options}"
 
 
-def assert_same_bits(actual: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert actual.keys() == expected.keys()
-    for name, wanted in expected.items():
-        if wanted is None:
-            assert actual[name] is None, name
-        else:
-            np.testing.assert_array_equal(actual[name].view(np.uint32), wanted.view(np.uint32), err_msg=name, strict=True)
-
-
 # ---------------------------------------------------------------- reference = engine
 
 
@@ -217,7 +189,7 @@ def test_large_shapes(cell: str, writes: bool, option: str) -> None:
 @cases
 @pytest.mark.parametrize("steps", [1, 4])
 def test_no_state_is_a_state_of_zeros(cell: str, writes: bool, option: str, steps: int) -> None:
-    """Nothing is multiplied with what is not there; with one step the recurrent weights are not even looked at."""
+    """A missing state is multiplied with nothing; with one step the recurrent weights are not even read."""
     shape = (steps, 21, 12, 37)
     arguments = random_arguments(cell, option, shape, states=False)
     options: dict[str, Any] = {"update_gate_writes": writes, "return_sequences": True}
@@ -235,7 +207,7 @@ def test_no_state_is_a_state_of_zeros(cell: str, writes: bool, option: str, step
 
 @forms
 def test_shares_that_are_broadcast(cell: str, writes: bool) -> None:
-    """One share for all positions, or one number for all, in an array with strides of 0."""
+    """Shares for all positions alike, or one number for everything, as arrays with strides of 0."""
     shape = (6, 7, 5, 21)
     arguments = random_arguments(cell, "zoneout", shape)
     for name in ("zoneout_h", "zoneout_c"):
@@ -250,7 +222,7 @@ def test_shares_that_are_broadcast(cell: str, writes: bool) -> None:
 
 @forms
 def test_options_that_change_nothing(cell: str, writes: bool) -> None:
-    """A mask of ones, shares of zero, a clip that nothing reaches: the plain cell's numbers."""
+    """A mask of ones, shares of zero and a clip that nothing reaches give the plain cell's numbers."""
     shape = (6, 7, 5, 21)
     arguments = random_arguments(cell, "", shape)
     neutral: dict[str, Any] = {"recurrent_mask": np.ones((7, 21)), "zoneout_h": np.zeros((7, 6, 21)), "clip": 1e6}
@@ -331,7 +303,7 @@ def test_a_row_does_not_depend_on_its_batch(cell: str, writes: bool, option: str
 @cases
 @pytest.mark.parametrize("padded", [False, True])
 def test_ids_are_their_vectors(cell: str, writes: bool, option: str, padded: bool) -> None:
-    """The plain path's numbers; also where rows begin alike, which a mask or shares of their own make different rows."""
+    """Ids give the numbers of their vectors; also where rows begin alike but masks or shares of their own make them differ."""
     shape = (11, 9, 12, 37)
     arguments = random_arguments(cell, option, shape, states=not padded)
     rng = np.random.default_rng(3)
@@ -471,7 +443,7 @@ def test_backward_errors_with_a_projection() -> None:
 
 
 def test_a_copy_that_there_is_no_memory_for_is_said() -> None:
-    """Of a view that the kernels cannot read as it lies, and that is larger than the addresses that there are."""
+    """The kernels cannot read this view in place, and its copy would be larger than the address space."""
     x = np.broadcast_to(zeros(1, 1, 1), (2**20, 2**20, 2**8))
     with pytest.raises(MemoryError):
         _core.recurrent_forward("lstm", x, zeros(2**8, 8), zeros(2, 8), None)

@@ -135,7 +135,7 @@ def test_long_texts_are_occluded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("side", ["pre", "post"])
 @pytest.mark.parametrize("method", ["gradient", "occlusion"])
 def test_padded_rows_and_cut_ones(side: Any, method: Any) -> None:
-    """With a mask, padding changes nothing; what was cut says nothing."""
+    """With a mask, padding changes nothing; tokens that were cut off have no evidence."""
     ragged, padded = vectorizer(maxlen=20), vectorizer(output="padded", maxlen=20, padding=side)
     model = model_of(ragged.vocabulary_size, 2, layers.LSTM(4), mask_zero=True)
     one, other = (word_evidence(model, each, TEXTS[0], label=1, method=method) for each in (ragged, padded))

@@ -45,7 +45,7 @@ def batches() -> list[tuple[Any, Any]]:
 
 
 class Numbered:
-    """Keras's PyDataset without Keras."""
+    """Has the methods of Keras's PyDataset without being one."""
 
     def __init__(self) -> None:
         self.calls: list[Any] = []
@@ -65,7 +65,7 @@ class Numbered:
 
 
 class Derived(PyDataset):
-    """As programs for Keras have it."""
+    """A subclass of PyDataset, as programs written for Keras have it."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -94,7 +94,7 @@ def test_a_py_dataset_of_ones_own() -> None:
 
 
 class Again:
-    """What can be iterated again and again."""
+    """An iterable that can be iterated again and again."""
 
     def __iter__(self) -> Iterator[Any]:
         return iter(batches())
@@ -112,7 +112,7 @@ def outcome(model: Sequential, *args: Any, **options: Any) -> Any:
 
 
 class Frame:
-    """What pandas's DataFrame is to NumPy."""
+    """Is to NumPy what pandas's DataFrame is."""
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = values

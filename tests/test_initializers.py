@@ -79,7 +79,7 @@ def test_means_and_limits() -> None:
 
 
 def test_fans_of_other_ranks() -> None:
-    """Three sizes and more are a convolution's window, inputs, outputs; one is both fans."""
+    """Of three sizes and more, the last two are a convolution's inputs and outputs, the others its window; one is both fans."""
     assert abs(np.abs(initializers.GlorotUniform()((5, 40, 60))).max() / math.sqrt(6 / (5 * 100)) - 1) < 0.01
     assert abs(np.abs(initializers.GlorotUniform()((4000,))).max() / math.sqrt(6 / 8000) - 1) < 0.01
     assert initializers.GlorotUniform()(()).shape == ()

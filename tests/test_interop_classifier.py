@@ -97,7 +97,7 @@ def test_a_classifier_is_one_graph(run: Any, options: dict[str, Any], labels: in
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 31, 32, 33, V * V])
 @pytest.mark.parametrize("mask_zero", [False, True])
 def test_pairs_are_found(run: Any, count: int, mask_zero: bool) -> None:
-    """In any order, of any number, at the first and the last place; of equal ones the first."""
+    """Any number of pairs, in any order, at the first and the last place; of equal pairs the first counts."""
     pairs = ALL_PAIRS[:count]
     if count == 33:
         pairs = np.concatenate([pairs, pairs[:5]])

@@ -77,7 +77,7 @@ def test_keras_files(keras: Any, tmp_path: Path, cell: str) -> None:
 
 
 def test_a_trained_keras_model(keras: Any, tmp_path: Path) -> None:
-    """With an optimizer's state in its file, an input without an Embedding, and float ids."""
+    """Its input is vectors, not ids, and its file also holds an optimizer's state."""
     theirs = keras.Sequential(
         [keras.Input((None, D)), keras.layers.GRU(H, seed=1), keras.layers.Dropout(0.2), keras.layers.Dense(1)]
     )

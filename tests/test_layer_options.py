@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from layer_cases import LENGTHS, MASKS, RIGHT, B, D, H, T, V, built, masked, normal, sequences
 
 from rnnext import Sequential, layers, utils
 from rnnext.layers import (
@@ -30,27 +31,8 @@ from rnnext.layers import (
 from rnnext.layers._dropout import drawn_scale
 from rnnext.models import load_model
 
-T, B, D, H, V = 6, 5, 4, 7, 23
-LENGTHS = np.array([T, 3, 1, 0, T - 1])
-RIGHT = np.arange(T) < LENGTHS[:, None]
-HOLES = np.array([[1, 0, 1, 1, 0, 1], [0, 1, 0, 0, 1, 0], [1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0]], bool)
-MASKS: dict[str, np.ndarray | None] = {"no": None, "right": RIGHT, "left": RIGHT[:, ::-1].copy(), "holes": HOLES}
-masked = pytest.mark.parametrize("mask", sorted(MASKS))
 merged = pytest.mark.parametrize("merge_mode", ["concat", "sum", "mul", "ave"])
-sequences = pytest.mark.parametrize("return_sequences", [False, True])
 cells = pytest.mark.parametrize("cell", [LSTM, GRU])
-
-
-def normal(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> np.ndarray:
-    return (scale * rng.standard_normal(shape)).astype(np.float32)
-
-
-def built(layer: Any, *shape: int | None) -> Any:
-    """The layer with random weights."""
-    layer.build(shape)
-    rng = np.random.default_rng(5)
-    layer.set_weights([normal(rng, *w.shape, scale=0.5) for w in layer.weights])
-    return layer
 
 
 def some_x() -> np.ndarray:

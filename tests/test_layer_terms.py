@@ -52,7 +52,7 @@ def made(cell: str, option: str, **more: Any) -> Any:
 
 
 def scattered(layer: Any, rng: np.random.Generator) -> None:
-    """Weights that leave nothing at 0 or 1."""
+    """Move all weights so that none is exactly 0 or 1."""
     layer.set_weights([w + 0.3 * rng.standard_normal(w.shape) for w in layer.get_weights()])
 
 
@@ -95,7 +95,7 @@ def test_gradients(cell: str, option: str, more: dict[str, Any]) -> None:
 
 
 def expect_steps_as_whole(layer: Any) -> npt.NDArray[np.float32]:
-    """That steps one by one end in the states that a call with all of them has; returns what was put in."""
+    """Assert that single steps end in the states of a call with the whole sequence; return the input."""
     rng = np.random.default_rng(1)
     x = rng.standard_normal((B, T, D)).astype(np.float32)
     layer.build(x.shape)
@@ -118,7 +118,7 @@ def test_steps_of_a_stream_are_the_layer(cell: str, option: str) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_row_is_normalised_alike_at_every_step(cell: str) -> None:
-    """Products of every other step walk the units from the last to the first; sums over them must not."""
+    """Every other step computes its products from the last unit to the first; sums over the units must not turn with them."""
     kind, options = CELLS[cell]
     several_vectors = 83  # of every instruction set
     expect_steps_as_whole(kind(several_vectors, **options, layer_norm=True, seed=3, return_state=True))

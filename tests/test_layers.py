@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from layer_cases import HOLES, LENGTHS, MASKS, RIGHT, B, D, H, T, V, built, masked, normal, sequences
 
 from rnnext import activations, layers, reference
 from rnnext.layers import (
@@ -28,8 +29,6 @@ from rnnext.layers import (
 )
 from rnnext.parameters import RowGradient
 
-T, B, D, H, V = 6, 5, 4, 7, 23
-
 FORMS: dict[str, Callable[..., Any]] = {
     "lstm": LSTM,
     "gru_reset_after": GRU,
@@ -39,25 +38,6 @@ FORMS: dict[str, Callable[..., Any]] = {
 }
 forms = pytest.mark.parametrize("form", sorted(FORMS))
 backwards = pytest.mark.parametrize("go_backwards", [False, True])
-sequences = pytest.mark.parametrize("return_sequences", [False, True])
-
-LENGTHS = np.array([T, 3, 1, 0, T - 1])
-RIGHT = np.arange(T) < LENGTHS[:, None]
-HOLES = np.array([[1, 0, 1, 1, 0, 1], [0, 1, 0, 0, 1, 0], [1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0]], bool)
-MASKS: dict[str, np.ndarray | None] = {"no": None, "right": RIGHT, "left": RIGHT[:, ::-1].copy(), "holes": HOLES}
-masked = pytest.mark.parametrize("mask", sorted(MASKS))
-
-
-def normal(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> np.ndarray:
-    return (scale * rng.standard_normal(shape)).astype(np.float32)
-
-
-def built(layer: Any, *shape: int | None) -> Any:
-    """The layer with random weights."""
-    layer.build(shape)
-    rng = np.random.default_rng(5)
-    layer.set_weights([normal(rng, *w.shape, scale=0.5) for w in layer.weights])
-    return layer
 
 
 def assert_directional(value: Callable[[np.ndarray], Any], at: np.ndarray, gradient: Any, dy: np.ndarray, name: str) -> None:

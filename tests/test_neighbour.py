@@ -31,7 +31,7 @@ import rnnext
 from rnnext import layers
 
 def layer_step(layer):
-    """Forward and backward, of a shape that is worth two threads."""
+    """Outputs and gradients of a shape large enough for two threads, as bytes."""
     rng = np.random.default_rng(1)
     x = rng.standard_normal((32, 20, 64), np.float32)
     y, backprop = layer.forward(x, training=True)
@@ -49,7 +49,7 @@ def classifier():
     return model
 
 def trained():
-    """Weights after a fit, with the predictions made with them."""
+    """The weights after a fit, and the predictions made with them, as bytes."""
     model = classifier()
     x, y = tokens()
     model.fit(x, y, batch_size=32, epochs=1, verbose=0)
@@ -63,17 +63,17 @@ def recurrent():
     return layers.LSTM(100, return_sequences=True)
 
 def predict(part):
-    """In a pool's child, with the model that its parent made."""
+    """Predict in a pool's child with the model that its parent made."""
     return model.predict(part, verbose=0)
 
 def fork():
-    """os.fork; Python 3.12 and later warn of it in a process with threads, which is what is tested here."""
+    """os.fork without the warning of Python 3.12 and later that the process has threads: that is what is tested here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 
 def child_says(function):
-    """What `function` returns in a child of fork; 'failed' if it raises."""
+    """The repr of what `function` returns in a forked child, which must not raise."""
     reader, writer = os.pipe()
     pid = fork()
     if pid == 0:
@@ -92,7 +92,7 @@ def child_says(function):
     return said
 
 def children_say(times, function, busy):
-    """The same of several children, one after the other, while another thread calls `busy` again and again."""
+    """What `child_says` of several children, one after another, while a thread here calls `busy` again and again."""
     stop = threading.Event()
 
     def go_on():
@@ -110,7 +110,7 @@ def children_say(times, function, busy):
 
 
 def run(program: str, tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """COMMON and `program` in a process with these environment variables, warnings being errors."""
+    """Run COMMON and `program` in a process with these environment variables, warnings being errors."""
     file = tmp_path / "program.py"
     file.write_text(COMMON + textwrap.dedent(program), encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
@@ -218,7 +218,7 @@ def test_fork_while_another_thread_is_in_the_engine(tmp_path: Path) -> None:
 
 @needs_fork
 def test_fork_while_another_thread_trains(tmp_path: Path) -> None:
-    """Its optimizer holds a lock, and its table has rows that are not up to date."""
+    """The training's optimizer holds a lock, and its table has rows that are not up to date."""
     program = """
     model = rnnext.Sequential([layers.Embedding(20000, 128), layers.GlobalAveragePooling1D(), layers.Dense(1)])
     model.compile(loss="mse", optimizer="adam")
@@ -257,7 +257,7 @@ def test_multiprocessing(method: str, tmp_path: Path) -> None:
 
 @needs_fork
 def test_a_pool_predicts_with_its_parents_model(tmp_path: Path) -> None:
-    """As a DataLoader's workers do: made after the model has been trained and has predicted, while the parent goes on."""
+    """Like a DataLoader's workers, the pool is made after the model has trained and predicted, and the parent goes on."""
     program = """
     rnnext.set_num_threads(2)
     x, y = tokens()

@@ -36,7 +36,7 @@ def normal(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> np.ndar
 
 
 def width_of(form: str) -> int:
-    """That of h."""
+    """The width of h: the projection's where there is one, else the number of units."""
     return P if "projection" in form or "all" in form else H
 
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ import pytest
 from rnnext import _core, optimizers
 from rnnext.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop, schedules
 from rnnext.parameters import Gradient, Parameter, RowGradient
+
+pytestmark = pytest.mark.usefixtures("_same_threads_afterwards")
 
 EPSILON = float(np.finfo(np.float32).eps)
 PERIOD = 1024  # steps after which the engine brings a table to date of its own accord
@@ -51,13 +54,6 @@ RULES: dict[str, Make] = {
     "adamw": lambda: AdamW(0.01),
 }
 rules = pytest.mark.parametrize("rule", RULES)
-
-
-@pytest.fixture(autouse=True)
-def _same_threads_afterwards() -> Iterator[None]:
-    before = _core.get_num_threads()
-    yield
-    _core.set_num_threads(before)
 
 
 # ---------------------------------------------------------------- the equations, in float64
@@ -168,12 +164,16 @@ def row_gradient(rng: np.random.Generator, shape: tuple[int, ...], rows: npt.Arr
 TABLE = (40, 11)
 
 
-def row_steps(steps: int, seed: int = 3) -> Iterator[tuple[int, list[RowGradient | npt.NDArray[np.float32]]]]:
-    """Row gradients of the table, of which most rows are left alone for long, and a whole gradient beside them."""
-    rng = np.random.default_rng(seed)
+@cache  # drawn once for all rules: an optimizer changes no gradient
+def row_steps(steps: int) -> list[tuple[int, list[RowGradient | npt.NDArray[np.float32]]]]:
+    """Row gradients of the table, most rows of which are left alone for long, and a whole gradient beside them."""
+    rng = np.random.default_rng(3)
+    found: list[tuple[int, list[RowGradient | npt.NDArray[np.float32]]]] = []
     for t in range(steps):
         few = 6 if t % 400 > 40 else TABLE[0]
-        yield t, [row_gradient(rng, TABLE, rng.integers(0, few, size=3)), rng.normal(size=(4, 3)).astype(np.float32)]
+        by_rows = row_gradient(rng, TABLE, rng.integers(0, few, size=3))
+        found.append((t, [by_rows, rng.normal(size=(4, 3)).astype(np.float32)]))
+    return found
 
 
 def new_learning_rate(t: int) -> float | None:
@@ -205,15 +205,21 @@ def test_rows_are_as_with_the_whole_gradient(rule: str, clipping: dict[str, floa
         assert_close(one.value, expected, first, LONG)
 
 
-def trained(make: Make, steps: int, *, look: Callable[[int, list[Parameter]], None] = lambda t, p: None) -> list[Any]:
-    """The bits after some steps by rows, if somebody looks at the parameters in between."""
-    ours, optimizer = parameters([TABLE, (4, 3)]), make()
-    for t, gradients in row_steps(steps):
+def trained(rule: str, look: Callable[[int, list[Parameter]], None] = lambda t, p: None) -> list[Any]:
+    """The bits after LONG steps by rows, if `look` looks at the parameters after each."""
+    ours, optimizer = parameters([TABLE, (4, 3)]), RULES[rule]()
+    for t, gradients in row_steps(LONG):
         if rate := new_learning_rate(t):
             optimizer.learning_rate = rate
         optimizer.apply(gradients, ours)
         look(t, ours)
     return [each.value.copy() for each in ours] + list(optimizer.state().values())
+
+
+@cache
+def undisturbed(rule: str) -> list[Any]:
+    """The bits after LONG steps in which nobody looks and nothing is interrupted."""
+    return trained(rule)
 
 
 def assert_same_bits(a: Sequence[npt.NDArray[Any]], b: Sequence[npt.NDArray[Any]]) -> None:
@@ -231,7 +237,7 @@ def test_looking_changes_nothing(rule: str) -> None:
         if t % 101 == 100:
             assert np.shares_memory(ours[0].value, ours[0].storage)
 
-    assert_same_bits(trained(RULES[rule], LONG), trained(RULES[rule], LONG, look=look))
+    assert_same_bits(undisturbed(rule), trained(rule, look))
 
 
 @rules
@@ -262,7 +268,7 @@ def test_resuming_changes_nothing(rule: str) -> None:
             optimizer.load_state(state, ours)
             assert_same_bits(list(state.values()), list(optimizer.state().values()))
     interrupted = [each.value.copy() for each in ours] + list(optimizer.state().values())
-    assert_same_bits(trained(RULES[rule], LONG), interrupted)
+    assert_same_bits(undisturbed(rule), interrupted)
 
 
 @rules

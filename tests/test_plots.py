@@ -28,7 +28,7 @@ def pyplot() -> Iterator[Any]:
 
 
 def drawn(ax: Any) -> Any:
-    """The axes, once they were rendered without a complaint."""
+    """Render the axes, which must not warn, and return them."""
     ax.figure.canvas.draw()
     return ax
 

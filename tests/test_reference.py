@@ -1,4 +1,4 @@
-"""First link of the chain of trust: the document's equations and finite differences hold the float64 reference to account."""
+"""First link of the chain of trust: the textbook's equations and finite differences hold the float64 reference to account."""
 
 from __future__ import annotations
 
@@ -6,18 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engine_cases import forms
 
 from rnnext import reference
 
 B, T, I, H = 4, 5, 3, 4  # noqa: E741 - the symbols of docs/equations.md
 
-FORMS = [
-    ("lstm", False),
-    ("gru_reset_after", False),
-    ("gru_reset_after", True),
-    ("gru_reset_before", False),
-    ("gru_reset_before", True),
-]
 WINDOWS: dict[str, dict[str, Any]] = {
     "whole": {},
     "right_padded": {"lengths": np.array([5, 0, 3, 1])},
@@ -27,7 +21,6 @@ WINDOWS: dict[str, dict[str, Any]] = {
 STATES = {"lstm": 2, "gru_reset_after": 1, "gru_reset_before": 1}
 GRADIENTS = ("x", "kernel", "recurrent_kernel", "bias", "h0", "c0")  # in the order backward returns them
 
-forms = pytest.mark.parametrize(("cell", "writes"), FORMS)
 windows = pytest.mark.parametrize("window", WINDOWS)
 
 
@@ -49,12 +42,12 @@ def random_arguments(cell: str, *, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def concatenated(kernel: np.ndarray, recurrent_kernel: np.ndarray, gate: int) -> np.ndarray:
-    """The document's W of a gate, [H, H+I]: the state's columns first."""
+    """The textbook's W of a gate, [H, H+I]: the state's columns first."""
     block = slice(gate * H, (gate + 1) * H)
     return np.concatenate([recurrent_kernel[:, block], kernel[:, block]], axis=0).T
 
 
-def test_lstm_is_the_documents() -> None:
+def test_lstm_is_the_textbooks() -> None:
     a = random_arguments("lstm")
     weights = {f"W_{gate}": concatenated(a["kernel"], a["recurrent_kernel"], n) for n, gate in enumerate("ifCo")}
     biases = {f"b_{gate}": a["bias"][n * H : (n + 1) * H] for n, gate in enumerate("ifCo")}
@@ -65,7 +58,7 @@ def test_lstm_is_the_documents() -> None:
 
 
 @pytest.mark.parametrize("writes", [True, False])
-def test_gru_is_the_documents(writes: bool) -> None:
+def test_gru_is_the_textbooks(writes: bool) -> None:
     a = random_arguments("gru_reset_before")
     weights = {f"W_{gate}": concatenated(a["kernel"], a["recurrent_kernel"], n) for n, gate in enumerate("zrh")}
     biases = {f"b_{gate}": a["bias"][n * H : (n + 1) * H] for n, gate in enumerate("zrh")}
@@ -78,7 +71,7 @@ def test_gru_is_the_documents(writes: bool) -> None:
 
 
 def test_reset_forms_agree_without_a_reset() -> None:
-    """With r = 1 it does not matter on which side of the product it stands."""
+    """With r = 1 it does not matter whether r is applied before or after the product."""
     a = random_arguments("gru_reset_before")
     a["bias"][H : 2 * H] = 100.0
     after = {**a, "bias": np.stack([a["bias"], np.zeros(3 * H)])}
@@ -94,7 +87,7 @@ def test_reset_forms_agree_without_a_reset() -> None:
 @pytest.mark.parametrize("reverse", [False, True])
 @windows
 def test_a_row_is_what_it_is_alone(cell: Any, writes: bool, reverse: bool, window: str) -> None:
-    """The rows' tokens, cut out by hand and run without lengths, give outputs and gradients of the batch."""
+    """Each row's tokens alone, without lengths, give the outputs and gradients that the row has in the batch."""
     a = random_arguments(cell)
     options: dict[str, Any] = {"update_gate_writes": writes, "return_sequences": True}
     y, h_T, c_T, tape = reference.recurrent_forward(cell, **a, **WINDOWS[window], reverse=reverse, **options)
@@ -134,7 +127,7 @@ def test_a_row_is_what_it_is_alone(cell: Any, writes: bool, reverse: bool, windo
 
 
 def check_gradients(cell: Any, arguments: dict[str, np.ndarray], options: dict[str, Any], *, seed: int) -> None:
-    """For each argument by itself: the derivative along a random direction, by central differences and by backward."""
+    """For each argument, central differences and backward give the same derivative along a random direction."""
     rng = np.random.default_rng(seed)
     y, h_T, _, tape = reference.recurrent_forward(cell, **arguments, **options)
     upstream = [rng.normal(size=y.shape), *(rng.normal(size=h_T.shape) for _ in range(STATES[cell]))]

@@ -6,29 +6,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engine_cases import FORMS, NORMS, ONLY_LSTM, TERMS, VALUES
 
 from rnnext import reference
 
 B, T, I, H, P = 4, 5, 3, 4, 3  # noqa: E741 - the symbols of docs/equations.md; P is the width of a projected h
 
-FORMS = [
-    ("lstm", False),
-    ("gru_reset_after", False),
-    ("gru_reset_after", True),
-    ("gru_reset_before", False),
-    ("gru_reset_before", True),
-]
 WINDOWS: dict[str, dict[str, Any]] = {
     "whole": {},
     "right_padded": {"lengths": np.array([5, 0, 3, 1])},
     "left_padded": {"starts": np.array([0, 5, 2, 4])},
     "anywhere": {"starts": np.array([0, 1, 1, 3]), "lengths": np.array([5, 0, 3, 1])},
 }
-VALUES = ("y", "h_T", "c_T")
 GRADIENTS = ("x", "kernel", "recurrent_kernel", "bias", "h0", "c0")  # in the order backward returns them
-TERMS = ("peephole", "projection", "kernel_norm", "recurrent_norm", "state_norm")  # those with gradients
 
-NORMS = ("kernel_norm", "recurrent_norm", "state_norm")
 OPTIONS: dict[str, tuple[str, ...]] = {
     "mask": ("recurrent_mask",),
     "zoneout_h": ("zoneout_h",),
@@ -45,7 +36,6 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "all_but_coupled": ("recurrent_mask", "zoneout_h", "zoneout_c", "peephole", "clip", "projection", *NORMS),
     "all": ("recurrent_mask", "zoneout_h", "zoneout_c", "peephole", "coupled", "clip", "projection", *NORMS),
 }
-ONLY_LSTM = {"zoneout_c", "peephole", "coupled", "projection", "state_norm"}
 CASES = [
     (cell, writes, option)
     for cell, writes in FORMS
@@ -107,7 +97,7 @@ def run(cell: Any, arguments: dict[str, Any], upstream_seed: int = 1, **options:
 def test_gradients_are_the_finite_differences(
     cell: str, writes: bool, option: str, window: str, reverse: bool, return_sequences: bool
 ) -> None:
-    """For each argument by itself, along a random direction; the seeds are such that no pre-activation crosses ±clip on it."""
+    """For each argument, along a random direction; with these seeds no pre-activation crosses ±clip on it."""
     arguments, without = random_arguments(cell, option)
     options = {
         **without,
@@ -139,7 +129,7 @@ def test_gradients_are_the_finite_differences(
 
 @cases
 def test_an_option_changes_what_is_computed(cell: str, writes: bool, option: str) -> None:
-    """What all the other tests here would not see: an option that is read nowhere."""
+    """An option that is read nowhere would pass all other tests of this file."""
     arguments, without = random_arguments(cell, option)
     for name in {**without, **{name: 0 for name in TERMS if name in arguments}}:
         if name in NORMS:
@@ -374,7 +364,7 @@ def onnx_model(cell: str, inputs: dict[str, Any], outputs: tuple[str, ...], **at
     ],
 )
 def test_values_are_onnx_runtimes(cell: Any, option: str, clip: float | None, reverse: bool, window: str) -> None:
-    """Among them what is clipped: the whole pre-activation, and the cell state nowhere."""
+    """They say what is clipped, too: the whole pre-activation, and never the cell state."""
     runtime = pytest.importorskip("onnxruntime", reason="a comparison with ONNX Runtime needs it, which rnnext itself does not")
     a, without = random_arguments(cell, option)
     lengths = np.array([5, 2, 3, 1]) if window == "right_padded" else None
@@ -400,7 +390,7 @@ def test_values_are_onnx_runtimes(cell: Any, option: str, clip: float | None, re
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("cell", ["lstm", "gru_reset_after", "gru_reset_before"])
 def test_values_are_the_onnx_references(cell: Any, reverse: bool) -> None:
-    """In float64. It has no lengths, clipping and coupled gates."""
+    """The reference of ONNX, in float64; it has no lengths, no clipping and no coupled gates."""
     evaluator = pytest.importorskip("onnx.reference", reason="a comparison with ONNX needs onnx, which rnnext itself does not")
     a, _ = random_arguments(cell, "peephole")
     inputs = onnx_inputs(cell, a, np.float64, None)

@@ -37,11 +37,11 @@ STEPS = -(-ROWS // SIZE)
 
 
 class Killed(BaseException):
-    """Nothing in fit catches it, as nothing catches a kill."""
+    """Stands for a kill: nothing in `fit` catches it."""
 
 
 class Kill(Callback):
-    """Stops the run in a step or at an epoch's end; all epochs' steps are counted together."""
+    """Stops the run in a step or at an epoch's end; steps are counted through all epochs."""
 
     def __init__(self, at: float = -1) -> None:
         self.at = at

@@ -70,7 +70,7 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 def test_going_on_after_loading_is_going_on_without(optimizer: str, tmp_path: Path) -> None:
-    """Bit for bit: weights, optimizer, put-off rows, dropout's generators, metrics."""
+    """Weights, optimizer, rows with steps put off, dropout's generators and metrics are the same, bit for bit."""
     model = trained(OPTIMIZERS[optimizer](), weighted_metrics=[metrics.AUC(50, name="area")])
     model.save(tmp_path / "model")
     randomness = _random.get_state()
@@ -87,7 +87,7 @@ def test_going_on_after_loading_is_going_on_without(optimizer: str, tmp_path: Pa
 
 
 def test_saving_changes_nothing(tmp_path: Path) -> None:
-    """A model that was saved on the way ends where one that was not does."""
+    """A model that is saved while it trains ends with the bits of one that is not."""
     x, y = data()
     ends = []
     for saves in (False, True):
@@ -434,7 +434,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
 
 
 def test_a_save_that_was_cut_off_between_its_moves_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As after a power cut: the old model stands aside, its place is empty."""
+    """After a power cut between the two moves, the old model stands aside and its place is empty."""
     model = trained()
     folder = tmp_path / "model"
     model.save(folder)
@@ -451,7 +451,7 @@ def test_a_save_that_was_cut_off_between_its_moves_is_finished(tmp_path: Path, m
 def test_a_save_that_was_cut_off_while_it_deleted_the_old_model(
     deletions: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two files of weights, config.json, the folder: after any of them the new model is there, and the next is saved."""
+    """The old model is deleted file by file: wherever that is cut off, the new model is there, and the next can be saved."""
 
     class Killed(BaseException):
         pass
@@ -529,7 +529,7 @@ def test_what_a_killed_saver_left_is_cleared_away_by_the_next(kind: str, tmp_pat
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
 def test_what_another_is_writing_is_left_to_it(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process, and another call of this one."""
+    """The other writer is another process, or another call in this process."""
     path, fsync, other = tmp_path / "model", os.fsync, []
 
     def saves_too(descriptor: int) -> None:
@@ -586,7 +586,7 @@ def test_paths_of_all_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_is_saved_has_the_rights_of_what_the_process_makes(tmp_path: Path) -> None:
-    """And the mask that they come from, which is that of all threads, is not touched."""
+    """They come from the umask, which is read without setting it: it belongs to all threads."""
     code = """
 import os, sys
 from pathlib import Path
@@ -722,7 +722,7 @@ def test_through_a_link_what_it_points_to_is_replaced(tmp_path: Path, monkeypatc
 
 
 def test_a_pipe_is_written_into_and_stays_one(tmp_path: Path) -> None:
-    """As a device would: whoever may delete it must not."""
+    """As with a device: what is saved goes into it, even where it could be replaced by a file."""
     pipe, found = tmp_path / "pipe", list[bytes]()
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: found.append(pipe.read_bytes()), daemon=True)
@@ -740,7 +740,7 @@ def test_a_pipe_is_written_into_and_stays_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["folder", "file"])
 @pytest.mark.parametrize("name", ["m" * 255, "é" * 120])
 def test_names_as_long_as_they_may_be(name: str, kind: str, tmp_path: Path) -> None:
-    """Others that begin like it are left alone, what a killed saver has left of it is not."""
+    """What a killed saver left of this name is cleared away, but not what belongs to a name that only begins like it."""
     path, other = tmp_path / name, tmp_path / f"{name[:-1]}x"
     save(kind, path)
     for each in (path, other):
@@ -755,7 +755,7 @@ def test_names_as_long_as_they_may_be(name: str, kind: str, tmp_path: Path) -> N
 
 
 def test_what_is_read_is_of_one_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another one comes between two files, and another between what is looked at and what is read."""
+    """Another save comes between the reading of two files, and one more between looking for a file and reading it."""
     first, second, folder = trained(), trained(), tmp_path / "model"
     second.fit(*data(), epochs=2, verbose=0)
     first.save(folder)

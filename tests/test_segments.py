@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import tracemalloc
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
+import layer_cases
 import numpy as np
 import pytest
+from layer_cases import normal, sequences
 
 from rnnext import _core
 from rnnext.layers import GRU, LSTM, Dense, Embedding, deserialize, serialize
 from rnnext.models import Sequential
 from rnnext.parameters import RowGradient
 from rnnext.utils import set_random_seed
+
+pytestmark = pytest.mark.usefixtures("_same_threads_afterwards")
 
 T, B, D, H, V = 11, 6, 4, 7, 23
 
@@ -26,7 +30,6 @@ FORMS: dict[str, Callable[..., Any]] = {
 }
 forms = pytest.mark.parametrize("form", sorted(FORMS))
 backwards = pytest.mark.parametrize("go_backwards", [False, True])
-sequences = pytest.mark.parametrize("return_sequences", [False, True])
 segments = pytest.mark.parametrize("segment", [1, 3, 4, T, T + 5])  # T is no multiple of 3 and 4
 
 LENGTHS = np.array([T, 3, 1, 0, T - 1, 6])
@@ -44,22 +47,8 @@ WINDOWS: dict[str, dict[str, Any]] = {
 windows = pytest.mark.parametrize("window", sorted(WINDOWS))
 
 
-@pytest.fixture(autouse=True)
-def _same_threads_afterwards() -> Iterator[None]:
-    before = _core.get_num_threads()
-    yield
-    _core.set_num_threads(before)
-
-
-def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    return rng.standard_normal(shape).astype(np.float32)
-
-
 def built(layer: Any, width: int = D) -> Any:
-    layer.build((None, None, width))
-    rng = np.random.default_rng(5)
-    layer.set_weights([0.5 * normal(rng, *w.shape) for w in layer.weights])
-    return layer
+    return layer_cases.built(layer, None, None, width)
 
 
 def flat(gradients: Any) -> list[np.ndarray]:
@@ -69,7 +58,7 @@ def flat(gradients: Any) -> list[np.ndarray]:
 
 
 def assert_close(found: Any, expected: Any) -> None:
-    """Equal but for the rounding of sums in another order."""
+    """Assert that they are equal but for the rounding of sums in another order."""
     for got, wanted in zip(flat(found), flat(expected), strict=True):
         assert got.shape == wanted.shape
         assert got.dtype == wanted.dtype
@@ -184,7 +173,7 @@ def test_bits_repeat_with_any_number_of_threads(form: str, truncate: bool, rows:
 
 
 def chunked(layer: Any, x: np.ndarray, dy: np.ndarray, states: Any, mask: np.ndarray | None, steps: int) -> Any:
-    """Gradients of a loop of calls, each of which begins with the last state of the one before as with a given one."""
+    """Gradients of a loop of calls, each given the last state of the call before as its initial state."""
     count = x.shape[1]
     places = [slice(a, min(a + steps, count)) for a in range(0, count, steps)]
     dx, weights, initial = np.zeros_like(x), None, ()

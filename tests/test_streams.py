@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import layer_cases
 import numpy as np
 import pytest
+from layer_cases import normal
 
 from rnnext import _core
 from rnnext.layers import GRU, LSTM
@@ -24,15 +26,8 @@ FORMS: dict[str, Callable[..., Any]] = {
 forms = pytest.mark.parametrize("form", sorted(FORMS))
 
 
-def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    return rng.standard_normal(shape).astype(np.float32)
-
-
 def built(layer: Any, width: int = D) -> Any:
-    layer.build((None, None, width))
-    rng = np.random.default_rng(5)
-    layer.set_weights([0.5 * normal(rng, *w.shape) for w in layer.weights])
-    return layer
+    return layer_cases.built(layer, None, None, width)
 
 
 @forms

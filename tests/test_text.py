@@ -52,7 +52,7 @@ def test_words(text: str, tokens: list[str]) -> None:
 
 @pytest.mark.parametrize("words", [_tokens.words, _tokens.words_and_signs])
 def test_words_are_those_of_the_pattern(words: Any) -> None:
-    """The quick way finds the tokens that the regular expression finds, whatever stands beside what."""
+    """The quick way finds the regular expression's tokens, whichever characters are neighbours."""
     pool = "abZ09'''''  !?_.-éß好看は々😀☀\u0301ि\ufe20\uabe3\U00011127\U00011107\t\n\0\x1c½²Ⅷ٣한❶\ufe0f\u200d\ud800"
     rng = np.random.default_rng(0)
     for length in range(1, 13):

@@ -19,8 +19,8 @@ namespace rnnext {
 
 namespace py = pybind11;
 
-// C-contiguous, and at an address that a T may have: NumPy makes views that are not. Made of an array it is that array, or a
-// copy; what goes wrong with the copy is raised.
+// A C-contiguous array at an address that is aligned for T, which not every view of NumPy's is. Constructed from an array it is
+// that array or, where it must be, a copy.
 template <class T>
 using aligned_array = py::array_t<T, static_cast<int>(py::array::c_style) | py::detail::npy_api::NPY_ARRAY_ALIGNED_>;
 

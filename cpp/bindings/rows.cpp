@@ -1,5 +1,5 @@
-// sum_rows: the gradient of a table whose rows were copied together by ids. scale_steps: a dropout of all steps alike.
-// draw_places: one of each step, unit by unit.
+// sum_rows: the gradient of a table whose rows were copied together by ids. scale_steps: a dropout that is the same in all
+// steps. draw_places: zoneout's choice for each step and unit.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -80,8 +80,8 @@ py::array scale_steps(const py::object& x_in, const py::object& scale_in) {
   return y;
 }
 
-// 64 bits for a number, those of SplitMix64 (Steele, Lea, Flood 2014): a step of its state and the mixing of it. Any of a
-// sequence's numbers can be had without those before it, so that threads may share the work.
+// Number `number` of the sequence of SplitMix64 (Steele, Lea, Flood 2014) from `seed`: 64 bits. Any number of the sequence can
+// be computed without those before it, so threads can share the work.
 std::uint64_t bits_of(std::uint64_t seed, index_t number) {
   std::uint64_t z = seed + (static_cast<std::uint64_t>(number) + 1) * 0x9E3779B97F4A7C15u;
   z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;

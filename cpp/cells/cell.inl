@@ -9,8 +9,8 @@ RNNEXT_INLINE void in_turn(const CellStep& s, index_t begin, index_t end, F&& f)
   for (index_t i = begin; i < end; ++i) f(s.descending ? begin + end - 1 - i : i);
 }
 
-// panel(access, first unit) for each of the step's panels; if there is but one row, for up to MOST whole ones side by side, the
-// last of these with the narrower panel behind them: by itself its chains would be waited for.
+// panel(access, first unit) for each of the step's panels. If there is only one row, it is called for up to MOST whole panels
+// side by side, the last time together with the narrower panel behind them, since a lone panel has too few independent chains.
 template <int MOST = 1, class F>
 RNNEXT_INLINE void for_each_panel(const CellStep& s, F&& panel) {
   const index_t full = s.units / V::lanes;
@@ -54,15 +54,15 @@ RNNEXT_INLINE void for_each_row(const CellStep& s, F&& unit) {
   }
 }
 
-// The input's part of a gate. Records of a table lie where the tokens happen to be: while this step multiplies, the next one's
-// arrive.
+// The input's part of a gate. The records of a table are scattered, so the next step's are prefetched while this one
+// multiplies.
 template <class Access>
 RNNEXT_INLINE V input_part(const CellStep& s, const Access& at, index_t row, index_t offset) {
   if (row < s.ahead_rows) RNNEXT_PREFETCH(s.ahead[row] + offset);
   return at.load(s.input[row] + offset);
 }
 
-// With a tape the next step's gates are written where memory is far away, and those lines arrive meanwhile, too.
+// With a tape the next step's gates are written to memory that is in no cache, so those lines are prefetched, too.
 template <int SLOTS, class Access>
 RNNEXT_INLINE void expect_gates(const CellStep& s, const Access& at, const Real* gates) {
   if (Access::whole && s.gates_ahead != 0) {
@@ -217,7 +217,7 @@ inline void hidden_product(const CellStep& s, index_t first_slot, index_t slots,
   });
 }
 
-// dh of this step: what the next step handed back and what the caller gives for this output.
+// dh of this step: what the next step handed back, plus the caller's gradient of this output.
 template <class Access>
 RNNEXT_INLINE V upstream(const CellStep& s, const Access& at, index_t row, index_t unit) {
   const V dh = at.load(s.dh + row * s.dh_stride + unit);

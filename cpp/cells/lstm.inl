@@ -3,7 +3,7 @@
 struct Lstm {
   static constexpr int slots = 4;
 
-  // i = σ(·)  f = σ(·)  g = tanh(·)  o = σ(·)   c = f ⊙ c_prev + i ⊙ g; the output's way goes on from c and o.
+  // i = σ(·)  f = σ(·)  g = tanh(·)  o = σ(·)   c = f ⊙ c_prev + i ⊙ g; the output is computed later from c and o.
   template <class Access>
   static RNNEXT_INLINE void unit_forward_state(const Access& at, const V (&pre)[4], const Real* c_prev, Real* gates,
                                                bool gates_wanted, Real* c, V& cell, V& o) {

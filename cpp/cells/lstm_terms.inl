@@ -51,7 +51,7 @@ struct LstmTerms {
     });
   }
 
-  // What tanh of makes h: c, or scale ⊙ normalised c + shift.
+  // The argument of the tanh in h = o ⊙ tanh(·): c, or scale ⊙ normalised c + shift.
   template <class Access>
   static V shown(const CellStep& s, const Access& at, index_t unit, const Normal& c) {
     if constexpr (NORM) {
@@ -65,7 +65,7 @@ struct LstmTerms {
     return {{s.c + row * s.c_stride, 0, 1, 1}, 0, 1};
   }
 
-  // h = o ⊙ tanh(c), or what the projection makes of it
+  // h = o ⊙ tanh(c); with a projection this goes to rh, and `project` computes h
   static void output_forward(const CellStep& s, index_t row) {
     const Normal c = shown_state(s, row);
     const Real* record = s.gates + row * s.gates_stride;
@@ -112,7 +112,7 @@ struct LstmTerms {
     }
   }
 
-  // do = dh ⊙ tanh(c), and the gradient of c in the place of da_i meanwhile: du = dh ⊙ o ⊙ (1 - tanh²(c))
+  // do = dh ⊙ tanh(c), and, kept in the place of da_i for the moment, the gradient of c: du = dh ⊙ o ⊙ (1 - tanh²(c))
   static void output_backward(const CellStep& s, const Clip& clip, index_t row, const GradientRow& d) {
     const Normal c = shown_state(s, row);
     const Real* record = s.gates + row * s.gates_stride;
@@ -175,7 +175,7 @@ struct LstmTerms {
     }
   }
 
-  // From the pre-activations' gradients those of both products.
+  // The gradients of both products, from those of the pre-activations.
   static void products_backward(const CellStep& s, index_t row, const GradientRow& d) {
     const Terms<Real>& t = *s.terms;
     const Real* record = s.gates + row * s.gates_stride;

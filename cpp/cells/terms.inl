@@ -1,5 +1,5 @@
-// What the cells with the rarer terms share (docs/equations.md, "Options"): products that end in a record, sums over a row and
-// what is normalised with them, clipping. Plainer than the fused cells: a step is first the products, then row by row the rest.
+// What the cells with the rarer terms share (docs/equations.md, "Options"): products that are stored in a record, sums over a
+// row, normalisation, clipping. Plainer than the fused cells: a step computes its products first, then row by row the rest.
 
 // record[slots] += left · W, for records that hold what the product is added to.
 template <int SLOTS>
@@ -19,7 +19,7 @@ inline void raw_product(const CellStep& s, StridedRows<const Real> left, const R
   });
 }
 
-// The input's part of a row's gates: to the first slots of its own record, if it is not there already.
+// Copies the input's part of a row's gates to the first slots of the row's own record, unless it is there.
 inline void keep_input(const CellStep& s, index_t row, index_t slots, index_t record_slots) {
   const Real* from = s.input[row];
   Real* to = s.gates + row * s.gates_stride;
@@ -140,14 +140,14 @@ inline void normal_backward(const CellStep& s, const Normal& normal, const Gradi
   });
 }
 
-// Scale of one gate's normalised value: its own gradient is summed, the value's goes to `slot`.
+// The backward pass of scaling a gate's normalised value: adds to the scale's gradient, stores the value's in `slot`.
 template <class Access>
 inline void scale_backward(const Access& at, V da, V value, const Real* scale, Real* dscale, Real* slot) {
   add_to(at, dscale, da * value);
   at.store(slot, da * at.load(scale));
 }
 
-// Pre-activations held within ±limit. Whether one was held shows in the gate: it is then at the limit's own.
+// Clips pre-activations to ±limit. Whether one was clipped can be told from its gate, which then has the limit's value.
 class Clip {
  public:
   explicit Clip(Real limit)

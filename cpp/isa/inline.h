@@ -1,6 +1,5 @@
-// How an ISA file says that a function must not stand on its own (left to itself the compiler keeps tiles out of line, and
-// vectors passed through memory), that one must since it is rare, that memory will be wanted soon, and that a loop's body is
-// worth repeating.
+// How ISA files say that a function must be inlined (left to itself the compiler keeps tiles out of line and passes vectors
+// through memory), that a rare one must not be, that memory will soon be needed, and that a loop should be unrolled.
 #pragma once
 
 #define RNNEXT_PREFETCH(address) __builtin_prefetch(address)

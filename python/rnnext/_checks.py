@@ -1,6 +1,6 @@
-"""What an argument may be: a number, or what a name stands for. Knows nothing of the package.
+"""Checks of arguments: numbers, flags, and names of classes. Knows nothing of the package.
 
-An error begins with `who`, or with the name of its class.
+Errors begin with `who`: a text, or an object in place of its class's name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _owner(who: object) -> str:
 
 
 def whole_number(who: object, name: str, value: object, least: int = 1, alternative: str = "") -> int:
-    """The value, if it is a whole number from `least` on; TypeError or ValueError names what came."""
+    """The value as an int. TypeError or ValueError unless it is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{_owner(who)}: {name} is {value!r}, expected a whole number{alternative}")
     if value < least:
@@ -30,7 +30,7 @@ def whole_number(who: object, name: str, value: object, least: int = 1, alternat
 
 
 def whole_number_or_none(who: object, name: str, value: object, least: int = 1) -> int | None:
-    """The same, if it is not None."""
+    """The same, or None."""
     return None if value is None else whole_number(who, name, value, least, ", or None")
 
 
@@ -44,7 +44,7 @@ def number(
     finite: bool = True,
     expected: str | None = None,
 ) -> float:
-    """The value, if it is a number from `least` to `most`; TypeError or ValueError names what came, and what was `expected`."""
+    """The value as a float. TypeError or ValueError, which says what was `expected`, unless it is from `least` to `most`."""
     if isinstance(value, bool) or not isinstance(value, _REAL):
         raise TypeError(f"{_owner(who)}: {name} is {value!r}, expected a number")
     try:
@@ -60,7 +60,7 @@ def number(
 
 
 def positive(who: object, name: str, value: object, expected: str = "more than 0 and finite") -> float:
-    """The value, if it is a finite number above 0; TypeError or ValueError names what came."""
+    """The value as a float. TypeError or ValueError unless it is a finite number above 0."""
     if isinstance(value, bool) or not isinstance(value, _REAL):
         raise TypeError(f"{_owner(who)}: {name} is {value!r}, expected a number above 0")
     found = number(who, name, value, expected=expected)
@@ -70,14 +70,14 @@ def positive(who: object, name: str, value: object, expected: str = "more than 0
 
 
 def flag(who: object, name: str, value: object) -> bool:
-    """The value, if it is True or False; TypeError names what came."""
+    """The value as a bool. TypeError unless it is True or False."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{_owner(who)}: {name} is {value!r}, expected True or False")
     return bool(value)
 
 
 def named(who: str, what: str, names: Mapping[str, type[T]], identifier: str | Mapping[str, Any]) -> T:
-    """An instance of the class of that name, or as `serialize` described it; ValueError if there is none."""
+    """An instance of the class with that name, or the one that `serialize` described. ValueError if there is none."""
     name = identifier if isinstance(identifier, str) else identifier.get("class_name")
     if not isinstance(name, str) or name not in names:
         raise ValueError(f"{who}: no {what} {name!r}, expected one of {', '.join(sorted(names))}")

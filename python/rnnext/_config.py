@@ -8,7 +8,7 @@ from typing import TextIO
 from rnnext import _core
 from rnnext._version import __version__
 
-_core.get_num_threads()  # a bad RNNEXT_NUM_THREADS is said at import (RuntimeError), not in the middle of a training run
+_core.get_num_threads()  # a bad RNNEXT_NUM_THREADS is an error at import (RuntimeError), not in the middle of a training run
 
 
 def set_num_threads(count: int) -> None:
@@ -16,12 +16,12 @@ def set_num_threads(count: int) -> None:
 
     Results do not depend on it, bit for bit. ValueError if `count` is less than 1.
 
-    A limit that was lowered since import holds too, and the smaller of both is what a call uses: inside
-    `threadpoolctl.threadpool_limits(1)` the engine has one thread, after it `count` again. Such a limit is the calling thread's
-    own, as OpenMP keeps it. `torch.set_num_threads` lowers it as well, where PyTorch and rnnext share one OpenMP library.
+    OpenMP's own limit still holds if it was lowered since import: inside `threadpoolctl.threadpool_limits(1)` the engine has
+    one thread, afterwards `count` again. OpenMP keeps that limit for each calling thread. `torch.set_num_threads` lowers it,
+    too, where PyTorch and rnnext share one OpenMP library.
 
-    A child of `fork` always has one thread, whatever is chosen: it has none of its parent's, and a pool of such children fills
-    the cores without more. A child that shall have several is started by "spawn" or "forkserver".
+    A child of `fork` always has one thread: it has none of its parent's, and a pool of such children fills the cores anyway. To
+    have several threads a child must be started by "spawn" or "forkserver".
     """
     _core.set_num_threads(count)
 
@@ -29,8 +29,8 @@ def set_num_threads(count: int) -> None:
 def get_num_threads() -> int:
     """The number of threads that a call may use here and now; small calls use fewer.
 
-    In this order: what `set_num_threads` chose, RNNEXT_NUM_THREADS, OMP_NUM_THREADS, one for each core that the process
-    may use; then the limits that `set_num_threads` speaks of.
+    The first of these that is given: `set_num_threads`, RNNEXT_NUM_THREADS, OMP_NUM_THREADS, one for each core that the process
+    may use; within the limits that `set_num_threads` describes.
     """
     return _core.get_num_threads()
 

@@ -1,7 +1,7 @@
 """The C++ engine. Everything here checks its arguments and releases the GIL.
 
-Recurrent layers compute in float32, or in float64 where x and all weights are; then so are all other arrays. H is the width of
-c, and of h but for an LSTM with a projection [H, P], whose h is P wide.
+Recurrent layers compute in float32, or in float64 where x and all weights are float64; all other arrays must then be, too. H is
+the width of c and of h, except in an LSTM with a projection [H, P], whose h is P wide.
 """
 
 from typing import Any, Literal
@@ -15,11 +15,11 @@ _I64 = npt.NDArray[np.int64]
 _Cell = Literal["lstm", "gru_reset_after", "gru_reset_before"]
 
 class Tape:
-    """What a forward pass saved for its backward pass. It can be played back any number of times."""
+    """What a forward pass saved for its backward pass, which may be done any number of times."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes of what the engine saved. The arrays that it was called with are held too, and not counted."""
+        """Bytes of what the engine saved. The arrays that it was called with are kept alive, too, but not counted."""
 
 def recurrent_forward(
     cell: _Cell,
@@ -36,7 +36,7 @@ def recurrent_forward(
     update_gate_writes: bool = False,  # GRU: h = (1-z) h_prev + z h~ instead of z h_prev + (1-z) h~
     return_sequences: bool = False,
     keep_tape: bool = True,
-    recurrent_mask: _F32 | None = None,  # [B, H], what the products read of h is times this
+    recurrent_mask: _F32 | None = None,  # [B, H], multiplies the h that the products read
     zoneout_h: _F32 | None = None,  # [B, T, H], share of the old h that stays in the step that reads a position
     zoneout_c: _F32 | None = None,  # [B, T, H]; LSTM only
     peephole: _F32 | None = None,  # [3, H]: i f o; LSTM only
@@ -94,7 +94,7 @@ def recurrent_infer(
 def recurrent_backward(
     tape: Tape,
     dy: _F32 | None,  # of y's shape
-    dh_T: _F32 | None = None,  # [B, H], added to what dy says
+    dh_T: _F32 | None = None,  # [B, H], added to dy's part
     dc_T: _F32 | None = None,  # [B, H]; LSTM only
     *,
     need_dx: bool = True,
@@ -108,16 +108,16 @@ def recurrent_backward(
     """
 
 def sum_rows(ids: _I32, d: _F32, table_rows: int) -> tuple[_I64, _F32]:
-    """The rows of a table that ids [B, T] name, ascending, and for each the sum of d [B, T, D] over its places."""
+    """The rows of a table that ids [B, T] name, ascending, and for each the sum of d [B, T, D] over its occurrences."""
 
 def scale_steps(x: _F32, scale: _F32) -> _F32:
     """x [B, T, D] times scale [B, 1, D]."""
 
 def draw_places(seed: int, rate: float, count: int, float64: bool = False) -> npt.NDArray[Any]:
-    """1 with probability rate, else 0, `count` times: for each seed always the same, whatever the number of threads."""
+    """Draw `count` numbers, 1 with probability rate, else 0: for a seed always the same, whatever the number of threads."""
 
 class OptimizerRule:
-    """An optimizer's constants; those of other optimizers are ignored."""
+    """An optimizer's constants; those that only other optimizers have are ignored."""
 
     def __init__(
         self,
@@ -134,10 +134,10 @@ class OptimizerRule:
     ) -> None: ...
 
 class OptimizedParameter:
-    """A parameter with what an optimizer remembers of it, and the steps that rows without a gradient have still to make.
+    """A parameter with an optimizer's slots for it, and the steps that rows without a gradient still have to make.
 
     The arrays are changed in place. Slots: SGD momentum; RMSprop velocity, momentum, average gradient; Adam momentum, velocity,
-    largest velocity; None for those that the rule does without.
+    largest velocity; None for those that the rule does not use.
     """
 
     def __init__(self, rule: OptimizerRule, name: str, p: _F32, slots: tuple[_F32 | None, ...], *, decays: bool) -> None: ...
@@ -145,19 +145,19 @@ class OptimizedParameter:
         """Bring all rows up to the last step."""
 
     def settle_rows(self, rows: _I32 | _I64) -> None:
-        """Bring some rows up to the last step: any shape and order, with repetitions; ids outside the table are passed over."""
+        """Bring the given rows up to the last step: any shape and order, repeated or not; ids not in the table are ignored."""
 
     def accept(self) -> None:
-        """Take the value as it is for the outcome of the last step: somebody else has changed it."""
+        """Take the present value for the result of the last step: somebody else has changed it."""
 
     def pending(self) -> dict[str, npt.NDArray[Any]] | None:
-        """After settling, what is needed besides value and slots to go on; None if the last gradient was a whole array."""
+        """Settle, and return what `restore` needs besides value and slots; None if the last gradient was a whole array."""
 
     def check(self, pending: dict[str, npt.NDArray[Any]] | None) -> None:
-        """Refuse what `restore` could not use."""
+        """TypeError or ValueError for what `restore` could not use."""
 
     def restore(self, pending: dict[str, npt.NDArray[Any]] | None) -> None:
-        """Go on from what `pending` returned."""
+        """Continue from what `pending` returned."""
 
 def optimizer_step(
     rule: OptimizerRule,

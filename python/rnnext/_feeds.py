@@ -1,6 +1,6 @@
-"""Where fit's batches come from: rows that are cut, batches by their number, or batches one after the other.
+"""Where fit's batches come from: rows that are cut into batches, batches by number, or a stream of batches.
 
-Knows nothing of the model but a function that checks a batch and makes examples of it.
+Knows nothing of the model but a function that checks a batch and turns it into examples.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rnnext._inputs import Examples
 
 Index: TypeAlias = npt.NDArray[np.int64]
-Piece: TypeAlias = tuple[Examples, Index | slice]  # the rows of these examples that a step is done with
+Piece: TypeAlias = tuple[Examples, Index | slice]  # a step's batch: these rows of these examples
 Check: TypeAlias = Callable[[Any], Examples]  # a batch (x, y[, sample_weight]) as examples
 
 _END = object()
@@ -26,20 +26,20 @@ class Feed(Protocol):
     steps: int | None  # of an epoch; None: as many as come
 
     def begin(self, epoch: int, skip: int) -> bool:
-        """Go to an epoch, whose first `skip` batches are not wanted; whether anything is left. Epochs come in their order."""
+        """Begin an epoch without its first `skip` batches; False if there are no data left. Epochs come in ascending order."""
 
     def pieces(self, generator: np.random.Generator) -> Iterator[Piece]:
-        """The epoch's batches from there on; `generator` draws their order, the same however many are skipped."""
+        """The epoch's other batches. `generator` draws the order of all, which does not depend on how many are skipped."""
 
 
 class RowsFeed:
     """Batches of `size` rows, in a new order in each epoch if they are shuffled.
 
-    With `pool` the rows of so many batches are put in the order of their lengths before they are cut, so that a batch has rows
-    of like length; batches then come in a random order.
+    With `pool` above 1 the rows of that many batches are sorted by length before they are cut, so that the rows of a batch are
+    about equally long; the batches then come in random order.
 
-    With `steps` an epoch is so many batches, and the next one goes on behind them, to the end of the rows; the last epoch of a
-    pass over them may be shorter.
+    With `steps` an epoch is that many batches, and the next epoch continues after them, to the end of the rows; the last epoch
+    of a pass over them may be shorter.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class RowsFeed:
 class NumberedFeed:
     """Keras's PyDataset: `data[n]` is batch n of `len(data)`; `on_epoch_begin` and `on_epoch_end` are called if they are there.
 
-    Batches are shuffled as a whole. `steps`: of each epoch only so many are used.
+    Shuffling changes the order of the batches, not the batches. With `steps` an epoch uses only that many.
     """
 
     def __init__(self, data: Any, steps: int | None, check: Check, first: int, *, shuffle: bool) -> None:
@@ -92,7 +92,7 @@ class NumberedFeed:
         self._next, self._skip = first, 0
 
     def begin(self, epoch: int, skip: int) -> bool:
-        # What its hooks do to the data is done for epochs, too, that an interrupted run had behind it.
+        # The hooks may change the data, so they are called for the epochs, too, that an interrupted run has completed.
         for _ in range(self._next, epoch):
             self._call("on_epoch_begin")
             self._call("on_epoch_end")
@@ -111,40 +111,40 @@ class NumberedFeed:
 
 
 class StreamFeed:
-    """Batches as an iterable hands them out.
+    """Batches as an iterable yields them.
 
-    With `steps` an epoch is so many of them, however often the iterable is begun anew; without, it is one pass. With `anew` an
-    epoch begins with the iterable's first batch and ends with its last. In a run that goes on, what was used before is
-    taken again and passed over. `begin` is False when a generator has come to its end.
+    With `steps` an epoch is that many of them, and the iterable is restarted as often as it takes; without, it is one pass. With
+    `anew` each epoch begins with the iterable's first batch and ends with its last. A resumed run takes the batches that were
+    used before once more, and skips them. `begin` is False when a generator is exhausted.
     """
 
     def __init__(self, data: Iterable[Any], steps: int | None, check: Check, first: int, *, anew: bool = False) -> None:
         self.data, self.check, self.anew = data, check, anew
         self.steps: int | None = steps
         self._iterator = iter(data)
-        self._once = self._iterator is data
+        self._once = self._iterator is data  # a generator, which cannot be restarted
         self._peeked: Any = _END
-        self._epoch, self._taken = first, 0  # the next batch's place
+        self._epoch, self._taken = first, 0  # where the next batch belongs
 
     def begin(self, epoch: int, skip: int) -> bool:
         while self._epoch < epoch:
             self._finish_epoch()
         while self._taken < skip and self._take() is not _END:
             pass
-        return skip > 0 or self._peek() is not _END  # an epoch that has begun is to be ended
+        return skip > 0 or self._peek() is not _END  # an epoch that has begun is completed, even if nothing is left of it
 
     def pieces(self, generator: np.random.Generator) -> Iterator[Piece]:
         while (batch := self._take()) is not _END:
             yield self.check(batch), slice(None)
 
     def peek(self) -> Any:
-        """The first batch, which is still to come. ValueError if there is none."""
+        """The first batch, without taking it. ValueError if there is none."""
         if self._peek() is _END:
             raise ValueError("fit: x hands out no batch, expected (x, y) or (x, y, sample_weight)")
         return self._peeked
 
     def _peek(self) -> Any:
-        """The epoch's next batch."""
+        """The epoch's next batch, without taking it; _END if there is none."""
         if self.steps is not None and self._taken >= self.steps:
             return _END
         if self._peeked is _END:
@@ -163,7 +163,7 @@ class StreamFeed:
         return batch
 
     def _finish_epoch(self) -> None:
-        """Pass over what is left of an epoch."""
+        """Skip what is left of the epoch."""
         while self._take() is not _END:
             pass
         self._epoch, self._taken = self._epoch + 1, 0

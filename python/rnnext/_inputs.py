@@ -17,12 +17,12 @@ Weights: TypeAlias = npt.NDArray[np.float32]
 _Index: TypeAlias = npt.NDArray[np.int64] | slice
 
 _LARGEST = float(np.finfo(np.float32).max)
-_LARGEST_WHOLE = 1 << 24  # up to which a float32 is the number that was meant
-_CHECKED_AT_ONCE = 1 << 22  # numbers, so that those of a mapped file do not all come into memory together
+_LARGEST_WHOLE = 1 << 24  # up to here float32 holds every whole number exactly
+_CHECKED_AT_ONCE = 1 << 22  # numbers: a memory-mapped file is not loaded as a whole to be checked
 
 
 class Batch(NamedTuple):
-    """Some rows, and where their tokens are (None: everywhere)."""
+    """Some rows, and a mask of where they have tokens (None: everywhere)."""
 
     x: Values  # [B, ...]
     mask: npt.NDArray[np.bool_] | None  # [B, T]
@@ -30,23 +30,23 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of one array, or of sequences of different length that lie end to end in `flat`."""
+    """Rows of one array, or sequences of different lengths that are stored end to end in `flat`."""
 
     flat: Values
     offsets: npt.NDArray[np.int64] | None = None  # [N + 1], where each sequence begins; None: rows are flat's own
-    dtype: np.dtype[Any] | None = None  # of a batch; None: flat's own
-    source: RowSource | None = None  # whose memory flat is
+    dtype: np.dtype[Any] | None = None  # of batches; None: that of flat
+    source: RowSource | None = None  # the owner of flat's memory, where that is a file
 
     def __len__(self) -> int:
         return len(self.flat) if self.offsets is None else len(self.offsets) - 1
 
     @property
     def row_shape(self) -> tuple[int | None, ...]:
-        """Of one row, None where it varies."""
+        """The shape of a row; None where it varies."""
         return self.flat.shape[1:] if self.offsets is None else (None, *self.flat.shape[1:])
 
     def batch(self, index: _Index, *, at_end: bool = False) -> Batch:
-        """The named rows; sequences are filled up with 0 behind them, or before them with `at_end`, with a mask."""
+        """The rows at `index`. Sequences are padded with 0, behind them or with `at_end` before them, and have a mask."""
         if self.offsets is None:
             # Row by row, also if x lies in memory as a DataFrame does, column by column: that changes how sums are rounded.
             return Batch(np.ascontiguousarray(self.flat[index], self.dtype), None)
@@ -62,20 +62,20 @@ class Rows:
         return Batch(x, filled)
 
     def part(self, begin: int, end: int) -> Rows:
-        """The rows from `begin` to before `end`, not copied."""
+        """Rows [begin, end), not copied."""
         if self.offsets is None:
             return replace(self, flat=self.flat[begin:end])
         return replace(self, offsets=self.offsets[begin : end + 1])
 
     @property
     def range(self) -> tuple[Any, Any]:
-        """The lowest and the highest number; there must be one."""
+        """The smallest and the largest number; there must be at least one."""
         if self.source is not None:
             return self.source.ids_range
         return np.minimum.reduce(self.flat, axis=None), np.maximum.reduce(self.flat, axis=None)
 
     def converted(self, dtype: np.dtype[Any]) -> Rows:
-        """The same with batches of another type; what lies in a file stays there and is converted batch by batch."""
+        """The same rows with batches of another dtype. Rows in a file stay there, and each batch is converted."""
         if dtype == (self.dtype or self.flat.dtype):
             return self
         if isinstance(self.flat, np.memmap) or self.source is not None:
@@ -83,7 +83,7 @@ class Rows:
         return replace(self, flat=self.flat.astype(dtype))
 
     def place(self, index: int) -> tuple[int, ...]:
-        """Row and position of an entry of `flat`, which is counted through."""
+        """Row and position of the entry of `flat` at a flat index."""
         first, *rest = (int(i) for i in np.unravel_index(index, self.flat.shape))
         if self.offsets is None:
             return (first, *rest)
@@ -92,7 +92,7 @@ class Rows:
 
 
 class RowSource:
-    """Rows that lie in a file, with their labels: `data.TokenFile`."""
+    """Rows in a file, with their labels: what `data.TokenFile` is to this module."""
 
     labels: Values  # [N]
     ids_range: tuple[int, int]  # the lowest and the highest id
@@ -102,34 +102,34 @@ class RowSource:
         raise NotImplementedError(f"{type(self).__name__}: rows is not defined")
 
     def was_read(self, rows: int, ids: Values) -> None:
-        """So many rows with these ids have been read: they may leave the memory again. ValueError if they are damaged."""
+        """Told that `rows` rows with these ids were read, and may leave the memory again. ValueError if they are damaged."""
 
 
 class Examples(NamedTuple):
-    """Rows, their labels, and how much each counts (None: all the same)."""
+    """Rows, their labels and their weights (None: all equal)."""
 
     x: Rows
     y: Rows
     weights: Weights | None  # [N], or [N, T] for labels of steps
 
     def part(self, begin: int, end: int) -> Examples:
-        """The examples from `begin` to before `end`."""
+        """Examples [begin, end), not copied."""
         return Examples(
             self.x.part(begin, end), self.y.part(begin, end), None if self.weights is None else self.weights[begin:end]
         )
 
 
 def is_rows(x: object) -> bool:
-    """Whether x is meant to be rows, and not to hand out batches. What is neither counts as rows, which it is refused as."""
+    """Whether x is meant as rows, not as a source of batches. What is neither counts as rows, and is refused as such later."""
     if isinstance(x, Sequence | Mapping | RowSource) or hasattr(x, "__array__"):
         return True
     return not (hasattr(x, "__iter__") or (hasattr(x, "__len__") and hasattr(x, "__getitem__")))
 
 
 def rows_of(x: object, *, who: str, name: str = "x") -> Rows:
-    """x as rows: an array of numbers [N, ...], what NumPy makes one of (a DataFrame, a tensor), or a list of sequences.
+    """x as rows: an array of numbers [N, ...], what NumPy converts to one (a DataFrame, a tensor), or a list of sequences.
 
-    TypeError or ValueError says what came where it is neither, where there is no row, or where a number is not finite.
+    TypeError or ValueError if it is none of these, if it has no row, or if a number is not finite.
     """
     if isinstance(x, RowSource):
         rows = x.rows()
@@ -151,9 +151,9 @@ def rows_of(x: object, *, who: str, name: str = "x") -> Rows:
 def _sequences(x: Sequence[Any] | Values, who: str, name: str) -> Rows:
     """Sequences [T] or [T, I], end to end."""
     rows = [_sequence(row, n, who, name) for n, row in enumerate(x)]
-    # An empty list says neither what is in it nor how large that would be, an empty array of vectors does.
-    none = next((row for row in rows if row.ndim > 1), np.zeros(0, np.int32))
-    first = next((row for row in rows if row.size), none)
+    # An empty list does not tell type and shape of what it could hold, but an empty array of vectors does.
+    empty = next((row for row in rows if row.ndim > 1), np.zeros(0, np.int32))
+    first = next((row for row in rows if row.size), empty)
     for n, row in enumerate(rows):
         if row.size and row.shape[1:] != first.shape[1:]:
             expected = ", ".join(["T", *map(str, first.shape[1:])])
@@ -177,7 +177,7 @@ def _sequence(row: Any, n: int, who: str, name: str) -> Values:
 
 
 def _of_numbers(rows: Rows, who: str, name: str) -> Rows:
-    """The same with float32 in place of other floats, int32 in place of bool; all finite."""
+    """The same rows, floats as float32 and bools as int32. TypeError or ValueError unless all are finite numbers."""
     x = rows.flat
     if x.dtype.kind in "iu":
         return rows
@@ -192,25 +192,25 @@ def _of_numbers(rows: Rows, who: str, name: str) -> Rows:
     return rows.converted(np.dtype(np.float32))
 
 
-def first_that_is_not(x: Values, what: Callable[[Values], npt.NDArray[np.bool_]]) -> int | None:
-    """Which number, counted through, is the first for which that does not hold; None if it holds for all."""
+def first_that_is_not(x: Values, condition: Callable[[Values], npt.NDArray[np.bool_]]) -> int | None:
+    """The flat index of the first number that does not meet the condition; None if all do."""
     step = max(1, _CHECKED_AT_ONCE // max(1, math.prod(x.shape[1:])))
     for begin in range(0, len(x), step):
-        holds = what(x[begin : begin + step])
+        holds = condition(x[begin : begin + step])
         if not holds.all():
             return begin * math.prod(x.shape[1:]) + int(np.argmin(holds))
     return None
 
 
 def first_that_is_no_id(x: Values) -> int | None:
-    """The same for floats that are not whole, or so large that they may be rounded."""
+    """The flat index of the first float that is not whole, or so large that it may be rounded; None if there is none."""
     return first_that_is_not(x, lambda part: (part == np.rint(part)) & (np.abs(part) < _LARGEST_WHOLE))
 
 
 def labels_of(y: object, rows: int, *, who: str, name: str = "y") -> Rows:
-    """y as an array with one entry for each row, [N] or [N, ...], or as sequences of different length.
+    """y as an array with one entry for each row, [N] or [N, ...], or as sequences of different lengths.
 
-    ValueError or TypeError says what came.
+    ValueError for another number of rows, TypeError or ValueError for what is not a finite number.
     """
     lengths = {len(row) if hasattr(row, "__len__") else None for row in y} if isinstance(y, list | tuple) else set()
     found = _sequences(y, who, name) if isinstance(y, list | tuple) and len(lengths) > 1 else Rows(np.asarray(y))
@@ -221,7 +221,7 @@ def labels_of(y: object, rows: int, *, who: str, name: str = "y") -> Rows:
 
 
 def weights_of(sample_weight: object, y: Rows, *, who: str, name: str = "sample_weight") -> Weights | None:
-    """What each row counts, [N], or each of its steps, [N, T]; None if nothing was said."""
+    """The weight of each row [N], or of each of its steps [N, T]; None if `sample_weight` is None."""
     if sample_weight is None:
         return None
     try:
@@ -240,7 +240,7 @@ def weights_of(sample_weight: object, y: Rows, *, who: str, name: str = "sample_
 
 
 def class_weights_of(class_weight: Mapping[int, float], y: Rows, *, who: str) -> Weights:
-    """What each row counts by its class, [N]; a class that is not named counts 1."""
+    """The weight of each row by its class, [N]; 1 for a class that is not named."""
     if not isinstance(class_weight, Mapping):
         raise TypeError(f"{who}: class_weight is a {type(class_weight).__name__}, expected a dict from classes to weights")
     for key, weight in class_weight.items():
@@ -259,7 +259,7 @@ def class_weights_of(class_weight: Mapping[int, float], y: Rows, *, who: str) ->
 
 
 def weighted_by_class(examples: Examples, class_weight: Mapping[int, float] | None, *, who: str) -> Examples:
-    """The examples with the weights of their classes, beside those that they have."""
+    """The examples, their weights multiplied by those of their classes."""
     if class_weight is None:
         return examples
     by_class = class_weights_of(class_weight, examples.y, who=who)
@@ -272,7 +272,7 @@ def weighted_by_class(examples: Examples, class_weight: Mapping[int, float] | No
 
 
 def examples_of(data: tuple[Any, ...], *, who: str, names: tuple[str, str, str] = ("x", "y", "sample_weight")) -> Examples:
-    """(x, y, sample_weight) as examples; errors call them by those names."""
+    """(x, y, sample_weight) as examples; errors use the given `names`."""
     x, y, sample_weight = data
     if isinstance(x, list | tuple) and len(x) == 1:  # as for a model of several inputs
         shape: tuple[int, ...] = getattr(x[0], "shape", ())
@@ -286,7 +286,7 @@ def examples_of(data: tuple[Any, ...], *, who: str, names: tuple[str, str, str] 
 
 
 def split_off(examples: Examples, share: float, *, who: str) -> tuple[Examples, Examples]:
-    """All but the last rows, and the last `share` of the rows."""
+    """(the first rows, the last ones), the last ones being the share `share` of all."""
     if not 0 < number(who, "validation_split", share) < 1:
         raise ValueError(f"{who}: validation_split is {share}, expected more than 0 and less than 1")
     rows = len(examples.x)

@@ -1,4 +1,4 @@
-"""A model as the files of its folder, and back. Knows what of a model must be kept; `saving` knows how files are written."""
+"""A model as the files of its folder, and back. Knows what must be kept of a model; `saving` knows how files are written."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from rnnext.parameters import Array, Parameter
 
 _T = TypeVar("_T")
 
-_OWN = "own"  # in a description: what only its owner can make again
-_STATES = "states"  # of stateful layers, in a training's file
+_OWN = "own"  # marks a part in a description that is the user's own, which no file can hold
+_STATES = "states"  # of stateful layers, in a training's checkpoint
 
 # ---------------------------------------------------------------- from a model
 
@@ -27,7 +27,7 @@ _STATES = "states"  # of stateful layers, in a training's file
 def files_of(
     stack: Stack, compiled: Compiled | None, *, include_optimizer: bool, extras: Mapping[str, bytes]
 ) -> dict[str, bytes]:
-    """The files of the model's folder, `extras` among them. ValueError for what could not be read again."""
+    """The files of the model's folder by name, with `extras`. ValueError for a model that could not be loaded again."""
     if stack.input_shape is None:
         raise ValueError(f"save: {stack.name} has no weights yet, call build or fit first")
     for name in (saving.CONFIG, saving.WEIGHTS, saving.OPTIMIZER):
@@ -38,7 +38,7 @@ def files_of(
         "input_shape": list(stack.input_shape),
         "generators": {name: generator.bit_generator.state for name, generator in _generators(stack).items()},
         "compile": None if compiled is None else described_of(compiled),
-        "optimized": None,  # the weights that the optimizer's state is about, in its order
+        "optimized": None,  # the names of the weights in the optimizer's state, in its order
     }
     files = {**extras, saving.WEIGHTS: saving.arrays_to_bytes(finite_weights_of(stack, who="save"))}
     if compiled is not None and include_optimizer and compiled.optimizer.parameters:
@@ -49,7 +49,7 @@ def files_of(
 
 
 def weights_of(stack: Stack) -> dict[str, Array]:
-    """All weights by their names. ValueError if two have the same."""
+    """All weights by name. ValueError if two have the same name."""
     return {name: weight.value for name, weight in _parameters(stack).items()}
 
 
@@ -67,12 +67,12 @@ def _parameters(stack: Stack) -> dict[str, Parameter]:
 
 
 def _generators(stack: Stack) -> dict[str, np.random.Generator]:
-    """By the names of the layers that draw from them."""
+    """The layers' generators by the name of the layer."""
     return _by_name(stack, (each for layer in stack.layers for each in layer.generators().items()))
 
 
 def _by_name(stack: Stack, named: Iterable[tuple[str, _T]]) -> dict[str, _T]:
-    """ValueError if a name is there twice, as one of the two would be lost."""
+    """The pairs as a dict. ValueError if two things have the same name, since one of them would be lost."""
     found: dict[str, _T] = {}
     for name, value in named:
         if found.setdefault(name, value) is not value:
@@ -81,7 +81,7 @@ def _by_name(stack: Stack, named: Iterable[tuple[str, _T]]) -> dict[str, _T]:
 
 
 def described_of(compiled: Compiled) -> dict[str, Any]:
-    """What `compile` was told, as JSON can hold it."""
+    """The arguments of `compile` as JSON can hold them."""
     return {
         "optimizer": _part(optimizers, compiled.optimizer),
         "loss": _part(losses, compiled.given_loss),
@@ -91,7 +91,7 @@ def described_of(compiled: Compiled) -> dict[str, Any]:
 
 
 def _part(module: Any, given: Any) -> Any:
-    """A name, or what `module` can make the part of again; of what is somebody's own, class and name for an error to say."""
+    """A name, or a description from which `module` can make the part again; of a user's own part, what an error calls it."""
     if isinstance(given, str):
         return given
     try:
@@ -103,7 +103,7 @@ def _part(module: Any, given: Any) -> Any:
 
 
 def _stateful(stack: Stack) -> list[Layer]:
-    """The layers that go on from their last states."""
+    """The stateful layers, which start from their last states."""
     return [part for layer in stack.layers for part in layer.with_parts() if part.stateful]
 
 
@@ -119,12 +119,12 @@ def _names_of_optimized(stack: Stack, optimizer: optimizers.Optimizer) -> list[s
 
 
 class NotInFileError(ValueError):
-    """Something that compile was told and that no file can hold."""
+    """The model was compiled with a part of the user's own, which no file can hold."""
 
 
 @contextlib.contextmanager
 def damage_in(path: Path) -> Iterator[None]:
-    """Errors of a configuration that is not as it was written become a ValueError that names the file."""
+    """Turn whatever a damaged configuration raises into a ValueError that names the file."""
     try:
         yield
     except NotInFileError as error:
@@ -134,7 +134,7 @@ def damage_in(path: Path) -> Iterator[None]:
 
 
 def compiled_from(described: Mapping[str, Any]) -> Compiled:
-    """What `compile` was told, as it was saved. NotInFileError if a part was somebody's own."""
+    """The arguments of `compile` that `described_of` described. NotInFileError if a part was the user's own."""
     for what, given in described.items():
         for part in given if isinstance(given, list) else [given]:
             if isinstance(part, Mapping) and _OWN in part:
@@ -151,14 +151,14 @@ def compiled_from(described: Mapping[str, Any]) -> Compiled:
 
 
 def load_weights(stack: Stack, found: saving.Arrays, path: Path) -> None:
-    """Set all weights from those of the file `path`; nothing has changed if one is missing or does not fit."""
+    """Set all weights from those of the file `path`. ValueError if one is missing or does not fit; then nothing has changed."""
     saving.check_arrays(path, found, {name: weight.shape for name, weight in _parameters(stack).items()})
     for weight in stack.weights:
         weight.assign(found[weight.name])
 
 
 def restore_generators(stack: Stack, path: Path, config: Mapping[str, Any]) -> None:
-    """Let the layers that draw go on drawing where they were."""
+    """Restore the layers' generators, so that they continue where they were."""
     with damage_in(path):
         for name, generator in _generators(stack).items():
             generator.bit_generator.state = config["generators"][name]
@@ -167,7 +167,7 @@ def restore_generators(stack: Stack, path: Path, config: Mapping[str, Any]) -> N
 def restore_optimizer(
     stack: Stack, compiled: Compiled, folder: Path, config: Mapping[str, Any], read: Callable[[str], bytes]
 ) -> None:
-    """Let the optimizer go on where it was, if that was saved."""
+    """Restore the optimizer's state, if it was saved."""
     if config.get("optimized") is None:
         return
     path = folder / saving.OPTIMIZER
@@ -185,7 +185,7 @@ def restore_optimizer(
 
 
 def run_to_bytes(stack: Stack, compiled: Compiled, run: Run, *, stopped: bool) -> bytes:
-    """All that a training needs to go on, as one file."""
+    """Everything that a training needs to continue, as one file."""
     optimizer = compiled.optimizer
     state = {
         "of": _identity(stack, compiled, run),
@@ -206,7 +206,7 @@ def run_to_bytes(stack: Stack, compiled: Compiled, run: Run, *, stopped: bool) -
 
 
 def restore_run(stack: Stack, compiled: Compiled, run: Run, path: Path) -> bool:
-    """Go on from such a file; whether training had been stopped. ValueError, and nothing has changed, if it does not fit."""
+    """Continue from such a file; True if training had been stopped. ValueError if it does not fit; then nothing has changed."""
     state, arrays = saving.state_from_file(path)
     with damage_in(path):
         given, expected = state["of"], json.loads(json.dumps(_identity(stack, compiled, run)))
@@ -248,7 +248,7 @@ def _assign(stack: Stack, values: Mapping[str, Array]) -> None:
 
 
 def _identity(stack: Stack, compiled: Compiled, run: Run) -> dict[str, Any]:
-    """By what a training is known again; `epochs` may change."""
+    """What must agree for a checkpoint to belong to this training; `epochs` may change."""
     return {
         "model": stack.get_config(),
         "optimizer": type(compiled.optimizer).__name__,

@@ -15,16 +15,16 @@ def _numbers(values: Mapping[str, float]) -> str:
 
 
 def check_verbose(verbose: Verbose) -> Verbose:
-    """The same; ValueError unless it is 'auto' or 1 (a bar in a terminal, else lines), 2 (lines) or 0 (nothing)."""
+    """`verbose` itself. ValueError unless it is 'auto' or 1 (a bar in a terminal, else lines), 2 (lines) or 0 (nothing)."""
     if not isinstance(verbose, int | str) or verbose not in ("auto", 0, 1, 2):
         raise ValueError(f"verbose is {verbose!r}, expected 'auto', 0, 1 or 2")
     return verbose
 
 
 class Progress:
-    """Steps of an epoch, an evaluation or a prediction: `step` after each, `finish` for the last word. A context manager."""
+    """Shows the steps of an epoch, an evaluation or a prediction: `step` after each, `finish` at the end. A context manager."""
 
-    _interval = 0.1  # seconds between two looks at the bar
+    _interval = 0.1  # seconds between two updates of the bar
 
     def __init__(self, title: str, steps: int | None, verbose: Verbose) -> None:
         check_verbose(verbose)
@@ -48,12 +48,12 @@ class Progress:
         self.begin = self.shown = time.perf_counter()
 
     def done(self, steps: int) -> None:
-        """So many steps had been done before."""
+        """Count steps that were done before, in the run that is resumed."""
         if self.bar is not None:
             self.bar.update(steps)
 
     def step(self, numbers: Mapping[str, float] | None = None) -> None:
-        """One step more; `numbers` are shown beside the bar now and then."""
+        """Count one step; `numbers` are shown beside the bar now and then."""
         self.count += 1
         if self.bar is None:
             return
@@ -69,7 +69,7 @@ class Progress:
         return self.bar is not None and time.perf_counter() - self.shown >= self._interval
 
     def finish(self, numbers: Mapping[str, float]) -> None:
-        """Take the bar away and print the result."""
+        """Remove the bar and print the result."""
         seconds = time.perf_counter() - self.begin
         self.close()
         if self.lines:
@@ -77,7 +77,7 @@ class Progress:
             print(f"{self.title} - {seconds:.1f}s - {each:.1f}ms/step - {_numbers(numbers)}", flush=True)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None

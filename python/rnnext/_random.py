@@ -1,7 +1,7 @@
 """The one source of randomness: a seed and a count of the generators that were derived from it.
 
-The n-th generator after `set_seed` depends on the seed and on n alone, so that the order of creation determines everything, and
-two numbers are all that a checkpoint has to keep.
+The n-th generator after `set_seed` depends only on the seed and on n. So the order of creation determines everything, and a
+checkpoint has to keep two numbers only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _lock = threading.Lock()
 
 @dataclass
 class _Source:
-    entropy: int | None = None  # None until it is asked for or set; then the operating system's
+    entropy: int | None = None  # the seed; None until it is set, or drawn by the operating system when it is first needed
     derived: int = 0  # generators derived so far
 
 
@@ -40,7 +40,7 @@ def _entropy_of(source: _Source) -> int:
 
 
 def set_seed(seed: int) -> None:
-    """Start again from `seed`. TypeError or ValueError if that is not a whole number from 0 on."""
+    """Start again from `seed`. TypeError or ValueError unless that is a whole number from 0 on."""
     checked, source = whole_number("set_seed", "seed", seed, 0), _current.get()
     with _lock:
         source.entropy, source.derived = checked, 0
@@ -48,7 +48,7 @@ def set_seed(seed: int) -> None:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """A source of its own for what this thread does in the block; the global one is as before after it."""
+    """Give this thread a source of its own in the block, so that the global one is not touched."""
     token = _current.set(_Source(whole_number("seeded", "seed", seed, 0)))
     try:
         yield
@@ -57,7 +57,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def generator(seed: int | np.random.Generator | None = None) -> np.random.Generator:
-    """A generator: a new one from an int, the next one of the global state from None; one that is given passes through."""
+    """A generator: a new one from an int, the next one of the current source from None; a Generator is returned as it is."""
     if isinstance(seed, np.random.Generator):
         return seed
     if seed is not None:
@@ -70,14 +70,14 @@ def generator(seed: int | np.random.Generator | None = None) -> np.random.Genera
 
 
 def get_state() -> dict[str, int]:
-    """The state as two numbers, to be kept in a checkpoint as JSON."""
+    """The state as two numbers, which a checkpoint keeps as JSON."""
     source = _current.get()
     with _lock:
         return {"entropy": _entropy_of(source), "derived": source.derived}
 
 
 def set_state(state: Mapping[str, Any]) -> None:
-    """Go on from where `get_state` was called. ValueError if `state` is not what it returned."""
+    """Continue from where `get_state` was called. ValueError if `state` is not what it returned."""
     if set(state) != {"entropy", "derived"}:
         raise ValueError(f"set_state: state has the keys {sorted(state)}, expected ['derived', 'entropy']")
     entropy, derived = (whole_number("set_state", key, state[key], 0) for key in ("entropy", "derived"))

@@ -8,18 +8,18 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-_ENDLESS = re.compile(r"&#\d{1000,};?")  # no character's number, and too long for one
+_ENDLESS = re.compile(r"&#\d{1000,};?")  # no character has such a number, and Python refuses to read long ones
 _TAG = re.compile(r"<[a-zA-Z/!][^<>]*>")
 # Scripts written without blanks: Han with its extensions and iteration mark, kana.
 _CJK = "\u3005\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _CJK_LETTER = re.compile(f"[{_CJK}]")
 _EMOJI = "\u2600-\u27bf\U0001f300-\U0001faff"
-# Vowel signs and accents of their own belong to the letter before them (Devanagari, Arabic, what NFKC cannot compose); \w does
-# not take them. Without those of Han, kana and emoji.
+# Vowel signs and accents that are characters of their own belong to the letter before them (Devanagari, Arabic, what NFKC
+# cannot compose), but \w does not match them. Without those of Han, kana and emoji.
 _BLOCKS = ((0x300, 0x3000), (0xA66F, 0xAC00), (0xFE20, 0xFE30), (0x10A00, 0x12000), (0x16A00, 0x16FA0), (0x1E000, 0x1EA00))
 _MARKS = [chr(code) for block in _BLOCKS for code in range(*block) if unicodedata.category(chr(code)) in ("Mn", "Mc")]
 _LOW, _HIGH = ("".join(mark for mark in _MARKS if (mark > "\uffff") is high) for high in (False, True))
-# Those above U+FFFF are looked for one by one, so first whether there is any such character.
+# A regular expression tries those above U+FFFF one by one, so a lookahead asks first whether the next character is one of them.
 _LETTERS = rf"(?:[^\W_{_CJK}]+(?:[{_LOW}]|(?=[\U00010a00-\U0001ea00])[{_HIGH}])*)+"
 _LETTER = re.compile(_LETTERS)
 _LONG, _MOST_MARKS = 1 << 14, 30
@@ -29,14 +29,14 @@ _MARK = "\0"  # in place of a mark, whose token cannot be told from the mark alo
 
 
 def nfkc(text: str) -> str:
-    """Unicode's NFKC, in linear time: it puts marks in order, which takes the square of their number, so of heaps few stay."""
+    """Unicode's NFKC in linear time: sorting a run of marks takes quadratic time, so the longest runs are cut short first."""
     if len(text) > _LONG:
         text = _NO_WORD.sub(_few_marks, text)
     return unicodedata.normalize("NFKC", text)
 
 
 def _few_marks(found: re.Match[str]) -> str:
-    """Of a heap of marks the first; the rest is as it was."""
+    """The first marks of each run; whatever is not a mark stays."""
     kept, marks = [], 0
     for character in found[0]:
         is_mark = unicodedata.category(character)[0] == "M" or character in _HALF_WIDTH
@@ -47,7 +47,7 @@ def _few_marks(found: re.Match[str]) -> str:
 
 
 class _Apart(dict[int, str]):
-    """What `str.translate` makes of a character: itself in a word, blanks around what is a token by itself, else a blank."""
+    """A table for `str.translate`: letters stay, what is a token by itself gets blanks around it, anything else is a blank."""
 
     def __init__(self, pattern: re.Pattern[str]) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class _Apart(dict[int, str]):
 
 
 class _Words:
-    """The tokens that a pattern finds, several times as fast where no mark makes it hard to tell them."""
+    """The tokens that the pattern finds: by `str.translate`, several times as fast, wherever a text has no marks."""
 
     def __init__(self, alone: str, *, quotes: bool) -> None:
         self.pattern = re.compile(rf"{_LETTERS}(?:'{_LETTERS})*|{alone}")
@@ -103,12 +103,12 @@ def characters(text: str) -> list[str]:
 
 
 def count_cjk(text: str) -> int:
-    """How many characters are of scripts that are written without blanks."""
+    """How many characters belong to scripts that are written without blanks."""
     return len(_CJK_LETTER.findall(text))
 
 
 class Tokenizer:
-    """A text's tokens. `split` makes tokens of a clean text; without it `unit` does."""
+    """Cleans a text and cuts it into tokens: by the function `split` if there is one, else into units."""
 
     def __init__(
         self,

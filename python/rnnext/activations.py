@@ -1,4 +1,4 @@
-"""Activation functions of dense layers, each derivative right below its function and taken from the function's output."""
+"""Activation functions of dense layers, each followed by its backward pass, which needs only the function's output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rnnext.parameters import Array
 
 
 class Activation(NamedTuple):
-    """A function of an array, and the gradient for its argument."""
+    """A function of an array, and its backward pass."""
 
     name: str
     forward: Callable[[Array], Array]  # x -> y
@@ -40,7 +40,7 @@ def _relu_backward(dy: Array, y: Array) -> Array:
 
 
 def relu6(x: Array) -> Array:
-    """y = max(x, 0), 6 at most."""
+    """y = min(max(x, 0), 6)."""
     y: Array = np.clip(x, np.float32(0), np.float32(6))
     return y
 
@@ -51,7 +51,7 @@ def _relu6_backward(dy: Array, y: Array) -> Array:
 
 
 def leaky_relu(x: Array) -> Array:
-    """y = x, 0.2 x below 0."""
+    """y = x for x > 0, else 0.2 x."""
     y: Array = np.where(x > 0, x, np.float32(0.2) * x)
     return y
 
@@ -62,7 +62,7 @@ def _leaky_relu_backward(dy: Array, y: Array) -> Array:
 
 
 def elu(x: Array) -> Array:
-    """y = x, e^x - 1 below 0."""
+    """y = x for x > 0, else e^x - 1."""
     y: Array = np.where(x > 0, x, np.expm1(np.minimum(x, np.float32(0))))
     return y
 
@@ -72,12 +72,12 @@ def _elu_backward(dy: Array, y: Array) -> Array:
     return dx
 
 
-# Klambauer et al. 2017: outputs of layers of unit variance have unit variance again.
+# Klambauer et al. 2017: with these, outputs keep the unit variance of a layer's inputs.
 _SELU_SCALE, _SELU_ALPHA = np.float32(1.0507009873554805), np.float32(1.6732632423543772)
 
 
 def selu(x: Array) -> Array:
-    """y = 1.0507 x, 1.0507 · 1.6733 (e^x - 1) below 0."""
+    """y = 1.0507 x for x > 0, else 1.0507 · 1.6733 (e^x - 1)."""
     y: Array = _SELU_SCALE * np.where(x > 0, x, _SELU_ALPHA * np.expm1(np.minimum(x, np.float32(0))))
     return y
 
@@ -120,7 +120,7 @@ def _exponential_backward(dy: Array, y: Array) -> Array:
 
 
 def hard_sigmoid(x: Array) -> Array:
-    """y = x / 6 + 1 / 2, from 0 to 1."""
+    """y = x / 6 + 1 / 2, limited to 0 to 1."""
     y: Array = np.clip(x / np.float32(6) + np.float32(0.5), np.float32(0), np.float32(1))
     return y
 
@@ -181,7 +181,7 @@ _ALL = {
 
 
 def get(identifier: str | Callable[[Array], Array] | None) -> Activation:
-    """The activation of that name, or of one of this module's functions; None is linear. ValueError otherwise."""
+    """The activation with that name, or of one of this module's functions; None means linear. ValueError for anything else."""
     name = identifier if isinstance(identifier, str) else getattr(identifier, "__name__", "")
     if identifier is None:
         name = "linear"

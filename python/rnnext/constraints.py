@@ -1,4 +1,4 @@
-"""What a weight must be after each step of the optimizer, by Keras's names and with its formulas."""
+"""Constraints that weights satisfy after each step of the optimizer, with Keras's names and formulas."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ __all__ = [
     "unit_norm",
 ]
 
-_EPSILON = np.float32(1e-7)  # Keras's, which keeps a norm of 0 from dividing
+_EPSILON = np.float32(1e-7)  # Keras's; avoids a division by a norm of 0
 
 
 class Constraint:
-    """What turns a weight w into the one that takes its place, of the same shape."""
+    """Maps a weight w to the weight, of the same shape, that replaces it."""
 
     def __call__(self, w: Array) -> Array:
         """A new array; w stays as it is."""
@@ -53,9 +53,9 @@ class NonNeg(Constraint):
 
 
 class MinMaxNorm(Constraint):
-    """The norms along `axis` brought between `min_value` and `max_value`, by a share `rate` of what is missing at each step.
+    """Norms along `axis` moved between `min_value` and `max_value`: by the share `rate` of the distance in each step.
 
-    axis 0 of a kernel [I, H]: what comes into a unit.
+    `axis=0` of a kernel [I, H] constrains what comes into each unit.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class MinMaxNorm(Constraint):
 
 
 class MaxNorm(MinMaxNorm):
-    """The norms along `axis` brought to at most `max_value`."""
+    """Norms along `axis` limited to `max_value`."""
 
     def __init__(self, max_value: float = 2, axis: int | Sequence[int] = 0) -> None:
         super().__init__(max_value=max_value, axis=axis)
@@ -101,7 +101,7 @@ class MaxNorm(MinMaxNorm):
 
 
 class UnitNorm(MinMaxNorm):
-    """The norms along `axis` brought to 1."""
+    """Norms along `axis` scaled to 1."""
 
     def __init__(self, axis: int | Sequence[int] = 0) -> None:
         super().__init__(min_value=1.0, max_value=1.0, axis=axis)
@@ -127,7 +127,7 @@ _NAMES: dict[str, type[Constraint]] = {
 def get(identifier: str | Mapping[str, Any] | type[Constraint] | Constraint | None) -> Constraint | None:
     """A constraint from a name ("max_norm", "MaxNorm"), from what `serialize` returned, or from a class.
 
-    One that is given passes through; None is no constraint. ValueError for a name that is not known.
+    A Constraint is returned as it is, None means no constraint. ValueError for an unknown name, TypeError for anything else.
     """
     if identifier is None or isinstance(identifier, Constraint):
         return identifier
@@ -139,7 +139,7 @@ def get(identifier: str | Mapping[str, Any] | type[Constraint] | Constraint | No
 
 
 def serialize(constraint: Constraint | None) -> dict[str, Any] | None:
-    """The class's name and its arguments, for `get`; None for None. ValueError for a class that is none of this module's."""
+    """Class name and arguments, for `get`; None for None. ValueError for a class that is not from this module."""
     if constraint is None:
         return None
     name = type(constraint).__name__

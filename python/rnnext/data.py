@@ -23,19 +23,19 @@ __all__ = ["TokenFile", "TokenWriter"]
 _MAGIC = b"RNNXTOK1"
 _HEADER = np.dtype([("magic", "S8"), ("rows", "<i8"), ("ids", "<i8"), ("low", "<i8"), ("high", "<i8"), ("labels", "S8")])
 _KEPT = 128 << 20  # bytes of the file that may be in memory
-_LARGEST = 1 << 53  # whole numbers up to here are exact in between
-_AROUND = 64 << 10  # bytes that come with a row from anywhere in it: the system's fault-around
+_LARGEST = 1 << 53  # up to here float64, in which labels are collected, holds every whole number exactly
+_AROUND = 64 << 10  # bytes that the system loads around a page that is read (fault-around)
 
 
 class TokenFile(RowSource):
-    """Sequences of ids and a label for each, in a file that is read where it lies.
+    """Sequences of ids, with a label each, in a memory-mapped file.
 
-    `file[n]` is (ids, label). What has been read leaves the memory again, so that it stays small however large the file is.
+    `file[n]` is (ids, label). What has been read leaves the memory again, so memory use stays small however large the file is.
     The file: a header (48 bytes), int32 ids end to end, int64 offsets [N + 1], labels [N] (int64 or float32); little-endian.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """FileNotFoundError, or ValueError that names the file if it is none of these or cut off."""
+        """FileNotFoundError if there is no such file, ValueError if it is not a token file or is damaged."""
         self.path = Path(path)
         with open(self.path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -83,7 +83,7 @@ class TokenFile(RowSource):
 
     @staticmethod
     def write(path: str | os.PathLike[str], rows: Iterable[npt.ArrayLike], labels: Iterable[float]) -> TokenFile:
-        """Write sequences and labels as they come, and open the file. ValueError if one of both ends before the other."""
+        """Write sequences and labels as they come, and open the file. ValueError if there are not as many labels as rows."""
         with TokenWriter(path) as writer:
             for ids, label in zip(rows, labels, strict=True):
                 writer.add(ids, label)
@@ -93,12 +93,12 @@ class TokenFile(RowSource):
 class TokenWriter:
     """Writes a token file row by row: `with TokenWriter(path) as writer: writer.add(ids, label)`.
 
-    The file is in its place when the block ends, as a whole; an exception leaves what was there. In memory are 16 bytes a row.
-    Labels are int64, or float32 if one of them is no whole number.
+    The finished file takes its place when the block ends; after an exception whatever was there stays. It takes 16 bytes of
+    memory a row. Labels are int64, or float32 if one of them is not whole.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """FileExistsError if something is there that is no file."""
+        """FileExistsError if `path` exists and is not a file."""
         self.path = Path(os.path.realpath(path))
         if self.path.exists() and not self.path.is_file():
             raise FileExistsError(f"TokenWriter: path is {os.fspath(path)!r}, expected a file's, or one where nothing is")
@@ -114,7 +114,7 @@ class TokenWriter:
         return self
 
     def add(self, ids: npt.ArrayLike, label: float) -> None:
-        """A sequence [T] of whole numbers from 0 on, and its label. TypeError or ValueError if they are something else."""
+        """Write a sequence [T] of whole numbers from 0 on, and its label. TypeError or ValueError for anything else."""
         row = np.asarray(ids)
         if row.ndim != 1 or (row.size and row.dtype.kind not in "iu"):
             raise TypeError(

@@ -1,4 +1,4 @@
-"""How good predicted probabilities are: accuracy and how sure of it one is, each class's figures, confusion, calibration.
+"""How good predicted probabilities are: accuracy with its confidence interval, each class's figures, confusion, calibration.
 
 Knows arrays of probabilities and class numbers; knows no model, no text and no picture.
 """
@@ -16,12 +16,12 @@ import numpy.typing as npt
 __all__ = ["Bin", "ClassFigures", "Evaluation", "evaluate", "wilson_interval"]
 
 _Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
-_LEAST = 1e-7  # a probability's, where its logarithm is wanted: as in Keras
+_LEAST = 1e-7  # the least probability whose logarithm is taken, as in Keras
 _ROUNDING = 1e-5  # how far outside 0 to 1 float32 may put a probability
 
 
 def wilson_interval(hits: int, rows: int) -> tuple[float, float]:
-    """The 95 % confidence interval (Wilson 1927) of a share of which `hits` of `rows` were seen; (0, 1) without rows."""
+    """The 95 % confidence interval (Wilson 1927) of a share, from `hits` in `rows` trials; (0, 1) without rows."""
     if not rows:
         return 0.0, 1.0
     share, square = hits / rows, _Z95 * _Z95
@@ -32,7 +32,7 @@ def wilson_interval(hits: int, rows: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """One class: None where nothing was predicted, or nothing is there."""
+    """One class. A figure is None where the class was never predicted, or does not occur."""
 
     rows: int
     precision: float | None
@@ -42,7 +42,7 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class Bin:
-    """Predictions whose probability is from `low` to `high`: how probable they were on average, and how many were right."""
+    """The predictions with probabilities from `low` to `high`: their mean probability, and the share that was right."""
 
     low: float
     high: float
@@ -58,12 +58,12 @@ class Bin:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What `evaluate` has found. Labels are in the order of the probabilities' columns."""
+    """The result of `evaluate`. Labels are in the order of the probabilities' columns."""
 
     labels: tuple[str, ...]
     confusion: npt.NDArray[np.int64]  # [C, C], rows are the true classes and columns the predicted ones
     loss: float  # mean cross-entropy, in nats
-    bins: tuple[Bin, ...]  # those that have rows, of ten between 1 / C and 1
+    bins: tuple[Bin, ...]  # ten between 1 / C and 1, without those that are empty
 
     @property
     def rows(self) -> int:
@@ -72,12 +72,12 @@ class Evaluation:
 
     @property
     def hits(self) -> int:
-        """How many of them got their true label."""
+        """The number of texts that got their true label."""
         return int(np.trace(self.confusion))
 
     @property
     def accuracy(self) -> float:
-        """Their share."""
+        """The share of texts that got their true label."""
         return self.hits / self.rows
 
     @property
@@ -87,12 +87,12 @@ class Evaluation:
 
     @property
     def majority(self) -> float:
-        """The accuracy of always saying the most frequent label."""
+        """The accuracy of always predicting the most frequent label."""
         return float(self.confusion.sum(axis=1).max() / self.rows)
 
     @property
     def calibration_error(self) -> float:
-        """The expected calibration error: how far probabilities are from shares, on average over the predictions."""
+        """The expected calibration error: how far probabilities are from shares of right predictions, on average over texts."""
         return sum(each.rows * abs(each.confidence - each.accuracy) for each in self.bins) / self.rows
 
     @property
@@ -111,11 +111,11 @@ class Evaluation:
 
     @property
     def macro_f1(self) -> float:
-        """The mean of the F1 of those labels that are there or were predicted."""
+        """The mean F1 of the labels that occur or were predicted."""
         return float(np.mean([each.f1 for each in self.classes.values() if each.f1 is not None]))
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, as JSON can hold it."""
+        """All figures, as JSON can hold them."""
         return {
             "rows": self.rows,
             "accuracy": self.accuracy,
@@ -134,9 +134,9 @@ def _margins(confusion: npt.NDArray[np.int64], n: int) -> tuple[int, int]:
 
 
 def evaluate(truth: npt.ArrayLike, probabilities: npt.ArrayLike, labels: Sequence[Any] | None = None) -> Evaluation:
-    """Compare probabilities [N, C] with true class numbers [N]; `labels` names the C classes (their numbers).
+    """Compare probabilities [N, C] with true class numbers [N]; `labels` names the C classes (default: their numbers).
 
-    TypeError or ValueError says what does not fit.
+    TypeError or ValueError for arrays or names that do not fit each other, or that are not probabilities or class numbers.
     """
     y, p = _checked(truth, probabilities)
     C = p.shape[1]

@@ -1,4 +1,4 @@
-"""Why a text got its label: what each of its words says for it, by the model's gradient or by leaving the word out.
+"""Why a text got its label: how much each of its words speaks for it, by the model's gradient or by leaving the word out.
 
 Knows a Sequential whose first layer is an Embedding and whose last is a Dense, and the vectorizer before it.
 """
@@ -31,16 +31,16 @@ Span: TypeAlias = tuple[int, int]
 Ids: TypeAlias = npt.NDArray[np.int32]
 Backward: TypeAlias = Callable[[Array], Scores]
 
-_LEAST = 1e-7  # a probability's and its complement's, where their logarithms are wanted
-_IDS_AT_ONCE = 1 << 22  # of occluded texts
+_LEAST = 1e-7  # the least probability, or complement of one, whose logarithm is taken
+_IDS_AT_ONCE = 1 << 22  # in the rows of occluded texts that are predicted together
 _UNKNOWN = 1  # the vectorizer's id of words that it does not know
-_FAR = 256  # characters between two tokens
+_FAR = 256  # how many characters after one token the next one is looked for
 _NO_TOKENS = re.compile(r"<[^<>]*>|&#?\w+;")  # tags and entities
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """The words that a model has read of a text, and what each says for the label: log-odds, less than 0 against it."""
+    """The words of a text that a model has read, and how much each speaks for the label: in log-odds, below 0 against it."""
 
     text: str
     tokens: tuple[str, ...]
@@ -52,13 +52,16 @@ class Evidence:
     method: Method
 
     def strongest(self, count: int = 10) -> list[tuple[str, float]]:
-        """The tokens that say most, for the label or against it, with their scores."""
+        """The `count` tokens with the greatest scores, for the label or against it, and their scores."""
         order = np.argsort(-np.abs(self.scores), kind="stable")[:count]
         return [(self.tokens[n], float(self.scores[n])) for n in order]
 
 
 def explain(classifier: TextClassifier, text: str, *, label: Any = None, method: Method = "gradient") -> Evidence:
-    """What each word of a text says for a label: the predicted one, unless another is named. See `word_evidence`."""
+    """How much each word of a text speaks for a label: the predicted one, unless `label` is given. See `word_evidence`.
+
+    ValueError before the classifier's `fit`, or for a label that it does not know.
+    """
     if not classifier.__sklearn_is_fitted__():
         raise ValueError("explain: classifier has learned nothing yet, expected one after its fit")
     classes = classifier.classes_.tolist()
@@ -77,11 +80,12 @@ def word_evidence(
     labels: Sequence[Any] | None = None,
     method: Method = "gradient",
 ) -> Evidence:
-    """What each word of a text says for the class of number `label`, None being the predicted one; `labels` names the classes.
+    """How much each word of a text speaks for class number `label` (None: the predicted one); `labels` names the classes.
 
-    "gradient" is gradient × input: how fast the label's log-odds, ln(p / (1 − p)), grow as the word's vector does; one pass
-    forward and back. "occlusion" is how much they fall when the word is left out; a prediction for each word. ValueError if the
-    model does not begin with an Embedding or, for "gradient", does not end with a Dense of sigmoid or softmax.
+    "gradient" is gradient × input: how fast the label's log-odds, ln(p / (1 − p)), grow as the word's vector does. It takes one
+    pass forward and back. "occlusion" is how much they fall when the word is left out. It takes a prediction for each word.
+    ValueError if the model does not begin with an Embedding or, for "gradient", does not end with a Dense of sigmoid or
+    softmax.
     """
     if method not in ("gradient", "occlusion"):
         raise ValueError(f"word_evidence: method is {method!r}, expected 'gradient' or 'occlusion'")
@@ -109,7 +113,7 @@ def word_evidence(
 
 
 class _Read:
-    """A text's tokens as far as the model reads them, its row of ids, and where in it they are."""
+    """The tokens of a text that the model reads, the row of ids that it gets, and the tokens' places in that row."""
 
     def __init__(self, vectorizer: TextVectorizer, text: str) -> None:
         tokens = vectorizer.tokenize(text)
@@ -123,7 +127,7 @@ class _Read:
         self._vectorizer, self._ids = vectorizer, vectorizer.ids_of(tokens)
 
     def without(self, n: int) -> Ids:
-        """The row that the text without token n has: of a text that was cut, with one more of the others."""
+        """The row of the text without token n. A text that was cut has room for one more of its other tokens then."""
         row = self._vectorizer.cut(np.delete(self._ids, self._kept[n]))
         if not self.padded:
             return row
@@ -136,7 +140,7 @@ def _as_input(rows: list[Ids], padded: bool) -> Any:
 
 
 def _probabilities(model: Sequential, rows: list[Ids], *, padded: bool = False) -> Array:
-    """[N, C] of rows of ids, for a model with one output, too."""
+    """The probabilities [N, C] for rows of ids; a model with one output has two classes."""
     y: Array = model.predict(_as_input(rows, padded), verbose=0)
     return np.concatenate([1 - y, y], axis=1) if y.shape[1] == 1 else y
 
@@ -170,7 +174,7 @@ def _by_gradient(model: Sequential, read: _Read, label: int) -> Scores:
 def _through(stack: Sequence[layers.Layer], ids: Ids, mask: Mask | None) -> tuple[Array, Mask | None, Backward]:
     """(y, its mask, backward) of layers that begin with an Embedding, or with branches that do.
 
-    backward turns the gradient for y into gradient × vector of each id.
+    backward turns the gradient of y into gradient × vector for each id.
     """
     first, others = stack[0] if stack else None, stack[1:]
     if isinstance(first, layers.Embedding):
@@ -209,9 +213,9 @@ def _through(stack: Sequence[layers.Layer], ids: Ids, mask: Mask | None) -> tupl
 
 
 def _of_log_odds(head: layers.Layer, x: Array, label: int) -> Array:
-    """The gradient of the label's log-odds for what goes into the last layer.
+    """The gradient of the label's log-odds with respect to the last layer's input.
 
-    From the logits and not through the probabilities, whose own gradient vanishes where the model is sure.
+    It is computed from the logits: through the probabilities it would vanish where the model is sure.
     """
     if not isinstance(head, layers.Dense) or head.activation.name not in ("sigmoid", "softmax"):
         raise ValueError(f"word_evidence: the last layer is {head!r}, expected a Dense with activation 'sigmoid' or 'softmax'")
@@ -233,14 +237,15 @@ def _of_log_odds(head: layers.Layer, x: Array, label: int) -> Array:
 
 
 def spans_of(text: str, tokens: Sequence[str]) -> list[Span | None]:
-    """Where each token is in the text, in their order, whatever its case; None for those that cleaning has changed."""
+    """Where each token is in the text, in any case of its letters; None for tokens that cleaning has changed."""
     lowered = "".join(small if len(small := letter.lower()) == 1 else letter for letter in text)
     cleaned = _NO_TOKENS.sub(lambda found: " " * len(found[0]), lowered).replace("’", "'")
     spans: list[Span | None] = []
     end, lost = 0, False
     for token in tokens:
         place = cleaned.find(token.lower(), end, end + _FAR + len(token))
-        # Between two tokens are no letters; if there are, this is another token of that name, unless one has been lost there.
+        # There are no letters between two tokens. Where there are some, they are those of a token that was lost, or this is a
+        # later occurrence of the token.
         lost = place < 0 or (not lost and any(map(str.isalnum, cleaned[end:place])))
         spans.append(None if lost else (place, place + len(token)))
         end = end if lost else place + len(token)

@@ -1,4 +1,4 @@
-"""First values of the weights, by Keras's names and with Keras's distributions (the numbers are NumPy's, not Keras's).
+"""First values of the weights, with Keras's names and distributions (the numbers are NumPy's, not Keras's).
 
 An int as `seed` gives the same array at each call, as in Keras. Without a seed each call draws from the global state, so that
 one initializer may serve several layers.
@@ -56,7 +56,7 @@ __all__ = [
 
 InitializerFunction: TypeAlias = Callable[..., Array]
 
-_TRUNCATED_STDDEV = 0.87962566103423978  # of a standard normal cut off at two standard deviations
+_TRUNCATED_STDDEV = 0.87962566103423978  # the standard deviation of a standard normal cut off at ±2
 
 
 def _finished(values: npt.NDArray[Any], dtype: npt.DTypeLike | None) -> Array:
@@ -78,7 +78,7 @@ def _checked_shape(owner: object, shape: Sequence[int]) -> tuple[int, ...]:
 
 
 class Initializer:
-    """What `__call__(shape, dtype="float32")` gives an array. Subclasses with arguments also define `get_config`."""
+    """Makes the first values of a weight. A subclass defines `__call__` and, if it has arguments, `get_config`."""
 
     def __call__(self, shape: Sequence[int], dtype: npt.DTypeLike | None = "float32") -> Array:
         """A new array of that shape."""
@@ -259,7 +259,7 @@ class VarianceScaling(Initializer):
 
 
 class _NamedScaling(VarianceScaling):
-    """A `VarianceScaling` of which only the seed is open."""
+    """A `VarianceScaling` in which everything but the seed is fixed."""
 
     def get_config(self) -> dict[str, Any]:
         return {"seed": self.seed}
@@ -324,7 +324,7 @@ class Orthogonal(Initializer):
         rows, columns = math.prod(sizes[:-1]), sizes[-1]
         normal = _random.generator(self.seed).standard_normal((max(rows, columns), min(rows, columns)))
         Q, R = np.linalg.qr(normal)
-        Q *= np.where(np.diag(R) < 0, -1.0, 1.0)  # without it Q depends on how the library chooses signs
+        Q *= np.where(np.diag(R) < 0, -1.0, 1.0)  # else Q would depend on how the library chooses signs
         return _finished(self.gain * (Q if rows >= columns else Q.T).reshape(sizes), dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -381,7 +381,7 @@ _NAMES: dict[str, type[Initializer]] = {
 def get(identifier: str | Mapping[str, Any] | type[Initializer] | InitializerFunction) -> InitializerFunction:
     """An initializer from a name ("glorot_uniform", "GlorotUniform"), from what `serialize` returned, or from a class.
 
-    An initializer passes through, as does any function that takes `(shape, dtype)`. ValueError for a name that is not known.
+    An initializer is returned as it is, and so is any function that takes `(shape, dtype)`. ValueError for an unknown name.
     """
     if isinstance(identifier, str | Mapping):
         return named("initializers.get", "initializer", _NAMES, identifier)

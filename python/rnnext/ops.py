@@ -21,7 +21,7 @@ from rnnext.parameters import Array
 
 
 class CellWeights(NamedTuple):
-    """The weights of a layer's direction; where they are asked for, any tuple does that has the first three."""
+    """The weights of a layer in one direction. Functions that take them also take any tuple of the first three or more."""
 
     kernel: Array  # [I, G*H]
     recurrent_kernel: Array  # [P, G*H]; P, the width of h, is H where nothing is projected
@@ -39,7 +39,7 @@ _ONLY_LSTM = ("peephole", "projection", "state_norm")
 
 
 class OpGradients(NamedTuple):
-    """What the backward pass of a call returns, each of the form of what it is for."""
+    """What the backward pass of a call returns; each gradient has the shape of what it is the gradient of."""
 
     inputs: Array | None  # None without need_dx
     weights: list[CellWeights]
@@ -71,14 +71,14 @@ def lstm(
 ) -> tuple[Array, tuple[Array, Array], OpBackprop]:
     """(outputs, (h_n, c_n), backprop) of an LSTM over x [T, B, I], or [B, T, I] with `batch_first`.
 
-    outputs [T, B, D*P] (or [B, T, D*P]) are the last layer's states h, forward and backward side by side, P = H but with a
-    projection; h_n [layers*D, B, P], c_n [layers*D, B, H] and the entries of `initial_state` (h0, c0) are in the order of the
-    weights. Row b has `lengths[b]` tokens from the beginning on: its states stop there, the backward direction starts there,
-    and outputs behind are zeros, as PyTorch's pad_packed_sequence has them; a row without tokens keeps its initial state. Gates
-    in the order i f g o, bias [4H]. `dropout`: the probability that a value between two layers is 0, the others being scaled
-    up, drawn by `generator` in each call that asks for it: in training. `coupled` makes f = 1 - i, `clip` bounds the
-    pre-activations, `norm_epsilon` is added to variances where there are norms.
-    The dtype of x, float32 or float64, is that of the computation and of all results; other floats are turned into it.
+    outputs [T, B, D*P] (or [B, T, D*P]) are the last layer's states h, forward and backward side by side; P is H unless there
+    is a projection. h_n [layers*D, B, P], c_n [layers*D, B, H] and the entries of `initial_state` (h0, c0) are in the order of
+    the weights. Row b has `lengths[b]` tokens from the beginning on: its states stop there, the backward direction starts
+    there, and the outputs after them are zeros, as those of PyTorch's pad_packed_sequence; a row without tokens keeps its
+    initial state. Gates are in the order i f g o, bias [4H]. `dropout` is the probability that a value between two layers is
+    dropped, the others being scaled up; `generator` draws it in every call, so give it in training only. `coupled` makes
+    f = 1 - i, `clip` bounds the pre-activations, `norm_epsilon` is added to variances where there are norms.
+    The dtype of x, float32 or float64, is that of the computation and of all results; other floats are converted to it.
     ValueError or TypeError names the array that does not fit. x and the weights must stay as they are until `backprop` is done.
     """
     options = {"coupled": coupled, **_options("lstm", clip, norm_epsilon)}
@@ -104,7 +104,7 @@ def gru(
     clip: float | None = None,
     norm_epsilon: float = 1e-3,
 ) -> tuple[Array, Array, OpBackprop]:
-    """(outputs, h_n, backprop) of a GRU; all as for `lstm`, but that h is its only state and gates come in the order z r n.
+    """(outputs, h_n, backprop) of a GRU, as for `lstm`, except that h is its only state and its gates are in the order z r n.
 
     `reset_after` and `update_gate` are those of `layers.GRU`; the bias is [2, 3H], or [3H] without `reset_after`.
     """
@@ -143,7 +143,7 @@ def _run(
     names = ("h", "c") if cell == "lstm" else ("h",)
     state_shapes = [(len(cells), rows, width), (len(cells), rows, gates_width // 4)][: len(names)]
     given = _states(f"{who}: initial_state", names, initial_state, state_shapes, dtype)
-    # Its gradient is wanted in any case.
+    # Zeros instead of None, since the engine gives no gradient for a state that is not there.
     state = [np.zeros(shape, dtype) if s is None else s for s, shape in zip(given, state_shapes, strict=True)]
     tokens = _lengths(who, lengths, rows, steps)
     behind = None if tokens is None else np.arange(steps) >= tokens[:, None]  # [B, T]
@@ -222,7 +222,7 @@ def _run(
 
 
 class _Between:
-    """What is dropped between two layers."""
+    """The dropout between two layers."""
 
     def __init__(self, who: str, rate: float, generator: np.random.Generator | None) -> None:
         self.rate, self.generator = number(who, "dropout", rate, 0, 1), generator
@@ -230,7 +230,7 @@ class _Between:
             raise TypeError(f"{who}: dropout is {rate} and generator {generator!r}, expected a numpy.random.Generator")
 
     def draw(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
-        """What values are multiplied with; None: nothing is dropped."""
+        """Draw what values are multiplied by; None if nothing is dropped."""
         if not self.rate or self.generator is None:
             return None
         kept = self.generator.random(shape, dtype=np.float32) >= self.rate
@@ -253,9 +253,9 @@ def check_weights(
     directions: int,
     dtype: npt.DTypeLike | None = None,
 ) -> list[CellWeights]:
-    """The weights as arrays of `dtype`, in one piece each; None: float64 if the first is, else float32.
+    """The weights as C-contiguous arrays of `dtype` (None: float64 if the first one is, else float32).
 
-    ValueError or TypeError names the first that does not fit. `inputs` is the first layer's I; None: any.
+    `inputs` is the first layer's I (None: any). ValueError or TypeError names the first array that does not fit.
     """
     if not weights or len(weights) % directions:
         raise ValueError(
@@ -295,12 +295,12 @@ def _by_name(weights: CellWeights) -> dict[str, Any]:
 
 
 def _width(weights: CellWeights) -> int:
-    """That of h."""
+    """The width of h."""
     return int(weights.recurrent_kernel.shape[0])
 
 
 def _check_shapes(place: str, cell: _Cell, gates: int, found: CellWeights, first: CellWeights, features: int | None) -> None:
-    """ValueError names the first array that does not go with the others."""
+    """ValueError names the first array that does not fit the others."""
     recurrent_kernel, projection = found.recurrent_kernel, found.projection
     if projection is not None and projection.ndim != 2:
         raise ValueError(f"{place}: projection has shape {projection.shape}, expected [H, P]")
@@ -342,7 +342,7 @@ def _kind_of(value: object) -> np.dtype[Any]:
 
 
 def _floats(name: str, value: object, dtype: npt.DTypeLike) -> Array:
-    """An array of `dtype` in one piece; TypeError if it is none of floats."""
+    """The value as a C-contiguous array of `dtype`. TypeError unless it holds floats."""
     array = np.asarray(value)
     if array.dtype.kind != "f":
         raise TypeError(f"{name} has dtype {array.dtype}, expected {np.dtype(dtype)}")

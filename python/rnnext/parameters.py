@@ -13,13 +13,13 @@ Array: TypeAlias = npt.NDArray[np.float32]
 
 
 class Overdue(Protocol):
-    """Changes of a parameter that its optimizer has put off: steps that only moved rows which nobody read."""
+    """Updates of a parameter that its optimizer has put off: steps that moved only rows nobody has read since."""
 
     def settle(self) -> None:
-        """Apply all of them."""
+        """Apply them all."""
 
     def settle_rows(self, rows: npt.NDArray[np.int32]) -> None:
-        """Apply those of some rows; `rows` is of any shape and order, and may name a row several times."""
+        """Apply those of the given rows; `rows` may have any shape and order, and name a row more than once."""
 
 
 class Penalty(Protocol):
@@ -33,12 +33,12 @@ class Penalty(Protocol):
 
 
 class Parameter:
-    """A named array that training changes, float32 unless it is given as float64 with `dtype`.
+    """A named array that training changes: float32, or float64 if `dtype` says so.
 
-    `value` is owned, C-contiguous and only ever changed in place, so that whoever holds it sees the change. `version` counts
-    the changes: whatever was derived from the value (packed weights, a projected vocabulary) knows by it when it is stale. What
-    an optimizer has put off (`overdue`) is applied before anyone sees it. Training adds `regularizer` to the loss, and puts
-    what `constraint` makes of the value in its place after a step.
+    `value` is owned, C-contiguous and only ever changed in place, so that everyone who holds it sees the change. `version`
+    counts the changes, so that whatever was derived from the value (packed weights, a projected vocabulary) can tell when it is
+    stale. Updates that an optimizer has put off (`overdue`) are applied before the value is read. Training adds the penalty
+    `regularizer(value)` to the loss, and replaces the value by `constraint(value)` after each step.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Parameter:
 
     @property
     def value(self) -> Array:
-        """The array, current. It is read-only: changes go through `assign`, so that `version` counts them."""
+        """The array, up to date. It is read-only: changes go through `assign`, so that `version` counts them."""
         if self.overdue is not None:
             self.overdue.settle()
         shown = self._shown
@@ -72,14 +72,14 @@ class Parameter:
         return shown
 
     def current_rows(self, rows: npt.NDArray[np.int32]) -> Array:
-        """The array, of which only the named rows need be current."""
+        """The whole array, of which only the given rows are sure to be up to date."""
         if self.overdue is not None:
             self.overdue.settle_rows(rows)
         return self._value
 
     @property
     def storage(self) -> Array:
-        """The array as it lies in memory, for the optimizer that has put something off."""
+        """The array as it is in memory, without the updates that were put off: for the optimizer that put them off."""
         return self._value
 
     @property
@@ -95,7 +95,7 @@ class Parameter:
         return np.array(self.value)
 
     def assign(self, value: npt.ArrayLike) -> None:
-        """Copy `value` into place; a ValueError names a wrong shape, and then nothing has changed."""
+        """Copy `value` into the array. ValueError for a wrong shape; then nothing has changed."""
         array = np.asarray(value, dtype=self._value.dtype)
         if array.shape != self.shape:
             raise ValueError(f"{self.name}: value has shape {array.shape}, expected {self.shape}")
@@ -105,7 +105,7 @@ class Parameter:
         self.touch()
 
     def touch(self) -> None:
-        """Say that `value` was changed in place."""
+        """Record that `value` was changed in place."""
         self.version += 1
 
     def __getstate__(self) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class RowGradient:
-    """A gradient that is zero but for some rows, as an embedding's is."""
+    """A gradient that is zero except in some rows, such as an embedding's."""
 
     rows: npt.NDArray[np.int64]  # [N], strictly increasing
     values: Array  # [N, ...]
@@ -142,7 +142,7 @@ def dense(gradient: Gradient) -> Array:
 
 
 def sum_of(a: Gradient, b: Gradient) -> Gradient:
-    """a + b; rows that only one of them has are that one's."""
+    """a + b. A row that only one of them has is taken from that one."""
     if not isinstance(a, RowGradient) or not isinstance(b, RowGradient):
         return dense(a) + dense(b)
     if np.array_equal(a.rows, b.rows):

@@ -1,4 +1,4 @@
-"""Pictures of trainings and predictions as matplotlib axes. matplotlib is imported when a picture is asked for.
+"""Plots of trainings and predictions as matplotlib axes. matplotlib is imported when a plot is drawn.
 
 Knows arrays and what `evaluation` and `evidence` have found; knows no model.
 """
@@ -20,7 +20,7 @@ __all__ = ["plot_calibration", "plot_confusion", "plot_evidence", "plot_history"
 
 
 def _subplots(who: str, columns: int = 1) -> Any:
-    """`columns` axes side by side, of a figure of their own."""
+    """`columns` axes side by side in a new figure."""
     try:
         from matplotlib import pyplot
     except ImportError as error:
@@ -33,7 +33,7 @@ _WITH_CHINESE = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Microso
 
 
 def _family(words: Sequence[str]) -> list[str]:
-    """The fonts in which words are written: the usual ones, then such as have Chinese, where it is needed."""
+    """The fonts for some words: the default ones, followed where they are needed by fonts with Chinese characters."""
     if all(letter < "\u2e80" for word in words for letter in word):
         return ["sans-serif"]
     from matplotlib import font_manager
@@ -49,10 +49,10 @@ def plot_history(
     axes: Sequence[Any] | None = None,
     validated: Sequence[int] | None = None,
 ) -> npt.NDArray[Any]:
-    """Each number of a training over its epochs, that of the validation in the same picture; the axes, one for each.
+    """Plot each number of a training over its epochs, beside that of the validation. Returns the axes, one for each number.
 
-    `names` chooses among them (all). `validated`: which epochs, counted from 1, the numbers of the validation are of, if not
-    of all. ValueError for a name that is not there, too few axes, or another number of epochs than of numbers.
+    `names` chooses the numbers (default: all). `validated`: the epochs, counted from 1, that the validation's numbers belong to, if
+    not to all. ValueError for a name that is not in the history, too few axes, or another number of epochs than of numbers.
     """
     known = [name for name in history if not (name.startswith("val_") and name[4:] in history)]
     chosen = known if names is None else list(names)
@@ -104,9 +104,9 @@ def plot_confusion(
     *,
     ax: Any = None,
 ) -> Any:
-    """How often each true label (rows) was predicted as each label (columns), coloured by the share of its row; the axes.
+    """Plot how often each true label (rows) was predicted as each label (columns), coloured by shares of the row.
 
-    From class numbers [N] and probabilities [N, C], or from an `Evaluation`.
+    From class numbers [N] and probabilities [N, C], or from an `Evaluation`. Returns the axes.
     """
     found = _evaluation("plot_confusion", truth, probabilities, labels)
     ax = _subplots("plot_confusion")[0] if ax is None else ax
@@ -131,9 +131,9 @@ def plot_calibration(
     *,
     ax: Any = None,
 ) -> Any:
-    """How many predictions of each probability were right, with 95 % intervals, beside the diagonal of honest ones; the axes.
+    """Plot the share of right predictions over their probability, with 95 % intervals, and the diagonal of honest ones.
 
-    From class numbers [N] and probabilities [N, C], or from an `Evaluation`.
+    From class numbers [N] and probabilities [N, C], or from an `Evaluation`. Returns the axes.
     """
     found = _evaluation("plot_calibration", truth, probabilities, labels)
     ax = _subplots("plot_calibration")[0] if ax is None else ax
@@ -154,7 +154,7 @@ def plot_calibration(
 
 
 def plot_evidence(evidence: Evidence, *, most: int = 20, ax: Any = None) -> Any:
-    """The `most` weighty words of a text in its order, each with what it says for the label or against it; the axes."""
+    """Plot how much the `most` weighty words of a text, in their order, speak for the label or against it. Returns the axes."""
     if most < 1:
         raise ValueError(f"plot_evidence: most is {most}, expected at least 1")
     scores = evidence.scores

@@ -29,7 +29,7 @@ def sigmoid(x: npt.ArrayLike) -> Array:
     return np.asarray(np.where(x < 0, e, 1.0) / (1.0 + e))
 
 
-# ---------------------------------------------------------------- the document's equations
+# ---------------------------------------------------------------- the textbook's equations, on the concatenation [h, x]
 
 
 def lstm_document(
@@ -91,7 +91,7 @@ def gru_document(
 
 
 class Weights(NamedTuple):
-    """A layer's weights in Keras's layout, and its options. An option that was not asked for stands as what changes nothing."""
+    """A layer's weights in Keras's layout, and its options. An option that is not used has a value that changes nothing."""
 
     kernel: Array  # [I, G*H]; gates i f c o (LSTM), z r h (GRU)
     recurrent_kernel: Array  # [P, G*H]; P, the width of h, is H where nothing is projected
@@ -131,7 +131,7 @@ def normalise(v: Array, epsilon: float | None) -> Normal:
 
 
 def normalise_backward(normal: Normal, d: Array) -> Array:
-    """Of d only what changes neither mean nor length reaches v."""
+    """Only the part of d that changes neither v's mean nor its spread reaches v."""
     n, spread = normal
     if spread is None:
         return d
@@ -359,7 +359,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Tape:
-    """What a forward pass leaves for its backward pass."""
+    """What a forward pass keeps for its backward pass."""
 
     cell: Cell
     weights: Weights
@@ -483,7 +483,7 @@ _GradientsWithTerms: TypeAlias = tuple[Array, Array, Array, Array | None, Array,
 def recurrent_backward(
     tape: Tape,
     dy: npt.ArrayLike | None,  # of y's shape
-    dh_T: npt.ArrayLike | None = None,  # [B, P], added to what dy says
+    dh_T: npt.ArrayLike | None = None,  # [B, P], added to dy's part
     dc_T: npt.ArrayLike | None = None,  # [B, H]; LSTM only
 ) -> _Gradients | _GradientsWithTerms:
     """Gradients (dx, dkernel, drecurrent_kernel, dbias, dh0, dc0); dbias is None without a bias, dc0 for a GRU.

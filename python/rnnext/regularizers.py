@@ -1,4 +1,4 @@
-"""Penalties on weights, added to the loss, by Keras's names: each a number and its gradient."""
+"""Penalties on weights that are added to the loss, with Keras's names: each a number and its gradient."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["L1", "L1L2", "L2", "Regularizer", "get", "l1", "l1_l2", "l2", "seria
 
 
 class Regularizer:
-    """A penalty for a weight w. Keras differentiates what is called; here a subclass says its `gradient` as well."""
+    """A penalty on a weight w. Keras differentiates `__call__`; here a subclass also defines `gradient`."""
 
     def __call__(self, w: Array) -> float:
         """The penalty."""
@@ -81,7 +81,7 @@ _NAMES: dict[str, type[Regularizer]] = {"L1": L1, "L2": L2, "L1L2": L1L2, "l1": 
 def get(identifier: str | Mapping[str, Any] | type[Regularizer] | Regularizer | None) -> Regularizer | None:
     """A regularizer from a name ("l2", "L2"), from what `serialize` returned, or from a class.
 
-    One that is given passes through; None is no penalty. ValueError for a name that is not known.
+    A Regularizer is returned as it is, None means no penalty. ValueError for an unknown name, TypeError for anything else.
     """
     if identifier is None or isinstance(identifier, Regularizer):
         return identifier
@@ -93,7 +93,7 @@ def get(identifier: str | Mapping[str, Any] | type[Regularizer] | Regularizer | 
 
 
 def serialize(regularizer: Regularizer | None) -> dict[str, Any] | None:
-    """The class's name and its arguments, for `get`; None for None. ValueError for a class that is none of this module's."""
+    """Class name and arguments, for `get`; None for None. ValueError for a class that is not from this module."""
     if regularizer is None:
         return None
     name = type(regularizer).__name__

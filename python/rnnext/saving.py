@@ -1,7 +1,7 @@
-"""Model folders and weight files: written as a whole or not at all, read without running anything that they say.
+"""Model folders and weight files: written as a whole or not at all, and read without running anything in them.
 
 A folder holds `config.json` (with the number of its format), `model.safetensors`, the optimizer's state if it was wanted, and
-whatever files its writer put beside them. Knows files; does not know what a model is.
+whatever other files its writer adds. Knows files; does not know what a model is.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FORMAT = 1
 CONFIG, WEIGHTS, OPTIMIZER = "config.json", "model.safetensors", "optimizer.safetensors"
 
 _NEW = "rnnext-new-"  # in the name of what is being written
-_LONGEST = 255 - len(f"..{_NEW}") - 12  # bytes of a name to which that, and twelve digits, can be added
+_LONGEST = 255 - len(f"..{_NEW}") - 12  # bytes of a name that leave room for this and twelve digits
 _STATE, _CHECK, _ARRAY, _NAMED = "state.json", "state.crc32", "state.array/", "named/"
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -40,7 +40,7 @@ def arrays_to_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
 
 
 def arrays_from_bytes(content: bytes, path: Path) -> Arrays:
-    """The named arrays of a safetensors file; ValueError says what is wrong with it, and calls it `path`."""
+    """The named arrays of a safetensors file. ValueError if it is damaged; the error calls it `path`."""
     try:
         return dict(safetensors.numpy.load(content))
     except safetensors.SafetensorError as error:
@@ -50,12 +50,12 @@ def arrays_from_bytes(content: bytes, path: Path) -> Arrays:
 
 
 def arrays_from_file(path: Path) -> Arrays:
-    """The same of a file that lies there; FileNotFoundError if there is none."""
+    """The named arrays of the safetensors file at `path`. FileNotFoundError if there is none, ValueError if it is damaged."""
     return arrays_from_bytes(path.read_bytes(), path)
 
 
 def state_to_bytes(state: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """A state of dicts, lists, numbers, strings and NumPy arrays, and named arrays, as one safetensors file."""
+    """A state (dicts, lists, numbers, strings and NumPy arrays) and named arrays, as one safetensors file."""
     packed: Arrays = {}
     text = json.dumps({"rnnext": __version__, "state": _packed(state, packed)})
     named = {f"{_NAMED}{name}": np.ascontiguousarray(array) for name, array in arrays.items()} | packed
@@ -63,7 +63,7 @@ def state_to_bytes(state: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[An
 
 
 def state_from_file(path: Path) -> tuple[dict[str, Any], Arrays]:
-    """What `state_to_bytes` was given. FileNotFoundError or ValueError says what is wrong with the file."""
+    """What `state_to_bytes` was given. FileNotFoundError if there is no such file, ValueError if it is another or damaged."""
     found = arrays_from_file(path)
     if _STATE not in found or _CHECK not in found:
         raise ValueError(f"{path}: not a checkpoint of a training, but another safetensors file")
@@ -75,7 +75,7 @@ def state_from_file(path: Path) -> tuple[dict[str, Any], Arrays]:
 
 
 def _packed(value: Any, arrays: Arrays) -> Any:
-    """The same with arrays moved to `arrays` and their names in their place."""
+    """The value with its arrays moved to `arrays`, and their names in their place."""
     if isinstance(value, np.ndarray):
         name = f"{_ARRAY}{len(arrays)}"
         arrays[name] = np.ascontiguousarray(value).reshape(value.shape)
@@ -105,9 +105,9 @@ def _checksum(text: str, arrays: Arrays) -> npt.NDArray[np.int64]:
 
 
 def write_file(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file, or leave what was there as it was; through a link, what it points to.
+    """Write a file as a whole, or leave what was there untouched. Of a link the target is replaced.
 
-    A pipe or a device stays what it is, and is written into.
+    A pipe or a device is not replaced but written to.
     """
     if _is_special(path):
         Path(path).write_bytes(content)
@@ -121,9 +121,9 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
 def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> None:
     """Write a model folder: all files, or none and what was there stays.
 
-    The folder is made beside its place and moved there; one that stands in its place is moved aside first and comes back if the
-    move fails. A link is left, and what it points to replaced. FileExistsError if there is something that is no model folder:
-    it is not ours to delete.
+    The folder is written next to its place and moved there; an older one is moved aside first, and comes back if the move
+    fails. Of a link the target is replaced. FileExistsError if something else than a model folder is there, which is not ours
+    to delete; ValueError for a file's name that is not plain.
     """
     folder = Path(os.path.realpath(folder))
     for name in files:
@@ -141,7 +141,7 @@ def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> 
 
 
 def _is_special(path: str | os.PathLike[str]) -> bool:
-    """Whether something is there that is neither a file nor a folder; asked by its own name: /dev/stdout may have no other."""
+    """Whether a pipe or a device is there. `path` is not resolved first: what /dev/stdout stands for may have no name."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
@@ -158,10 +158,10 @@ def _write(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def scratch(target: Path, *, folder: bool = False) -> Iterator[Path]:
-    """A new file or folder beside the target, to be written and moved there; deleted if that fails.
+    """A new file or folder next to the target, to be written and moved there; deleted if that fails.
 
-    Its name says what it is, and it is locked meanwhile. Once the target is in its place, what savers that were killed have
-    left of it is deleted: what has such a name, and is not locked by anyone.
+    It is locked meanwhile, and its name says what it is. Afterwards whatever has such a name and is locked by nobody is
+    deleted: savers that were killed have left it behind.
     """
     beginning = f".{_short(target.name)}.{_NEW}"
     while True:
@@ -171,7 +171,7 @@ def scratch(target: Path, *, folder: bool = False) -> Iterator[Path]:
             try:
                 stack.enter_context(locked(new))
             except (BlockingIOError, FileNotFoundError):
-                continue  # not locked yet, it was taken for something that was left
+                continue  # before it was locked, another saver took it for something that was left behind
             try:
                 yield new
             except BaseException:
@@ -187,7 +187,7 @@ def scratch(target: Path, *, folder: bool = False) -> Iterator[Path]:
 
 
 def _short(name: str) -> str:
-    """The name, or if it is too long for anything to be added, its beginning and a hash that no other name has."""
+    """The name itself, or if it is too long for anything to be added, its beginning with a hash of the whole name."""
     encoded = os.fsencode(name)
     if len(encoded) <= _LONGEST:
         return name
@@ -197,7 +197,7 @@ def _short(name: str) -> str:
 
 
 def _create(path: Path, *, folder: bool) -> None:
-    """A new file or folder, with the rights that the process gives to what it makes."""
+    """Create a file or folder with the process's default permissions."""
     if folder:
         path.mkdir()
     else:
@@ -206,9 +206,9 @@ def _create(path: Path, *, folder: bool) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[bool]:
-    """The file or folder is locked in this block; False if this file system has no locks.
+    """Lock the file or folder in this block; False if its file system has no locks.
 
-    BlockingIOError if another has it, FileNotFoundError if it is no longer in its place.
+    BlockingIOError if somebody else has locked it, FileNotFoundError if it is not there any more.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
@@ -228,7 +228,7 @@ def locked(path: Path) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """No other saver or reader moves models in this folder meanwhile; one that does is waited for, where there are locks."""
+    """Keep other savers and readers from moving models in this folder; waits for one that does. Nothing without locks."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
             descriptor = os.open(folder, os.O_RDONLY)
@@ -245,19 +245,19 @@ def _delete(path: Path) -> None:
 
 
 def replaceable(folder: Path) -> bool:
-    """Whether a model may take this place: nothing is there, a model folder, or an empty one."""
+    """Whether a model may be written here: there is nothing, a model folder or an empty folder."""
     if not folder.exists() or (folder / CONFIG).is_file():
         return True
     return folder.is_dir() and not any(folder.iterdir())
 
 
 def _put_in_place(new: Path, folder: Path) -> None:
-    """Move a finished folder to its place; what stands there is deleted afterwards."""
+    """Move a finished folder to its place; the older one is moved aside first, and deleted afterwards."""
     if not folder.exists():
         os.rename(new, folder)
         return
     aside = _aside(folder)
-    if aside.exists():  # of a write that was cut off before or in its last line
+    if aside.exists():  # an earlier save was killed before or while it deleted this
         if not replaceable(aside):
             raise FileExistsError(f"{aside}: exists and is not a model folder (no {CONFIG}); it is in the way of {folder}")
         _remove(aside)
@@ -272,7 +272,7 @@ def _put_in_place(new: Path, folder: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Delete a model folder so that it is one, or empty, at every moment: whoever is cut off can go on."""
+    """Delete a model folder so that it is at every moment a model folder or empty, and can still be deleted after a kill."""
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
@@ -292,7 +292,7 @@ def config_to_bytes(config: Mapping[str, Any]) -> bytes:
 
 
 def read_folder(folder: str | os.PathLike[str], names: Collection[str]) -> dict[str, bytes]:
-    """The contents of those of the named files that a model folder has, all of one save even if another one comes between.
+    """The contents of the named files, as far as a model folder has them, all from the same save even if another is running.
 
     FileNotFoundError if there is no model.
     """
@@ -309,7 +309,7 @@ def read_folder(folder: str | os.PathLike[str], names: Collection[str]) -> dict[
 
 
 def _is_there(folder: Path) -> bool:
-    """Whether there is a model. One that a save has moved aside is waited for, or put back if the save was cut off there."""
+    """Whether there is a model. Waits for a save that is moving it, and puts it back if a save was killed meanwhile."""
     if (folder / CONFIG).is_file():
         return True
     with _alone_in(folder.parent):
@@ -319,7 +319,7 @@ def _is_there(folder: Path) -> bool:
 
 
 def config_from_bytes(content: bytes, path: Path) -> dict[str, Any]:
-    """The same of the file's content; ValueError calls it `path`."""
+    """The configuration in a config.json. ValueError if it is not one of this format; the error calls it `path`."""
     try:
         config = json.loads(content)
     except (ValueError, RecursionError) as error:

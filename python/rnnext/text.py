@@ -1,4 +1,4 @@
-"""From texts to ids: cleaning, tokens, vocabulary."""
+"""From texts to ids: cleaning, tokens and a vocabulary."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _Split: TypeAlias = Callable[[str], Iterable[str]] | Literal["jieba"]
 
 _FORMAT = 1
 _RESERVED = ("", "[UNK]")  # the words of ids 0 (padding) and 1 (unknown), as in Keras
-_TEXTS_AT_ONCE = 1024  # that are counted together
-_SAMPLE = 500  # texts by which a language is told
-_CUSTOM = "callable"  # in a file: a tokenizer that the file does not hold
+_TEXTS_AT_ONCE = 1024  # whose tokens are counted together
+_SAMPLE = 500  # texts that are looked at to detect the language
+_CUSTOM = "callable"  # in a file, for a tokenizer that is a function, which the file does not hold
 
 
 def _checked(texts: Iterable[str]) -> Iterator[str]:
@@ -41,7 +41,7 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def _split_of(tokenizer: object) -> Callable[[str], Iterable[str]] | None:
-    """The function that `tokenizer` means. TypeError if it means none."""
+    """The function that `tokenizer` stands for, None for None. TypeError if it stands for none."""
     if tokenizer is None or callable(tokenizer):
         return tokenizer
     if tokenizer != "jieba":
@@ -58,30 +58,30 @@ def _jieba_words(text: str) -> list[str]:
 
 
 def language_of(texts: Sequence[str]) -> Literal["en", "zh"]:
-    """What most letters are: "zh" of scripts that are written without blanks, else "en". Looks at some hundred texts."""
+    """Whether most letters are of scripts written without blanks ("zh") or not ("en"). Looks at some hundred of the texts."""
     sample = "".join(texts[:: 1 + len(texts) // _SAMPLE])
     return "zh" if 2 * count_cjk(sample) > sum(map(str.isalpha, sample)) else "en"
 
 
 class TextVectorizer:
-    """Turns texts into ids of a vocabulary learned from texts.
+    """Turns texts into ids of a vocabulary that is learned from texts.
 
-    Cleaning: HTML tags become blanks and entities the characters that they stand for (`strip_html`), Unicode's NFKC makes
-    full-width forms ordinary, ’ becomes ', letters become small (`lowercase`).
+    Cleaning: HTML tags become blanks and entities the characters that they stand for (`strip_html`), Unicode's NFKC turns
+    full-width forms into ordinary ones, ’ becomes ', letters become lower case (`lowercase`).
 
     Tokens with `unit="word"`: runs of letters and digits, with the apostrophes inside them (don't); each !, ? and emoji; each
-    Chinese character and each kana, as those scripts have no blanks. Everything else only separates, or with
-    `punctuation` each other sign is a token, too. With `unit="char"`: each
-    character, runs of blanks as one. `tokenizer`, a function from a clean text to its tokens, does as it likes instead; "jieba"
-    cuts Chinese into words by that package, its blanks left out.
+    Chinese character and each kana, as those scripts have no blanks. Everything else only separates tokens, unless with
+    `punctuation` every other sign is a token, too. With `unit="char"`: each character, runs of blanks as one. `tokenizer`
+    replaces all this by a function from a cleaned text to its tokens; "jieba" cuts Chinese into words with that package, and
+    leaves blanks out.
 
-    Ids: 0 is padding, 1 any token that is not in the vocabulary, then the tokens by falling frequency, those equally frequent
-    by first appearance. `max_tokens` counts the two reserved ids (None: no limit); tokens seen less than `min_count` times are
-    left out. `maxlen` cuts longer texts at the side that `truncating` says; "middle" leaves a quarter of it
-    from the beginning and three from the end.
+    Ids: 0 is padding, 1 any token that is not in the vocabulary, then come the tokens by falling frequency, equally frequent
+    ones in order of their first appearance. `max_tokens` includes the two reserved ids (None: no limit); tokens seen less than
+    `min_count` times are left out. Texts of more than `maxlen` tokens are cut at the side that `truncating` names; "middle"
+    keeps a quarter of `maxlen` from the beginning and three quarters from the end.
 
     `transform` returns a list of int32 arrays `[T_n]` with `output="ragged"`, or one int32 array `[N, maxlen]` with `"padded"`
-    (the length of the longest text if `maxlen` is None), filled up with 0 at the side that `padding` says.
+    (the length of the longest text if `maxlen` is None), padded with 0 at the side that `padding` names.
     """
 
     def __init__(
@@ -128,20 +128,20 @@ class TextVectorizer:
         return self._tokenizer(text)
 
     def fit(self, texts: Iterable[str]) -> TextVectorizer:
-        """Learn the vocabulary, in place of one learned before. TypeError names the index of what is not a str."""
+        """Learn the vocabulary, in place of an earlier one. TypeError names the index of what is not a str."""
         self._learn(texts)
         return self
 
     def fit_transform(self, texts: Iterable[str]) -> list[_Ids] | _Ids:
-        """`fit` and `transform` of the same texts, each of which is cut into tokens once."""
+        """`fit` and `transform` of the same texts, but each text is cut into tokens only once."""
         rows: list[_Ids] = []
         ids = self._learn(texts, rows)
         return self._finished([ids[self.cut(row)] for row in rows])
 
     def extend(self, words: Iterable[str]) -> None:
-        """Give further words ids, behind those that there are. ValueError before `fit`, or for one that has an id already."""
+        """Add words to the vocabulary, with ids after the present ones. ValueError before `fit`, or for a word that it has."""
         known, further = self._require_vocabulary(), list(words)
-        if len({*known, *further}) < len(set(known)) + len(further):  # a tokenizer may have found what a reserved id is called
+        if len({*known, *further}) < len(set(known)) + len(further):  # set: "[UNK]" may also be a token, and be there twice
             raise ValueError("TextVectorizer: words has one twice, or one that is in the vocabulary")
         self._set_vocabulary([*known, *further])
 
@@ -150,7 +150,7 @@ class TextVectorizer:
         return self._finished(list(self.stream(texts)))
 
     def stream(self, texts: Iterable[str]) -> Iterator[_Ids]:
-        """The rows of `transform` with `output="ragged"` one by one, as texts come: for more of them than the memory holds."""
+        """The rows of `transform` with `output="ragged"`, one by one as texts come: for more texts than fit into memory."""
         self._require_vocabulary()
         return (self.cut(self.ids_of(self.tokenize(text))) for text in _checked(texts))
 
@@ -159,7 +159,7 @@ class TextVectorizer:
         return np.array([*map(self._ids.get, tokens, repeat(1))], np.int32)
 
     def cut(self, row: _Ids) -> _Ids:
-        """What `maxlen` leaves of a row [T], of a text's ids or of anything else that has one for each of its tokens."""
+        """What `maxlen` leaves of a row [T] of ids, or of anything else that has an entry for each token of a text."""
         if self.maxlen is None or len(row) <= self.maxlen:
             return row
         if self.truncating == "post":
@@ -172,7 +172,7 @@ class TextVectorizer:
         return self.transform(texts)
 
     def decode(self, ids: Sequence[int] | npt.NDArray[np.integer[Any]]) -> str:
-        """The tokens of one row of ids, paddings left out: words separated by blanks, characters by nothing."""
+        """The tokens of one row of ids [T] as a text, without padding: words with blanks between them, characters without."""
         words = self._require_vocabulary()
         numbers = np.asarray(ids, dtype=np.int64)
         if numbers.ndim != 1:
@@ -256,7 +256,7 @@ class TextVectorizer:
         return vectorizer
 
     def _learn(self, texts: Iterable[str], rows: list[_Ids] | None = None) -> _Ids:
-        """Count tokens and choose the vocabulary. Each text's tokens are appended to `rows` by numbers; the ids of these."""
+        """Count tokens and choose the vocabulary. Appends each text's tokens as numbers to `rows`; returns each number's id."""
         numbers: defaultdict[str, int] = defaultdict()
         numbers.default_factory = numbers.__len__  # a new token gets the next number
         number, tokenize = numbers.__getitem__, self.tokenize

@@ -1,4 +1,4 @@
-"""Small helpers by Keras's names."""
+"""Small helpers with Keras's names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class PyDataset:
     """Batches by their number, for `fit` and `evaluate`: a subclass defines `__len__` and `__getitem__`.
 
     `self[n]` is batch n, (x, y[, sample_weight]); `on_epoch_begin` and `on_epoch_end` may change what comes next. The
-    arguments, which tell Keras who prepares batches, are kept, and nothing depends on them: each is made in its turn.
+    arguments, which tell Keras how to prepare batches in parallel, are kept but have no effect: batches are made one by one.
     """
 
     def __init__(self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10) -> None:
@@ -51,7 +51,7 @@ def set_random_seed(seed: int) -> None:
     """Make what follows repeat bit for bit: weights, shuffling, dropout.
 
     As in Keras the global generators of `random` and `numpy.random` are seeded, too; rnnext itself does not use them.
-    TypeError or ValueError if `seed` is not a whole number from 0 to 2³² - 1, as NumPy's global generator takes.
+    TypeError or ValueError unless `seed` is a whole number from 0 to 2³² - 1, the range of NumPy's global generator.
     """
     if isinstance(seed, int | np.integer) and seed >= 2**32:
         raise ValueError(f"set_random_seed: seed is {seed}, expected 0 to {2**32 - 1}")

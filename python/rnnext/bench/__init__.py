@@ -1,4 +1,4 @@
-"""`rnnext bench`: what this machine can do, what we do on it, and what others do on it, in one run."""
+"""`rnnext bench`: what this machine can do, what rnnext does on it, and what others do on it, in one run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _count.__name__ = "whole number"  # what argparse calls it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the command's arguments to a parser."""
     suites = "; ".join(f"{name}: {about}" for name, about in SUITES.items())
     what = f"{suites}; or: compare BEFORE.json AFTER.json"
     parser.add_argument("what", metavar="SUITE", nargs="+", help=what)
@@ -97,7 +97,7 @@ def run(options: argparse.Namespace) -> None:
         for row in suites.run(name, settings):
             rows.append(row)
             print(report.line(row), flush=True)
-            if options.json is not None:  # now: what a run has measured before it is interrupted is kept
+            if options.json is not None:  # after each row, so that an interrupted run keeps what it has measured
                 harness.write_json(options.json, facts, rows)
     if options.plot is not None:
         for path in report.plot(options.plot, facts, rows):

@@ -1,4 +1,4 @@
-"""What of a call is the engine's. Knows which functions a training step calls; knows no model."""
+"""How much of a call's time is the engine's. Knows which functions a training step calls; knows no model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ENGINE = (  # what a step of fit calls
 
 @contextlib.contextmanager
 def engine_time() -> Iterator[list[float]]:
-    """The seconds of each call of the engine while this lasts."""
+    """A list of the seconds of each call of the engine in this block."""
     seconds: list[float] = []
 
     def timed(function: Callable[..., Any]) -> Callable[..., Any]:

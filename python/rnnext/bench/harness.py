@@ -1,6 +1,6 @@
-"""Fair timing: whoever is compared has a process of its own and is asked in turn. Knows no model, no peer, no case.
+"""Fair timing: every contender has a process of its own, and they take turns. Knows no model, no peer, no case.
 
-No two OpenMP runtimes then spin in one process, and what one contender sets (denormals, threads) is not the other's business.
+So no two OpenMP runtimes spin in one process, and what one contender sets (denormals, threads) does not affect another one.
 Each round asks every contender for a turn, A B C A B C ..., after a pause in which the threads of the one before fall asleep.
 """
 
@@ -33,14 +33,14 @@ from rnnext.bench.probe import peak_memory
 
 _TURN = 0.1  # seconds of calls in a turn
 _PAUSE = 0.1  # seconds between turns: OpenMP's and ONNX Runtime's threads spin for up to 50 ms before they sleep
-_SAME = 1e-4  # greatest difference between results that are the same but for rounding
+_SAME = 1e-4  # the greatest difference between results that differ only by rounding
 _FORMAT = 1
 _DISTRIBUTIONS = ("numpy", "torch", "keras", "tensorflow", "tensorflow-cpu", "onnxruntime", "openvino")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RNNEXT_NUM_THREADS")
 
 
 class Spread(NamedTuple):
-    """What the rounds gave."""
+    """The values of all rounds: their median, least and greatest."""
 
     median: float
     low: float
@@ -51,13 +51,13 @@ class Spread(NamedTuple):
         return Spread(*(value / count for value in self))
 
     def rate(self, count: float) -> Spread:
-        """Things a second, of `count` in a call of that many milliseconds."""
+        """Things a second, if a call that takes these milliseconds does `count` of them."""
         return Spread(*(count * 1e3 / value for value in (self.median, self.high, self.low)))
 
 
 @dataclass(frozen=True)
 class Row:
-    """One case: a value for each contender, of which the first is ours and the measure of the others."""
+    """One case: a value for each contender. The first is ours, and the others are compared with it."""
 
     suite: str
     case: str
@@ -79,9 +79,9 @@ class Row:
 
 
 def turn(run: Callable[[], object], seconds: float = _TURN) -> float:
-    """Milliseconds of a call: the median of as many as fill `seconds`, after one that is not counted.
+    """Milliseconds of a call: the median of as many calls as fill `seconds`, after one that is not counted.
 
-    A call longer than that is counted alone: waking up costs it nothing that could be seen.
+    A first call that takes longer than that is the result: the cost of waking up does not matter then.
     """
 
     def timed() -> float:
@@ -100,7 +100,7 @@ def turn(run: Callable[[], object], seconds: float = _TURN) -> float:
 
 
 def alternate(turns: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[str, Spread]:
-    """Ask every contender, once a round, for what it measures."""
+    """Ask every contender once in each round; returns what each one measured."""
     values: dict[str, list[float]] = {name: [] for name in turns}
     for _ in range(rounds):
         for name, ask in turns.items():
@@ -125,7 +125,7 @@ class ContenderError(RuntimeError):
 
 def _serve(connection: Connection) -> None:
     """Answer until the other end closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, too, and ends this process
     run: Callable[[], object] = lambda: None  # noqa: E731
     answer: Any
     while True:
@@ -164,7 +164,7 @@ class Worker:
         theirs.close()
 
     def ask(self, request: str, task: Task | float | None = None) -> Any:
-        """The answer; a ContenderError if there is none."""
+        """The process's answer to a request. ContenderError if it fails or has ended."""
         try:
             self._connection.send((request, task))
             answer = self._connection.recv()
@@ -176,7 +176,7 @@ class Worker:
         return answer
 
     def turn(self) -> float:
-        """Milliseconds of a call, when everyone else has come to rest."""
+        """Milliseconds of a call, after a pause in which all others come to rest."""
         time.sleep(_PAUSE)
         milliseconds: float = self.ask("turn", _TURN)
         return milliseconds
@@ -203,7 +203,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 class Pool:
-    """The contenders' processes, started when they are first asked and kept for the cases that follow. A context manager."""
+    """The contenders' processes, started when they are first needed and kept for later cases. A context manager."""
 
     def __init__(self) -> None:
         self._workers: dict[tuple[str, int], Worker] = {}
@@ -214,14 +214,14 @@ class Pool:
         """Milliseconds of a call, by contender, after a first round that is not counted unless `warm_up` is False.
 
         A peer that cannot do its task, or (with `same_results`) does not compute what the first contender computes, is named on
-        standard error and left out. If it is the first contender who fails, that is a ContenderError.
+        standard error and left out. ContenderError if the first contender fails.
         """
         first = next(iter(tasks))
         expected: Any = None
         failed: set[str] = set()
 
         def trying(name: str, work: Callable[[Worker], float]) -> float:
-            """What `work` gives for the contender's process; nan if it has failed."""
+            """What `work` returns for the contender's process; nan if the contender has failed."""
             if name in failed:
                 return math.nan
             key = (name, tasks[name].threads)
@@ -252,7 +252,7 @@ class Pool:
         return {name: value for name, value in values.items() if name not in failed}
 
     def returned(self, name: str, task: Task, *, rounds: int) -> Spread:
-        """What a contender's call returns instead of how long it takes."""
+        """What a contender's calls return, instead of how long they take."""
         worker = self._workers[name, task.threads] = self._workers.get((name, task.threads)) or Worker(name, task.threads)
         worker.ask("load", task)
         return alternate({name: lambda: float(worker.ask("result"))}, rounds=rounds)[name]
@@ -275,7 +275,7 @@ class Pool:
 
 
 def fma_peak(threads: int) -> float:
-    """GF/s of nothing but fused multiply-adds, now: the best of ten, as whoever else runs here can only lower it."""
+    """GF/s of nothing but fused multiply-adds, measured now: the best of ten, as other programs can only lower it."""
     return max(_core.fma_peak(threads) for _ in range(10)) / 1e9
 
 
@@ -288,7 +288,7 @@ def _processor() -> str:
 
 
 def machine(threads: int) -> dict[str, Any]:
-    """What the figures are taken on, its limits measured now, and whose versions are compared."""
+    """The machine, its limits as measured now, and the versions of all that is compared."""
     config = _core.config()
     versions = {}
     for name in _DISTRIBUTIONS:
@@ -306,14 +306,14 @@ def machine(threads: int) -> dict[str, Any]:
 
 
 def write_json(path: Path, machine_facts: Mapping[str, Any], rows: Sequence[Row]) -> None:
-    """Everything that was measured, for `read_json`."""
+    """Write everything that was measured, for `read_json`."""
     found = [asdict(row) | {"values": {name: value._asdict() for name, value in row.values.items()}} for row in rows]
     content = {"format": _FORMAT, "machine": dict(machine_facts), "rows": found}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> tuple[dict[str, Any], list[Row]]:
-    """(machine, rows) of a file that `write_json` wrote; ValueError if it is another."""
+    """(machine, rows) of a file that `write_json` wrote. ValueError for another file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != _FORMAT:

@@ -1,4 +1,4 @@
-"""What rnnext is asked to do, by its public API alone. Each function makes what a contender's process then calls and times."""
+"""What rnnext is asked to do, through its public API. Each function returns what a contender's process then calls and times."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def recurrent(cell: str, units: int, *, return_sequences: bool = False, **option
 
 
 def tutorial(cell: str, sizes: Sequence[int]) -> rnnext.Sequential:
-    """The tutorial's model, compiled; sizes of vocabulary, embedding and state."""
+    """The tutorial's model, compiled; `sizes` are those of vocabulary, embedding and state."""
     vocabulary, embedding, units = sizes
     head = rnnext.layers.Dense(1, activation="sigmoid")
     model = rnnext.Sequential([rnnext.layers.Embedding(vocabulary, embedding), recurrent(cell, units), head])
@@ -55,7 +55,7 @@ def layer(
 
 
 def train(cell: str, sizes: Sequence[int], batches: _Batches, at_once: int = 1, *, threads: int) -> _Call:
-    """Training steps of the tutorial's model on one batch after the other, `at_once` of them in a call."""
+    """Training steps of the tutorial's model on one batch after the other, `at_once` steps in a call."""
     rnnext.set_num_threads(threads)
     model = tutorial(cell, sizes)
     position = 0
@@ -79,7 +79,7 @@ def fit(cell: str, sizes: Sequence[int], x: Any, y: Array, batch: int, *, thread
 
 
 def outside_engine(cell: str, sizes: Sequence[int], x: Any, y: Array, batch: int, *, threads: int) -> Callable[[], float]:
-    """What returns the milliseconds of a step of fit, over an epoch, that are spent in Python and NumPy."""
+    """A function that runs an epoch and returns how many milliseconds of a step fit spends in Python and NumPy."""
     epoch = fit(cell, sizes, x, y, batch, threads=threads)
 
     def milliseconds() -> float:
@@ -108,7 +108,7 @@ def process(cell: str, sizes: Sequence[int], data: str, steps: int, batch: int, 
 def predict(
     cell: str, sizes: Sequence[int], weights: Sequence[Array], x: npt.NDArray[np.int32], batch: int, *, threads: int
 ) -> _Call:
-    """predict on all rows of x, `batch` at a time; one row is one call of the model."""
+    """predict on all rows of x, `batch` at a time; for a single row the model is called directly."""
     rnnext.set_num_threads(threads)
     model = tutorial(cell, sizes)
     model.set_weights(weights)

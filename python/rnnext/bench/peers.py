@@ -1,10 +1,10 @@
-"""What the peers are asked to do, each model in one place. Each function makes what a contender's process then calls and times.
+"""What the peers are asked to do. Each function returns what a contender's process then calls and times.
 
-Nothing of rnnext's is imported: this file is also loaded by itself, where a peer's memory is measured. Weights come in Keras's
+Nothing of rnnext is imported: this file is also loaded by itself, where a peer's memory is measured. Weights come in Keras's
 layout and gate order. Threads are set by each peer's own means.
 
-Denormals are a state of each thread of the processor's. PyTorch's switch reaches the calling thread, and the worker threads
-only if they are started afterwards, as a thread begins with its parent's state: it is set before anything else.
+How the processor treats denormals is a state of each thread. PyTorch's switch sets it for the calling thread, and worker
+threads inherit it only if they are started afterwards. So it is set before anything else.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _torch_recurrent(torch: Any, cell: str, inputs: int, units: int, weights: Se
 
 
 class _TorchTutorial:
-    """Embedding, the cell's last state, one unit; as PyTorch initialises them unless there are weights."""
+    """Embedding, the cell's last state, one unit; initialised by PyTorch unless weights are given."""
 
     def __init__(self, torch: Any, cell: str, sizes: Sequence[int], weights: Sequence[_Array] | None = None) -> None:
         vocabulary, embedding, units = sizes
@@ -197,7 +197,7 @@ def torch_forward(cell: str, weights: Sequence[_Array], x: _Array, *, threads: i
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Without what TensorFlow's libraries have to say while they are loaded, which no setting stops."""
+    """Hide what TensorFlow's libraries print while they are loaded, which no setting prevents."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
@@ -266,7 +266,7 @@ def keras_process(cell: str, sizes: Sequence[int], data: str, steps: int, batch:
 def _onnx_model(cell: str, weights: Sequence[_Array]) -> bytes:
     """A graph of the tutorial's model, ids [B, T] -> probabilities [B, 1], or of a layer, x [B, T, I] -> all states [B, T, H].
 
-    Which one, the number of weights tells. All sizes of the input but I may vary.
+    The number of weights tells which. All sizes of the input but I may vary.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -312,7 +312,7 @@ def _onnx_model(cell: str, weights: Sequence[_Array]) -> bytes:
         [numpy_helper.from_array(array, name) for name, array in arrays.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 8  # onnx writes newer ones than the runtimes read
+    model.ir_version = 8  # onnx's default is newer than what runtimes read
     content: bytes = model.SerializeToString()
     return content
 

@@ -2,7 +2,7 @@
 
     python probe.py MODULE.py FUNCTION ARGUMENTS.json
 
-It imports nothing of rnnext's, so that a peer's process is not charged with it.
+It imports nothing of rnnext, which would count towards a peer's memory.
 """
 
 from __future__ import annotations

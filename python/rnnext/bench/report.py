@@ -1,4 +1,4 @@
-"""Rows for people: lines, a comparison of two runs, drawings. Measures nothing."""
+"""Results for people: lines, a comparison of two runs, drawings. Measures nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _spread(value: Spread) -> str:
 
 
 def headline(machine: Mapping[str, Any]) -> str:
-    """What the figures are taken on."""
+    """The machine that was measured on, and how to read the lines below."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return (
         f"{machine['processor']}, {machine['isa']}, threads: {machine['threads']};"
@@ -41,7 +41,7 @@ def headline(machine: Mapping[str, Any]) -> str:
 
 
 def line(row: Row) -> str:
-    """One case: ours with its spread, what else is known of it, and each other with the ratio."""
+    """One case: our value with its spread, further facts, and each other contender with the ratio to ours."""
     ours, *others = row.values.items()
     facts = "".join(f"  {form.format(row.facts[name]):>12}" for name, form in _FACTS.items() if name in row.facts)
     beside = "".join(f"   {name} {_number(value.median)} ({row.times_better(value):.2f}x)" for name, value in others)
@@ -49,9 +49,9 @@ def line(row: Row) -> str:
 
 
 def comparison(before: Path, after: Path) -> Iterator[str]:
-    """Ours in two files, case by case: 1.10x is better by a tenth.
+    """Our values in two files, case by case: 1.10x is better by a tenth.
 
-    How the others moved between the two is the machine's doing, not ours; a change within what the rounds gave is marked.
+    Changes of the other contenders, which are the machine's doing, stand beside ours; a change within the spread is marked.
     """
     (machine_before, rows_before), (machine_after, rows_after) = read_json(before), read_json(after)
     for name in ("processor", "isa", "threads"):
@@ -79,13 +79,13 @@ def comparison(before: Path, after: Path) -> Iterator[str]:
 
 
 def require_matplotlib() -> None:
-    """ModuleNotFoundError's reason as a ValueError, before anything is measured."""
+    """ValueError, before anything is measured, if matplotlib is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
         raise ValueError("bench: --plot needs matplotlib, which is not installed")
 
 
 def plot(folder: Path, machine: Mapping[str, Any], rows: Sequence[Row]) -> list[Path]:
-    """Draw bars for each suite and a roofline of the layers; the files written."""
+    """Draw bars for each suite and a roofline of the layers. Returns the files that were written."""
     folder.mkdir(parents=True, exist_ok=True)
     title = f"{machine['processor']}, {machine['isa']}, threads: {machine['threads']}"
     written = []
@@ -100,7 +100,7 @@ def plot(folder: Path, machine: Mapping[str, Any], rows: Sequence[Row]) -> list[
 
 
 def _bars(path: Path, title: str, rows: Sequence[Row]) -> Path:
-    """Each other's median over ours (rates: ours over theirs), on a logarithmic scale; ours is the line at 1."""
+    """Each other contender's median over ours (rates: ours over theirs), on a logarithmic scale; the line at 1 is ours."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -134,7 +134,7 @@ def _bars(path: Path, title: str, rows: Sequence[Row]) -> Path:
 
 
 def _roofline(path: Path, title: str, machine: Mapping[str, Any], rows: Sequence[Row]) -> Path:
-    """GF/s of each layer over the operations for each byte that it has to move, under what the machine can do."""
+    """GF/s of each layer over its operations for each byte that it has to move, below the machine's limits."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 6), layout="constrained")

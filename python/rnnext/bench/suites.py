@@ -1,4 +1,4 @@
-"""What is measured: cases, sizes and who is asked. Yields a `Row` for each case as soon as there is one."""
+"""What is measured: cases, sizes and contenders. Each suite yields a `Row` for each case as soon as it is measured."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rnnext.bench import CELLS, harness, ours, peers, probe, tokens
 from rnnext.bench.harness import Pool, Row, Spread, Task
 
 GATES = {"lstm": 4, "gru_after": 3, "gru_before": 3}
-# Bytes of what a step saves for its backward pass, each unit: gates, c or the recurrent part of n, h.
+# Bytes that a step saves for its backward pass for each unit: gates, c or the recurrent part of n, and h.
 _SAVED = {"lstm": 24, "gru_after": 20, "gru_before": 16}
 _MODULES = {
     "torch": ("torch",),
@@ -53,7 +53,7 @@ TUTORIAL = Sizes()
 
 @dataclass(frozen=True)
 class Case:
-    """A shape by name, and the cells that it is meant for."""
+    """A shape with a name, and the cells that it is meant for."""
 
     name: str
     shape: Shape
@@ -124,9 +124,9 @@ class Settings:
         return self.cells or default
 
     def chosen(self, cell: str, tasks: Mapping[str, Task]) -> dict[str, Task]:
-        """Ours and those of the peers that are wanted; PyTorch has no GRU with the reset before the product.
+        """Our tasks and those of the peers that are wanted; PyTorch has no GRU with the reset before the product.
 
-        The first word of a contender's name is who it is.
+        The first word of a contender's name is the peer's name, or rnnext.
         """
         found = {}
         for name, task in tasks.items():
@@ -150,15 +150,15 @@ def _of(settings: Settings) -> tokens.Reviews:
 
 
 def gflop(cell: str, shape: Shape) -> float:
-    """Operations of forward and backward, in 10^9: 3 · 2 · T · B · (I + H) · G · H, the products alone.
+    """Operations of forward and backward, in 10^9: 3 · 2 · T · B · (I + H) · G · H, counting only products.
 
-    The two of a step, and for each of them two more backward: for what came in and for the weights.
+    A step has two, and for each of them there are two in the backward pass: for its input and for its weights.
     """
     return 6e-9 * shape.steps * shape.batch * (shape.inputs + shape.units) * GATES[cell] * shape.units
 
 
 def least_bytes(cell: str, shape: Shape) -> float:
-    """Bytes that forward and backward cannot avoid to move if nothing but weights stays in a cache.
+    """Bytes that forward and backward have to move if nothing but weights stays in a cache.
 
     Forward reads x, writes y and what is saved; backward reads dy, x and what was saved, writes dx; weights are read twice and
     their gradients written once.
@@ -169,7 +169,7 @@ def least_bytes(cell: str, shape: Shape) -> float:
 
 
 def _layer_facts(cell: str, shape: Shape, milliseconds: float, peak: float, threads_: int) -> dict[str, float]:
-    """Rate and share of the peak as it was before and is now: it moves with the clock, and whoever else runs only lowers it."""
+    """Rate and share of the peak: the greater one of before and now, as it moves with the clock, and others only lower it."""
     peak = max(peak, harness.fma_peak(threads_))
     work = gflop(cell, shape)
     rate = work / milliseconds * 1e3
@@ -187,7 +187,7 @@ def _cases(settings: Settings, letters: str) -> Iterator[tuple[Case, str]]:
 
 
 def layer(settings: Settings) -> Iterator[Row]:
-    """Forward and backward as a user calls them, beside PyTorch with denormals flushed."""
+    """Forward and backward of a layer as a user calls them, beside PyTorch with denormals flushed."""
     with Pool() as pool:
         for case, cell in _cases(settings, "ABCD"):
             arguments = {"cell": cell, "shape": tuple(case.shape)}
@@ -283,7 +283,7 @@ def step(settings: Settings) -> Iterator[Row]:
     only the last state feeds the loss, and on the way back over 200 steps 4 to 10 % of the embedding's gradients that are not
     zero become denormal. No warm-up longer than the one round is needed to see what a user sees.
 
-    Beside it what of a step of fit is Python and NumPy: the engine has swept their code and data out of the caches.
+    After it, the part of a step of fit that is Python and NumPy, whose code and data the engine has swept out of the caches.
     """
     reviews = _of(settings)
     batches = [(part.padded(settings.steps), part.labels) for part in reviews.batches(50, settings.batch)]
@@ -436,7 +436,7 @@ def _python(threads_: int, *arguments: str) -> str:
 
 
 def _answer(name: str, ask: Callable[[], float]) -> float | None:
-    """None, after a word on standard error, if a peer has none."""
+    """The answer; None, after a line on standard error, if a peer has none."""
     try:
         return ask()
     except harness.ContenderError as error:
@@ -447,7 +447,7 @@ def _answer(name: str, ask: Callable[[], float]) -> float | None:
 
 
 def _each(asked: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, Spread]:
-    """As `Pool.measure`, for processes that live for one question."""
+    """As `Pool.measure`, for processes that answer a single question."""
     working = {name: ask for name, ask in asked.items() if _answer(name, ask) is not None}
     return harness.alternate(working, rounds=rounds)
 

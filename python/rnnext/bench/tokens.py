@@ -1,4 +1,4 @@
-"""Reviews to measure on: IMDB's if they are at hand, else drawn so that lengths and repetitions are like IMDB's."""
+"""Reviews to measure on: IMDB's if they are at hand, else random ones with lengths and repetitions like IMDB's."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Reviews:
-    """Ids of each review, in random order, and what it says."""
+    """The ids of reviews, in random order, and their labels."""
 
     ids: list[Ids]
     labels: Floats  # [N]
 
     def at_least(self, length: int) -> Reviews:
-        """Those of at least that many tokens; ValueError if there are none."""
+        """The reviews of at least that many tokens. ValueError if there are none."""
         chosen = [n for n, row in enumerate(self.ids) if len(row) >= length]
         if not chosen:
             raise ValueError(f"bench: no review has {length} tokens or more")
         return Reviews([self.ids[n] for n in chosen], self.labels[chosen])
 
     def padded(self, length: int) -> Ids:
-        """All of them, [N, length], their last tokens, with 0 in front, as `pad_sequences` does."""
+        """The last tokens of all reviews, [N, length], padded with 0 in front, as `pad_sequences` does."""
         padded: Ids = pad_sequences(self.ids, maxlen=length)
         return padded
 
     def batches(self, count: int, size: int) -> Iterator[Reviews]:
-        """`count` batches, from the beginning again where there are not enough reviews."""
+        """`count` batches of `size` reviews, starting over where there are not enough of them."""
         for n in range(count):
             rows = np.arange(n * size, (n + 1) * size) % len(self.ids)
             yield Reviews([self.ids[row] for row in rows], self.labels[rows])
@@ -46,7 +46,7 @@ class Reviews:
 
 
 def imdb(path: Path, vocabulary: int) -> Reviews:
-    """The 25,000 training reviews, from anything that `rnnext.datasets.imdb` reads."""
+    """The 25,000 training reviews, from whatever `rnnext.datasets.imdb` can read."""
     from rnnext import datasets
     from rnnext.text import TextVectorizer
 
@@ -57,7 +57,7 @@ def imdb(path: Path, vocabulary: int) -> Reviews:
 
 
 def drawn(vocabulary: int, count: int) -> Reviews:
-    """Zipf's law with exponent 1.1: 28 % of the tokens in a batch of 32 × 200 are different, in IMDB 29 %.
+    """Random reviews. Ids follow Zipf's law with exponent 1.1: 28 % of the tokens of a batch of 32 × 200 differ, 29 % in IMDB.
 
     Lengths are log-normal with IMDB's quantiles: 10 % under 70 tokens, half under 176, 10 % over 440.
     """

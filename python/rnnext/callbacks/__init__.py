@@ -1,4 +1,4 @@
-"""What may look at a training run between its steps, with Keras's names, arguments and hooks."""
+"""Callbacks, which are called between the steps of a training run, with Keras's names, arguments and hooks."""
 
 from rnnext.callbacks._backup import BackupAndRestore
 from rnnext.callbacks._callbacks import Callback, CallbackList, History, Logs

@@ -1,4 +1,4 @@
-"""The callback that lets an interrupted run go on."""
+"""The callback that lets an interrupted run continue."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _FILE = "training.safetensors"
 
 
 class BackupAndRestore(Callback):
-    """Keeps what training needs to go on in a folder of its own, and goes on from it when fit is called again.
+    """Keeps a checkpoint of the training in a folder of its own, and continues from it when fit is called again.
 
     The same program, started again after it was stopped at any moment, ends with the same weights, optimizer and history, bit
-    for bit, as if it had not been stopped. The checkpoint is replaced, as a whole or not at all, at each epoch's end or every
-    `save_freq` steps; what came after it is done again. When training has come to its end it is deleted, unless
+    for bit, as if it had not been stopped. The checkpoint is replaced, as a whole or not at all, at the end of each epoch or
+    every `save_freq` steps; what was done after it is done again. It is deleted when training has ended, unless
     `delete_checkpoint` is False; Ctrl-C and errors leave it. A checkpoint of another training, or a damaged one, is refused
     with a ValueError that names the file.
     """
@@ -38,7 +38,7 @@ class BackupAndRestore(Callback):
 
     @property
     def filepath(self) -> Path:
-        """The checkpoint."""
+        """The checkpoint's file."""
         return self.backup_dir / _FILE
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -68,6 +68,6 @@ class BackupAndRestore(Callback):
                 self.backup_dir.rmdir()
 
     def _clean(self) -> None:
-        """Delete what writes that were cut off have left."""
+        """Delete what interrupted writes have left behind."""
         for scratch in self.backup_dir.glob(f".{_FILE}.*"):
             scratch.unlink()

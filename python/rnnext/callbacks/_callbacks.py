@@ -34,16 +34,16 @@ HOOKS = (
 
 
 class Callback:
-    """Does nothing at every hook; subclasses override those that they need. `model` and `params` are set by fit,
-    evaluate and predict.
+    """Does nothing at any hook; subclasses override those that they need. `model` and `params` are set by fit, evaluate and
+    predict.
 
-    A callback that remembers something from step to step also overrides `get_state` and `set_state`, so that a run that was
-    interrupted (`BackupAndRestore`) goes on with it.
+    A callback with a state also overrides `get_state` and `set_state`, so that an interrupted run (`BackupAndRestore`)
+    continues with it.
     """
 
     model: Sequential
     params: dict[str, Any]  # epochs, steps of an epoch, verbose; of fit whether there is validation and how often
-    _open_logs: bool = True  # whether a callback of somebody's own may add to the logs; set by fit
+    _open_logs: bool = True  # whether a user's own callback may add to the logs; set by fit
 
     def set_model(self, model: Sequential) -> None:
         self.model = model
@@ -55,13 +55,13 @@ class Callback:
         """Before the first epoch."""
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """After the last epoch; `logs` are its results."""
+        """After the last epoch; `logs` are that epoch's results."""
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Before an epoch, counted from 0."""
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """After an epoch and its validation; `logs` are loss and metrics, with val_ before those of the validation."""
+        """After an epoch and its validation; `logs` are loss and metrics, those of the validation named val_..."""
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Before a step, counted from 0 in its epoch."""
@@ -102,22 +102,22 @@ class Callback:
         """After a batch of it; `logs` are its "outputs"."""
 
     def get_state(self) -> dict[str, Any]:
-        """What must be kept to go on: what JSON can hold and NumPy arrays, in dicts by str and lists."""
+        """What the callback needs to continue: values that JSON can hold and NumPy arrays, in dicts with str keys and lists."""
         return {}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `get_state` was called; called after `on_train_begin`."""
+        """Continue from where `get_state` was called; called after `on_train_begin`."""
 
 
 class CallbackList(Callback):
-    """Several as one, called in their order. TypeError for what is no callback."""
+    """Several callbacks as one, called in their order. TypeError for other objects."""
 
     def __init__(self, callbacks: Sequence[Callback], *, who: str = "fit") -> None:
         for callback in callbacks:
             if not isinstance(callback, Callback):
                 raise TypeError(f"{who}: callbacks has a {type(callback).__name__}, expected a Callback")
         self.callbacks = list(callbacks)
-        # A step is short: only those that look at it are asked, and its results are made for them alone.
+        # Steps are short: only callbacks that look at them are called, and only for these are a step's results computed.
         self.at_batch_begin = [c for c in callbacks if _overrides(c, "on_train_batch_begin", "on_batch_begin")]
         self.at_batch_end = [c for c in callbacks if _overrides(c, "on_train_batch_end", "on_batch_end")]
         self.at_test_batch_end = [c for c in callbacks if _overrides(c, "on_test_batch_end")]
@@ -196,20 +196,20 @@ def _overrides(callback: Callback, *hooks: str) -> bool:
 
 
 def _may_log(callback: Callback) -> bool:
-    """Whether somebody's own function gets logs that it may add to, as a metric that is to be monitored."""
+    """Whether the callback has a function of the user's own that may add to the logs, as a metric to be monitored."""
     functions = [getattr(callback, hook) for hook in ("on_train_batch_end", "on_batch_end", "on_test_end", "on_epoch_end")]
     return not all(str(getattr(each, "__module__", "")).startswith("rnnext.callbacks.") for each in functions)
 
 
 def checked_number(callback: Callback, name: str, value: float, least: float = -math.inf) -> float:
-    """The value as it came, if it is a number from `least` on, infinity too; TypeError or ValueError names what came."""
+    """The value as it came. TypeError or ValueError unless it is a number of at least `least`, or infinity."""
     expected = "a number" + (f" from {least:g} on" if least > -math.inf else "")
     number(callback, name, value, least, finite=False, expected=expected)
     return value
 
 
 def checked_save_freq(callback: Callback, save_freq: Literal["epoch"] | int) -> Literal["epoch"] | int:
-    """The same; ValueError unless it is 'epoch' or a number of steps."""
+    """`save_freq` itself. ValueError unless it is 'epoch' or a number of steps."""
     if save_freq != "epoch" and (isinstance(save_freq, bool) or not isinstance(save_freq, int) or save_freq < 1):
         raise ValueError(
             f"{type(callback).__name__}: save_freq is {save_freq!r}, expected 'epoch' or a number of steps, at least 1"
@@ -218,9 +218,9 @@ def checked_save_freq(callback: Callback, save_freq: Literal["epoch"] | int) -> 
 
 
 class History(Callback):
-    """What fit returns: `history["loss"]` has one number for each epoch, as has every metric; `epoch` has their numbers.
+    """What fit returns: `history` has a number for each epoch under "loss" and each metric's name; `epoch` numbers the epochs.
 
-    A model keeps its history, which does not keep the model: `history.model` is not there.
+    A model keeps its history, but not the other way round: there is no `history.model`.
     """
 
     def __init__(self) -> None:
@@ -229,7 +229,7 @@ class History(Callback):
         self.validated: list[int] = []  # those of them that have a validation
 
     def set_model(self, model: Sequential) -> None:
-        """Nothing: holding each other, both and the model's memory would wait for the garbage collector."""
+        """Does nothing: if both held each other, the model's memory would have to wait for the garbage collector."""
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.history, self.epoch, self.validated = {}, [], []

@@ -1,4 +1,4 @@
-"""Callbacks that follow one of the logs' numbers and know whether it has got better."""
+"""Callbacks that follow a number in the logs and know whether it has improved."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _FALLING = (
 
 
 class Monitor(Callback):
-    """A number to follow and its best value so far; what is done about it is the subclass's.
+    """A number in the logs and its best value so far; what to do about it is up to the subclass.
 
-    `mode` says whether better is less or more; "auto" knows it of losses and of this package's metrics.
+    `mode` says whether less ("min") or more ("max") is better; "auto" knows this of losses and of this package's metrics.
     """
 
     def __init__(self, monitor: str, mode: Mode, min_delta: float = 0.0) -> None:
@@ -62,7 +62,7 @@ class Monitor(Callback):
         self.best = None
 
     def _made_up_logs(self, validation: bool) -> Logs:
-        """With all that the logs will have, but for what callbacks of somebody's own may add."""
+        """Logs with every name that the real ones will have, except what a user's own callbacks may add."""
         names = self.model.metrics_names
         return dict.fromkeys([*names, *(f"val_{name}" for name in names if validation), "learning_rate"], 1.0)
 
@@ -102,11 +102,11 @@ class Monitor(Callback):
 
 
 class EarlyStopping(Monitor):
-    """Stops when `monitor` has not got better for `patience` epochs.
+    """Stops when `monitor` has not improved by more than `min_delta` for `patience` epochs.
 
-    `mode` says whether better is less or more; "auto" knows it of losses and of this package's metrics. `baseline` is to be
-    passed for the waiting to start anew. Epochs before `start_from_epoch` are not looked at. `restore_best_weights` brings the
-    best epoch's weights back at the end, whether training was stopped early or not.
+    `mode` says whether less ("min") or more ("max") is better; "auto" knows this of losses and of this package's metrics. Only
+    an improvement that beats `baseline` restarts the waiting. Epochs before `start_from_epoch` do not count.
+    `restore_best_weights` restores the best epoch's weights at the end, whether training was stopped early or not.
     """
 
     def __init__(
@@ -166,9 +166,9 @@ class EarlyStopping(Monitor):
 class ModelCheckpoint(Monitor):
     """Saves the model, or its weights alone, as `Sequential.save` and `save_weights` do: a folder, or a file.
 
-    Every `save_freq` steps, or at each epoch's end; `save_best_only`: if `monitor` is then better than ever, or than
-    `initial_value_threshold`. The path may have places for numbers, as "model-{epoch:02d}-{val_loss:.2f}"; epoch and batch are
-    counted from 1 there. What to go on from after an interruption is `BackupAndRestore`'s.
+    Every `save_freq` steps, or at the end of each epoch; with `save_best_only` only if `monitor` is better than ever before and
+    than `initial_value_threshold`. The path may have places for numbers, as "model-{epoch:02d}-{val_loss:.2f}"; epoch and batch
+    are counted from 1 there. To continue an interrupted training use `BackupAndRestore`.
     """
 
     def __init__(
@@ -258,9 +258,10 @@ class ModelCheckpoint(Monitor):
 
 
 class ReduceLROnPlateau(Monitor):
-    """Multiplies the learning rate by `factor` when `monitor` has not got better by `min_delta` for `patience` epochs.
+    """Multiplies the learning rate by `factor` when `monitor` has not improved by more than `min_delta` for `patience` epochs.
 
-    It does not go below `min_lr`; the `cooldown` epochs after it are not waited. The logs get the rate, as "learning_rate".
+    The rate does not go below `min_lr`. The `cooldown` epochs after a reduction do not count. The logs get the rate, as
+    "learning_rate".
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Callbacks that set the learning rate, write down results, stop at numbers that are none, or do what a function says."""
+"""Callbacks that set the learning rate, write results to a file, stop at NaN, call a function, or swap in averages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rnnext.callbacks._callbacks import HOOKS, Callback, Logs
 class LearningRateScheduler(Callback):
     """Sets the learning rate before each epoch to `schedule(epoch, rate)`, or `schedule(epoch)`; the logs get it afterwards.
 
-    One that changes from step to step is `rnnext.optimizers.schedules`'s matter.
+    For a rate that changes from step to step see `rnnext.optimizers.schedules`.
     """
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
@@ -42,10 +42,10 @@ class LearningRateScheduler(Callback):
 
 
 class CSVLogger(Callback):
-    """Writes a row for each epoch, counted from 0: its number and its logs by name, NA for what an epoch does not have.
+    """Writes a row for each epoch: its number, counted from 0, and its logs by name, NA for what an epoch does not have.
 
-    `append`: behind the rows that are there; else they are replaced when the first epoch has ended. A run that goes on
-    (`BackupAndRestore`) goes on behind the rows that it had written then.
+    With `append` rows are added to the file, else it is replaced when the first epoch has ended. A resumed run
+    (`BackupAndRestore`) continues after the rows that it had written by its checkpoint.
     """
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
@@ -93,7 +93,7 @@ class CSVLogger(Callback):
 
 
 class TerminateOnNaN(Callback):
-    """Stops training when the loss is not a finite number; `raise_error`: by a RuntimeError."""
+    """Stops training when the loss is not a finite number; with `raise_error` by a RuntimeError."""
 
     def __init__(self, raise_error: bool = False) -> None:
         self.raise_error = raise_error
@@ -109,7 +109,7 @@ class TerminateOnNaN(Callback):
 
 
 class LambdaCallback(Callback):
-    """Calls the given functions with the arguments of the hooks whose names they have."""
+    """Calls each given function at the hook whose name it was given under, with that hook's arguments."""
 
     def __init__(
         self,
@@ -134,8 +134,8 @@ class LambdaCallback(Callback):
 class SwapEMAWeights(Callback):
     """Validates with the averages of an optimizer that has `use_ema=True`, in the weights' place.
 
-    `swap_on_epoch`: the model has the averages from each epoch's end to the next one's begin, for the callbacks that come after
-    this one, as ModelCheckpoint. After training fit leaves them in the model, with this callback or without.
+    With `swap_on_epoch` the model has the averages from the end of each epoch to the beginning of the next, for the callbacks
+    after this one, as ModelCheckpoint. After training fit leaves them in the model, with this callback or without.
     """
 
     def __init__(self, swap_on_epoch: bool = False) -> None:
@@ -147,7 +147,7 @@ class SwapEMAWeights(Callback):
         optimizer.use_averages(use)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self._use(False)  # says so, too, if the optimizer has none
+        self._use(False)  # ValueError if the optimizer has none
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._use(False)

@@ -31,17 +31,16 @@ _Floats = npt.NDArray[np.float32]
 _Self = TypeVar("_Self", bound="TextClassifier")
 
 _VOCABULARY, _LABELS = "vocabulary.json", "labels.json"
-_FORMAT = 2  # 1: `rnnext train` before this class; labels were str
-_LOSS_COUNTS = 1e-6  # beside a share of texts: less than one of them
-_TEXTS_AT_ONCE = 8192  # whose ids are in memory in predict
+_FORMAT = 2  # 1: from `rnnext train` before this class existed; labels were str
+_LOSS_COUNTS = 1e-6  # the weight of a loss against an accuracy: less than that of one text
+_TEXTS_AT_ONCE = 8192  # whose ids are in memory at a time in predict
 
 
 class TextClassifier:
     """A recurrent classifier of texts: `TextClassifier().fit(texts, labels).predict(texts)`.
 
     Texts are str, in any iterable; labels are str, int, bool or float, two different ones or more. None for an option means
-    the preset's choice for `lang` and the amount of data. The constructor only stores its arguments; what they are is checked
-    by `fit`.
+    the preset's choice for `lang` and the amount of data. The constructor only stores its arguments; `fit` checks them.
 
     After `fit`: `classes_` (the labels in order, the columns of `predict_proba`), `model_` (a `Sequential`), `vectorizer_` (a
     `TextVectorizer`), `history_` (a number for each epoch by name), `best_epoch_` (from 1; None without
@@ -140,12 +139,12 @@ class TextClassifier:
     ) -> _Self:
         """Learn from texts and their labels, in place of what was learned before.
 
-        The most accurate epoch is chosen on `validation_data` (texts, labels[, sample_weight]), or on a part of the texts that
-        a hash of the text alone picks, so that equal texts are on the same side; its weights are restored at the end. With
-        `refit` a second training follows if it was such a part: from scratch, on all texts, for as many epochs as were best
-        together with their neighbours. `callbacks` are the first training's, as is `history_`; `refit_callbacks` are the
-        second's. `sample_weight` [N] says what each text counts. ValueError or TypeError, and nothing has changed, if something
-        does not fit.
+        The weights of the most accurate epoch are kept: the most accurate on `validation_data` (texts, labels[,
+        sample_weight]), or else on a part of the texts that is set aside. A hash of the text alone chooses that part, so that
+        equal texts are on the same side. With `refit` and such a part a second training follows: from scratch, on all texts,
+        for the number of epochs that was best together with its neighbours. `callbacks` and `history_` belong to the first
+        training, `refit_callbacks` to the second. `sample_weight` [N] is the weight of each text. ValueError or TypeError for
+        an argument or option that does not fit; then nothing has changed.
         """
         for name in ("text_column", "label_column"):
             if not isinstance(getattr(self, name), str | None):
@@ -161,13 +160,13 @@ class TextClassifier:
         held_out = None if validation_data is None else _validation(validation_data, classes)
         verbose = check_verbose(self._verbose(verbose))
         with _random.seeded(_seed_of(self.random_state)):
-            counts = weights > 0  # a text that counts nothing is as one that is not there
+            counts = weights > 0  # a text of weight 0 is treated like one that is not there
             part = [text for text, counted in zip(rows, counts, strict=True) if counted], numbers[counts], weights[counts]
             kinds, given_vectors = len(np.unique(part[1])), self.vectors is not None
             settings = settings_for(self.lang, part[0], self._given(), vectors=given_vectors, labels=kinds)
             training, held_out = _divided(part, settings) if held_out is None else (part, held_out)
             refit = settings.refit and held_out is not None and validation_data is None
-            # Drawn before the first training, as a run that goes on in the second has nothing drawn in the first.
+            # Drawn before the first training: a run that is resumed in the second one has drawn nothing in the first.
             seed = _seed_of(None) if refit else 0
             learned = self._learn(settings, classes, of_classes, training, held_out, callbacks, verbose)
             history = learned[2]
@@ -191,7 +190,7 @@ class TextClassifier:
         verbose: Verbose,
         epochs: int | None = None,
     ) -> tuple[TextVectorizer, Sequential, dict[str, list[float]]]:
-        """A training, or the first `epochs` epochs of it."""
+        """(vectorizer, model, history) of a training, or of its first `epochs` epochs."""
         texts, numbers, weights = training
         vectorizer = TextVectorizer(
             settings.max_tokens,
@@ -228,7 +227,7 @@ class TextClassifier:
             validation_data=validation,
             validation_batch_size=256,
             callbacks=watchers,
-            pool=max(1, min(50, steps // 8)),  # not all of few rows together, whose batches would be the same in each epoch
+            pool=max(1, min(50, steps // 8)),  # if few rows were all pooled, each epoch would have the same batches
             verbose=verbose,
         )
         if not all(np.isfinite(array).all() for array in model.get_weights()):
@@ -240,7 +239,7 @@ class TextClassifier:
         return {name: getattr(self, name) for name in Settings.__dataclass_fields__}
 
     def _verbose(self, verbose: Verbose | None) -> Verbose:
-        """A bar in a terminal and nothing elsewhere, unless somebody says otherwise."""
+        """The given `verbose`, else the constructor's; "auto" is a bar in a terminal and nothing elsewhere."""
         wanted = self.verbose if verbose is None else verbose
         return (1 if sys.stdout.isatty() else 0) if wanted == "auto" else wanted
 
@@ -263,7 +262,7 @@ class TextClassifier:
         return np.concatenate([1 - y, y], axis=1) if len(self.classes_) == 2 else y
 
     def score(self, texts: Iterable[str], labels: Any, sample_weight: Any = None) -> float:
-        """The share of texts whose label is predicted, each counting as `sample_weight` says."""
+        """The accuracy: the share of texts whose label is predicted, weighted by `sample_weight` [N]."""
         predicted = self.predict(texts)
         if not len(predicted):
             raise ValueError("TextClassifier: texts is empty, expected at least one text")
@@ -321,8 +320,9 @@ class TextClassifier:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write a folder with model, vocabulary, labels and options, in place of a model that is there.
 
-        Not kept: `vectors` (the model has those of its words), a `tokenizer` that is a function, which `load` must be given
-        again, a `random_state` that is no number. ValueError before `fit`, TypeError for labels that JSON cannot hold.
+        Not saved: `vectors` (the model has those of its words), a `tokenizer` that is a function (`load` must be given it
+        again), and a `random_state` that is not a number. ValueError before `fit`, TypeError for labels that JSON cannot hold,
+        FileExistsError if something else than a model is there.
         """
         saving.write_folder(folder, self._to_files())
 
@@ -330,9 +330,9 @@ class TextClassifier:
     def load(
         cls: type[_Self], folder: str | os.PathLike[str], *, tokenizer: Callable[[str], Iterable[str]] | None = None
     ) -> _Self:
-        """The classifier that `save` or `rnnext train` wrote, with the tokenizer it had. Nothing in the folder is run.
+        """The classifier that `save` or `rnnext train` wrote, with the tokenizer that it had. Nothing in the folder is run.
 
-        FileNotFoundError if there is none, ValueError if its parts are not those of a text classifier.
+        FileNotFoundError if there is none, ValueError if the folder does not hold a text classifier or is damaged.
         """
         return cls._from_files(saving.read_folder(folder, _FILES), Path(folder), tokenizer)
 
@@ -404,7 +404,7 @@ class TextClassifier:
             own = state["tokenizer"] if callable(state["tokenizer"]) else None
             vars(self).update(vars(self._from_files(state["files"], Path("pickle"), own)))
         vars(self).update(state["params"])
-        vars(self).update(state.get("others", {}))  # a subclass's own; earlier versions kept none
+        vars(self).update(state.get("others", {}))  # a subclass's attributes; earlier versions did not keep them
 
 
 _LEARNED = ("classes_", "model_", "vectorizer_", "history_", "best_epoch_")
@@ -413,33 +413,33 @@ _Part = tuple[list[str], Numbers, Weights]
 
 
 def _merit(accuracy: npt.ArrayLike, loss: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Of epochs, the more the better: the loss decides between equally accurate ones."""
+    """How good epochs are: more is better. The loss decides between equally accurate ones."""
     return np.asarray(accuracy, np.float64) - _LOSS_COUNTS * np.asarray(loss, np.float64)
 
 
 class _MostAccurate(EarlyStopping):
-    """Of equally accurate epochs, as there are among few texts, that of least loss is better."""
+    """Among equally accurate epochs, which are common with few texts, the one with the least loss is best."""
 
     def _value(self, logs: Logs | None) -> float:
         return float(_merit(super()._value(logs), (logs or {})["val_loss"]))
 
 
 def _best_epoch(history: Mapping[str, Sequence[float]]) -> int | None:
-    """What `_MostAccurate` has found, from 1; None without validation."""
+    """The epoch that `_MostAccurate` has found, from 1; None without validation."""
     if "val_loss" not in history:
         return None
     return int(_merits(history).argmax()) + 1
 
 
 def _merits(history: Mapping[str, Sequence[float]]) -> npt.NDArray[np.float64]:
-    """Of all epochs; with NaN none."""
+    """How good each epoch is; one with NaN is the worst."""
     return np.nan_to_num(_merit(history["val_accuracy"], history["val_loss"]), nan=-np.inf)
 
 
 def _best_stretch(history: Mapping[str, Sequence[float]]) -> int:
-    """The middle of the three epochs that are best together, it counting as much as both others, from 1.
+    """The epoch, from 1, that is best together with its two neighbours, counting as much as both of them.
 
-    Among some hundred texts one epoch is better than those beside it by chance, which another training does not repeat.
+    On some hundred texts a single epoch is better than its neighbours by chance, which another training does not repeat.
     """
     beside = np.pad(_merits(history), 1, mode="edge")
     return int((beside[:-2] + 2 * beside[1:-1] + beside[2:]).argmax()) + 1
@@ -473,7 +473,7 @@ def _checked(texts: Iterable[str], name: str) -> Iterator[str]:
 
 
 def _relative(weights: Weights) -> Weights:
-    """The weights as multiples of their mean; all the same if that is 0."""
+    """The weights as multiples of their mean; all 1 if that is 0."""
     mean = weights.mean()
     return weights / mean if mean else np.ones_like(weights)
 
@@ -491,7 +491,7 @@ def _chunks(texts: Iterator[str], size: int) -> Iterator[list[str]]:
 
 
 def _seed_of(random_state: Any) -> int:
-    """A seed from None, a number or a generator of NumPy's, as scikit-learn has it."""
+    """A seed from None, a number or one of NumPy's generators, as in scikit-learn."""
     if random_state is None:
         return int(_random.generator().integers(1 << 62))
     if isinstance(random_state, np.random.RandomState):
@@ -517,12 +517,12 @@ def _validation(given: Any, classes: Labels) -> _Part:
 
 
 def _targets(numbers: Numbers, classes: Labels) -> npt.NDArray[Any]:
-    """What the model's outputs should be: [N], or for more than two classes [N, classes]."""
+    """The model's target outputs: [N] for two classes, else [N, classes]."""
     return numbers if len(classes) == 2 else np.eye(len(classes), dtype=np.float32)[numbers]
 
 
 def _divided(part: _Part, settings: Settings) -> tuple[_Part, _Part | None]:
-    """A part to learn from, which has every label, and one to choose the epoch by, if there is enough for both."""
+    """A part to learn from, which has every label, and one to choose the epoch by: None if there is not enough for both."""
     from rnnext.datasets import held_out
 
     texts, numbers, weights = part

@@ -1,4 +1,4 @@
-"""Labels of any type as class numbers, and what each row counts. Knows neither texts nor models."""
+"""Labels of any type as class numbers, and the weights of rows. Knows neither texts nor models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Weights = npt.NDArray[np.float64]
 
 
 def labels_of(labels: object, rows: int, *, name: str = "labels") -> Labels:
-    """Labels as an array [N]. ValueError or TypeError says what came where they are not one comparable value for each text."""
+    """Labels as an array [N]. ValueError or TypeError unless there is one label for each text, all of one type."""
     if labels is None or isinstance(labels, str | bytes):
         raise TypeError(f"{_OWNER}: {name} is {labels!r}, expected a label for each text")
     given = labels if hasattr(labels, "__array__") or isinstance(labels, list | tuple) else list(labels)  # type: ignore[call-overload]
@@ -28,7 +28,7 @@ def labels_of(labels: object, rows: int, *, name: str = "labels") -> Labels:
     except ValueError as error:
         raise ValueError(f"{_OWNER}: {name} has entries of different shapes ({error})") from error
     if found.dtype.kind == "f" and found.itemsize > 8:
-        found = found.astype(np.float64)  # which JSON can hold
+        found = found.astype(np.float64)  # JSON cannot hold longer floats
     if found.dtype.kind == "U" and not all(isinstance(label, str) for label in values):
         kinds = ", ".join(sorted({type(label).__name__ for label in values}))
         raise TypeError(f"{_OWNER}: {name} has labels of different types ({kinds}), expected one type")
@@ -39,7 +39,7 @@ def labels_of(labels: object, rows: int, *, name: str = "labels") -> Labels:
     if found.dtype.kind == "f" and not np.isfinite(found).all():
         raise ValueError(f"{_OWNER}: {name} has {found[~np.isfinite(found)][0]}, expected finite numbers")
     for row, (label, kept) in enumerate(zip(values, found.tolist(), strict=True)):
-        if isinstance(label, str) and label.endswith("\0"):  # which NumPy takes for the end of a shorter one
+        if isinstance(label, str) and label.endswith("\0"):  # NumPy drops NULs at the end of a str
             raise ValueError(f"{_OWNER}: {name}[{row}] is {label!r}, expected a label that does not end in NUL")
         too_large = found.dtype.kind == "O" and isinstance(label, int) and not -(1 << 63) <= label < 1 << 64
         if too_large or (isinstance(label, int | np.integer) and int(label) != kept):
@@ -48,13 +48,13 @@ def labels_of(labels: object, rows: int, *, name: str = "labels") -> Labels:
 
 
 def _of_one_kind(labels: list[Any]) -> bool:
-    """Whether objects are all numbers, or all of another type that is no str."""
+    """Whether all labels are numbers, or all are of one other type than str."""
     numbers = all(isinstance(label, int | float | np.number | np.bool_) for label in labels)
     return numbers or (len({type(label) for label in labels}) == 1 and not isinstance(labels[0], str))
 
 
 def classes_of(labels: Labels) -> Labels:
-    """The distinct labels, ascending. ValueError if there are fewer than two, TypeError if they cannot be compared."""
+    """The distinct labels, ascending. ValueError if there are fewer than two, TypeError if they cannot be sorted."""
     try:
         classes: Labels = np.unique(labels)
     except TypeError as error:
@@ -75,7 +75,7 @@ def numbers_of(labels: Labels, classes: Labels, *, name: str = "labels") -> Numb
 
 
 def weights_of(sample_weight: object, rows: int, *, name: str = "sample_weight") -> Weights:
-    """What each row counts, [N]; all the same if nothing was said."""
+    """The weight of each row [N]; all 1 if `sample_weight` is None."""
     if sample_weight is None:
         return np.ones(rows)
     found = np.asarray(sample_weight)
@@ -89,14 +89,15 @@ def weights_of(sample_weight: object, rows: int, *, name: str = "sample_weight")
 
 
 def _below_one(weights: Weights) -> Weights:
-    """The same but for a power of two, which rounds nothing: no sum of them overflows."""
+    """The weights divided by a power of two, which is exact, so that they are below 1 and no sum of them overflows."""
     return np.asarray(np.ldexp(weights, -np.frexp(weights.max())[1]))
 
 
 def weights_of_classes(class_weight: object, classes: Labels, numbers: Numbers, weights_of_rows: Weights) -> Weights:
-    """What a row of each class counts, [classes], up to a common factor.
+    """The weight of each class, [classes], up to a common factor.
 
-    1; if "balanced" as much less as its rows count more, as in scikit-learn; or what a dict by label says.
+    All 1; with "balanced" inversely proportional to the total weight of the class's rows, as in scikit-learn; or what a dict
+    says, 1 for labels that it lacks.
     """
     weights = np.ones(len(classes))
     if class_weight is None:
@@ -124,7 +125,7 @@ def _listed(classes: Labels) -> str:
 
 
 def to_json(classes: Labels) -> dict[str, Any]:
-    """Classes as JSON can hold them. TypeError for objects that are no strings."""
+    """Classes as JSON can hold them. TypeError for objects that are not strings."""
     values = classes.tolist()
     if classes.dtype.kind == "O" and not all(isinstance(value, str) for value in values):
         raise TypeError(

@@ -1,4 +1,4 @@
-"""Vectors of words from the company they keep in the texts at hand, so that training need not begin from nothing."""
+"""First vectors of words, from the words that they appear with in the texts, so that training does not begin at random."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-_CONTEXT = 512  # most frequent words, by which all words are told
+_CONTEXT = 512  # how many of the most frequent words describe all words
 _WINDOW = 5  # words on each side
 _RESERVED = 2  # padding and unknown words
 
 
 def vectors_from_neighbours(rows: Sequence[npt.NDArray[np.int32]], vocabulary: int, size: int) -> npt.NDArray[np.float32]:
-    """[vocabulary, size] with a mean square of 1 in each row, 0 for words that no frequent word is near.
+    """Vectors [vocabulary, size] with a mean square of 1 in each row, 0 for words that have no frequent word near them.
 
-    The positive pointwise mutual information of each word with the most frequent ones within `_WINDOW` words, near ones
-    counting more, reduced to `size` directions by a singular value decomposition (Levy, Goldberg & Dagan 2015: half of the
-    singular values' power, contexts' frequencies to the power 0.75). Ids are by falling frequency.
+    They are the positive pointwise mutual information of each word with the most frequent ones within `_WINDOW` words, nearer
+    ones counting more, reduced to `size` directions by a singular value decomposition (Levy, Goldberg & Dagan 2015: the square
+    roots of the singular values, contexts' frequencies to the power 0.75). Ids must be in order of falling frequency.
     """
     context = min(_CONTEXT, vocabulary)
     apart = np.zeros(_WINDOW, np.int32)

@@ -1,4 +1,4 @@
-"""What is chosen where the caller does not say, and the model that follows from it."""
+"""The choices for options that the caller leaves open, and the model that they describe."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _OWNER = "TextClassifier"
 
 @dataclass(frozen=True)
 class Settings:
-    """All choices, none of them open."""
+    """The options of a training, all of them chosen."""
 
     unit: Literal["word", "char"]
     tokenizer: Callable[[str], Iterable[str]] | Literal["jieba"] | None
@@ -90,21 +90,21 @@ _MUCH_TEXT = 10_000_000  # characters
 _MANY_ROWS = 50_000
 _FEW_ROWS = 6_000
 _MANY_LABELS = 20
-# What differs by the amount of texts, chosen on parts set aside: of thousands of sentences, of many more (or of their phrases),
-# of as much text as the IMDB reviews have.
+# What depends on the amount of text, chosen on parts that were set aside: for thousands of sentences (_LITTLE), for many more
+# of them or their phrases (_MANY), for as much text as the IMDB reviews have (_MUCH).
 _LITTLE: Mapping[str, Any] = {"bigrams_scale": 0.3, "units": 32, "wide": True, "label_smoothing": 0.1}
-# Of few texts for each of many labels none can be spared: of fifty kinds of questions, in cross-validation, 84.9 % of their
-# six types were right without this, 87.2 % with it but with a tenth set aside, 88.4 % with all of it.
+# With few texts for each of many labels, none can be spared. On questions of fifty kinds, in cross-validation, the type (one of
+# six) was right for 84.9 % without this, for 87.2 % with it but with a tenth set aside, for 88.4 % with all of it.
 _KINDS: Mapping[str, Any] = {"units": 64, "epochs": 20, "validation_fraction": 0.0}
 _MANY: Mapping[str, Any] = {
     "embedding_dim": 128,
     "epochs": 3,
     "batch_size": 64,
     "learning_rate": 0.003,
-    "validation_fraction": 0.05,  # of so many still thousands
+    "validation_fraction": 0.05,  # still thousands of texts
 }
-# Characters say less than words. In cross-validation on Chinese hotel reviews 88.3 % were right, 88.9 % with twice the length,
-# 89.0 % with both; on takeaway reviews, all shorter, 89.4 and 89.6 %.
+# Characters say less than words. In cross-validation on Chinese hotel reviews 88.3 % were right without this, 88.9 % with the
+# doubled `maxlen`, 89.0 % with both; on takeaway reviews, which are all shorter, 89.4 % without and 89.6 % with both.
 _CHARACTERS: Mapping[str, Any] = {"maxlen": 800, "pretrain": True}
 _MUCH: Mapping[str, Any] = {
     "punctuation": False,
@@ -125,9 +125,9 @@ _COUNTS = {"units": 1, "embedding_dim": 1, "bigrams": 0, "epochs": 1, "batch_siz
 def settings_for(
     lang: str, texts: Sequence[str], given: Mapping[str, Any], *, vectors: bool = False, labels: int = 2
 ) -> Settings:
-    """The preset for such texts of a language, with what was given in place of it; errors name what does not fit.
+    """The preset for these texts, overridden by what is `given` (None: open). TypeError or ValueError for what does not fit.
 
-    `vectors`: whether words have given ones. `labels`: how many different ones there are.
+    `vectors`: whether the user gives word vectors. `labels`: the number of different labels.
     """
     _check("lang", lang)
     said = {name: value for name, value in given.items() if value is not None}
@@ -149,7 +149,7 @@ def settings_for(
         "bigrams": 200_000,
         "bigrams_scale": 1.0,
         "word_dropout": 0.2,
-        # What is learned of a rare word would hide what its given vector says.
+        # What is learned about a rare word would hide what its given vector says.
         "rare_dropout": 10.0 if vectors and amount is _LITTLE and unit == "word" else 0.0,
         "input_dropout": 0.5,
         "cell": "lstm",
@@ -165,8 +165,8 @@ def settings_for(
         "weight_decay": 0.01,
         "average": 0.99,
         "validation_fraction": 0.1,
-        # For the words that only the part set aside has. Characters are nearly all in the rest as well: of two sets of Chinese
-        # reviews one gained in cross-validation, by 0.4 points, and the other lost as much.
+        # To learn the words that only the part set aside has. Nearly all characters are in the rest as well: of two sets of
+        # Chinese reviews one gained 0.4 points in cross-validation, and the other lost as much.
         "refit": amount is _LITTLE and unit == "word",
         "patience": 3,
     }
@@ -176,7 +176,7 @@ def settings_for(
 
 
 def _check(name: str, value: Any) -> None:
-    """What no layer or other room checks, or would call by another name."""
+    """Check what neither layers nor anything else checks, or what they would call by another name."""
     if name in _CHOICES and value not in _CHOICES[name]:
         expected = " or ".join(", ".join(map(repr, _CHOICES[name])).rsplit(", ", 1))
         raise ValueError(f"{_OWNER}: {name} is {value!r}, expected {expected}")
@@ -191,10 +191,11 @@ def _check(name: str, value: Any) -> None:
 
 
 def build(settings: Settings, rows: Sequence[Ids], seen: int, vectors: Floats | None, classes: int, steps: int) -> Sequential:
-    """The model for those rows, compiled for so many steps: a logistic unit for two classes, a softmax for more.
+    """The model for these rows of ids, compiled for a training of `steps` steps.
 
-    Words' vectors, to which those of pairs are added, and beside them `vectors` [V, D], which are not trained; a recurrent
-    layer, pooled; beside its states the mean of what it reads, if it is `wide`. Ids from `seen` on are in no row.
+    It reads words' vectors, to which those of pairs are added, and beside them `vectors` [V, D], which are not trained. Then
+    come a recurrent layer, pooling of its states, if `wide` beside them the mean of what it reads, and a logistic unit for two
+    classes or a softmax for more. Ids from `seen` on are in no row.
     """
     embedding: Layer
     vocabulary = seen if vectors is None else len(vectors)
@@ -202,7 +203,7 @@ def build(settings: Settings, rows: Sequence[Ids], seen: int, vectors: Floats | 
     if settings.rare_dropout:
         counts = np.bincount(np.concatenate(rows), minlength=vocabulary)
         rare = settings.rare_dropout / (settings.rare_dropout + counts)
-        dropout = np.maximum(dropout, rare.round(3))  # as many digits as a saved model should have
+        dropout = np.maximum(dropout, rare.round(3))  # rounded, as a saved model lists them all
     pairs = frequent_pairs(rows, settings.bigrams)
     if len(pairs):
         embedding = BigramEmbedding(
@@ -218,7 +219,7 @@ def build(settings: Settings, rows: Sequence[Ids], seen: int, vectors: Floats | 
     if settings.pretrain:
         embedding.build((None, None))
         embedding.weights[0].assign(0.5 * vectors_from_neighbours(rows, vocabulary, settings.embedding_dim))
-    if seen < vocabulary:  # nothing but its given vector is known of such a word, as of one that was dropped
+    if seen < vocabulary:  # of these words only the given vectors are known: no other, as if it had been dropped
         embedding.build((None, None))
         table = embedding.weights[0]
         table.assign(np.where(np.arange(vocabulary)[:, None] < seen, table.value, np.float32(0)))
@@ -238,13 +239,13 @@ def build(settings: Settings, rows: Sequence[Ids], seen: int, vectors: Floats | 
             Dense(1, activation="sigmoid") if classes == 2 else Dense(classes, activation="softmax"),
         ]
     )
-    # An average over more than a tenth of all steps would still be about the beginning at the end.
+    # An average over more than a tenth of all steps would still contain too much of the beginning at the end.
     momentum = min(settings.average, max(0.0, 1 - 10 / steps))
     averaged: dict[str, Any] = {"use_ema": True, "ema_momentum": momentum, "ema_frequency": 20} if settings.average else {}
     optimizer = AdamW(
         OneCycle(settings.learning_rate, max(8, steps), pct_start=0.25),
         settings.weight_decay,
-        global_clipnorm=1.0,  # recurrent gradients now and then explode; one such step costs an epoch
+        global_clipnorm=1.0,  # recurrent gradients explode now and then; one such step can undo an epoch
         **averaged,
     )
     optimizer.exclude_from_weight_decay(var_names=["bias"])

@@ -1,4 +1,4 @@
-"""Word vectors that somebody else has trained, for the words of a vocabulary."""
+"""Ready-made word vectors for the words of a vocabulary."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ import numpy.typing as npt
 _OWNER = "TextClassifier"
 
 Floats = npt.NDArray[np.float32]
-_Take: TypeAlias = Callable[[str], bool]  # whether a word's vector is asked for
+_Take: TypeAlias = Callable[[str], bool]  # whether a word's vector is wanted
 
 
 def vectors_for(
     vectors: Any, words: Sequence[str], more: int = 0, is_token: Callable[[str], bool] = bool
 ) -> tuple[list[str], Floats]:
-    """Up to `more` further words, in the vectors' order, that could be a text's; the vector of each word and of these, [V, D].
+    """(further words, matrix [V, D]): the vectors of `words`, and of up to `more` further words, for which `is_token` holds.
 
-    `vectors`: a dict from words to arrays, or anything with `in` and `[word]`, of which there are no further words; (words,
+    `vectors` may be a dict from words to arrays, or anything with `in` and `[word]`, which yields no further words; (words,
     matrix [N, D]); or a file: `.npz` with the arrays `words` (str, or UTF-8 bytes with a line for each) and `vectors` [N, D],
-    else text with a word and its numbers a line, as GloVe and word2vec write it. A word without a vector gets zeros; a
-    contraction without one (don't) the mean of its parts' (do, n't). TypeError or ValueError says what came where it is
-    something else, or if no word of the vocabulary has a vector.
+    else text with a word and its numbers on each line, as GloVe and word2vec write it. Further words come in the order of the
+    vectors. A word without a vector gets zeros; a contraction without one (don't) gets the mean of its parts (do, n't).
+    TypeError or ValueError if `vectors` is something else, or has no vector for any of `words`.
     """
     parts = {word: _parts(word) for word in words if "'" in word[1:]}
     wanted = {*words, *(part for each in parts.values() for part in each)}
@@ -56,7 +56,7 @@ def vectors_for(
 
 
 def _parts(word: str) -> list[str]:
-    """As the treebanks cut English: do n't, it 's."""
+    """The parts of a contraction, as treebanks cut English: do n't, it 's."""
     if word.endswith("n't"):
         return [word[:-3], "n't"]
     stem, _, rest = word.partition("'")

@@ -1,8 +1,7 @@
 """The command line: train a text classifier, use, measure, explain and convert it. Heavy imports are inside the commands.
 
-Results go to standard output, everything about the work's progress to standard error. Exit codes: 0, done; 2, bad input,
-explained in one line; 130, interrupted; 141, the reader of the output has closed it; 1, with a traceback, an error in rnnext
-itself.
+Results go to standard output, progress to standard error. Exit codes: 0, done; 2, bad input, explained in one line; 130,
+interrupted; 141, nobody reads the output any more; 1, with a traceback, a mistake of rnnext's own.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ _INTERRUPTED, _CLOSED_PIPE = 130, 141  # as shells have it: 128 + the signal's n
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code."""
+    """Run the command line and return the exit code."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # whoever called us has closed it: then it is empty, or nobody reads it
+        if getattr(sys, name) is None:  # closed by the caller: treated as empty, or as read by nobody
             setattr(sys, name, open(os.devnull, mode, errors="replace"))  # noqa: SIM115
     parser = make_parser()
     words = list(sys.argv[1:] if argv is None else argv)
@@ -36,14 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # half of a surrogate pair in a text must not end a long run
+        sys.stdout.reconfigure(errors="replace")  # a long run must not end at half a surrogate pair in a text
     try:
         options.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
-        # Nobody reads on; what is still buffered must not fail again when the interpreter ends.
+        # Nobody reads any more. What is still buffered must not fail again when the interpreter exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _CLOSED_PIPE
     except MemoryError as error:

@@ -1,4 +1,4 @@
-"""`rnnext evaluate` and `rnnext report`: how good a saved model is on labelled texts, of which a few are kept in memory."""
+"""`rnnext evaluate` and `rnnext report`: how good a saved model is on labelled texts, of which few are in memory at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TRUTH = {"false": "0", "true": "1"}
 
 @dataclass(frozen=True)
 class Kept:
-    """A text worth showing."""
+    """A text that a report may show."""
 
     text: str
     truth: int
@@ -94,7 +94,7 @@ def labelled(options: Namespace, classifier: TextClassifier) -> Iterator[tuple[s
 
 
 def as_known(classifier: TextClassifier) -> Callable[[str], str]:
-    """From a label as a file has it to the name of that of the classifier's which has this value; others as they are."""
+    """A function from a label as written in a file to the name of the classifier's label of that value; others stay."""
     classes = classifier.classes_.tolist()
     kind = classifier.classes_.dtype.kind
     if kind in "UO":
@@ -114,7 +114,7 @@ def as_known(classifier: TextClassifier) -> Callable[[str], str]:
 def measured(
     classifier: TextClassifier, rows: Iterable[tuple[str, str]], origin: str, keep: int = 0
 ) -> tuple[Evaluation, list[Kept], list[Kept]]:
-    """The figures of all rows, the `keep` texts that are most wrong, and the first few that are right."""
+    """(figures of all rows, the `keep` texts that are most wrong, the first few that are right)."""
     labels, known = [str(label) for label in classifier.classes_.tolist()], as_known(classifier)
     truths, probabilities = [], []
     worst: list[tuple[float, int, Kept]] = []  # a heap, the least wrong on top

@@ -39,7 +39,7 @@ def _number(kind: Callable[[str], Any], least: float, below: float = float("inf"
 
 
 def _new_file(text: str) -> Path:
-    """A type for argparse: where a file is to be written, so that what is in its way is said before the work is done."""
+    """A type for argparse: where a file will be written. What is in its way is reported before the work is done."""
     path = Path(text)
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is a folder, expected a file to be written")
@@ -49,7 +49,7 @@ def _new_file(text: str) -> Path:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line; its options' `run` does the work."""
+    """The parser of the whole command line. The parsed options have the command's function as `run`."""
     parser = _Parser(prog="rnnext", description="LSTM and GRU text classifiers on the CPU.", epilog=_EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"rnnext {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -144,7 +144,7 @@ def _labelled(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(train: argparse.ArgumentParser) -> None:
-    """Options of the model are None unless they are given: what the classifier then chooses is its own matter."""
+    """Options of the model that are not given are None, which leaves the choice to the classifier."""
     count, share = _number(int, 1), _number(float, 0, 1)
     data = (
         "a data set by its name: movies (the default), products, chinese, or imdb, which is not fetched but expected in the"

@@ -1,4 +1,4 @@
-"""`rnnext predict`: labels of texts, as many as come, in bounded memory."""
+"""`rnnext predict`: labels for any number of texts, in bounded memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _Row = TypeVar("_Row")
 
 
 def chunks(rows: Iterable[_Row], texts: Any = lambda row: row, most: int = _TEXTS_AT_ONCE) -> Iterator[list[_Row]]:
-    """The rows in lists of at most `most`, and of texts (`texts` gives a row's) that are not longer together than a limit."""
+    """The rows in lists of at most `most`. A list also ends when its texts, `texts(row)`, reach `_CHARACTERS_AT_ONCE`."""
     chunk, characters = list[_Row](), 0
     for row in rows:
         chunk.append(row)
@@ -33,7 +33,7 @@ def chunks(rows: Iterable[_Row], texts: Any = lambda row: row, most: int = _TEXT
 
 
 def progress(title: str, unit: str = " texts", *, shown: bool = True) -> Any:
-    """A count on standard error, for those who wait in front of a terminal."""
+    """A progress counter on standard error, if that is a terminal."""
     from tqdm import tqdm
 
     hidden = not (shown and sys.stderr.isatty())
@@ -51,12 +51,12 @@ def _texts(options: Namespace, classifier: TextClassifier) -> Iterable[str]:
 
 
 def predict(options: Namespace) -> None:
-    """Print a line for each text, in their order."""
+    """Print a line for each text, in the order of the texts."""
     from rnnext.evidence import explain
 
     classifier = TextClassifier.load(options.model)
     labels = [str(label) for label in classifier.classes_.tolist()]
-    # Whoever types texts wants each one's answer at once.
+    # To texts that are typed, each answer should come at once.
     typed = not options.texts and not options.file and sys.stdin.isatty()
     with progress(Path(options.file).name if options.file else "texts", shown=not (typed or sys.stdout.isatty())) as count:
         for texts in chunks(_texts(options, classifier), most=1 if typed else _TEXTS_AT_ONCE):

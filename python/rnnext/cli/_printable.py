@@ -1,4 +1,4 @@
-"""What is printed: for people texts and names of users, from which a terminal takes no orders; for machines JSON."""
+"""What is printed: for people, users' texts and names without characters that control a terminal; for machines, JSON."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ def printable(text: str) -> str:
 
 
 def json_line(value: Any) -> str:
-    """The value as JSON, with escapes unless standard output's encoding has all characters."""
+    """The value as JSON, with non-ASCII characters escaped unless standard output is UTF-8."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return json.dumps(value, ensure_ascii=codecs.lookup(encoding).name != "utf-8")

@@ -1,4 +1,4 @@
-"""`rnnext train`: from a data set to a saved classifier, which a killed run goes on with."""
+"""`rnnext train`: from a data set to a saved classifier. A run that was killed can be resumed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rnnext.cli._printable import json_line, printable
 from rnnext.evaluation import Evaluation
 from rnnext.evaluation import evaluate as figures
 
-_RUN = "run.json"  # beside the checkpoint: what it is of
+_RUN = "run.json"  # next to the checkpoint: which training it belongs to
 _REFIT = "refit"  # the folder of the second training's checkpoint
 _LABELS_SHOWN = 20
 _MODEL_OPTIONS = ("lang", "unit", "cell", "units", "embedding_dim", "dropout", "max_tokens", "maxlen", "epochs", "batch_size")
@@ -30,7 +30,7 @@ _PLAIN = {"bigrams": 0, "wide": False, "bidirectional": False, "pooling": "last"
 
 
 def train(options: Namespace) -> None:
-    """Train, measure on the held-out texts, save."""
+    """Train, measure on the held-out texts, and save."""
     folder = _output_folder(options)
     there = Path(os.path.realpath(folder))  # two names of one folder have one checkpoint
     backup = BackupAndRestore(there.with_name(f".{there.name}.training"), delete_checkpoint=False)
@@ -57,7 +57,7 @@ def _train_into(folder: Path, backup: BackupAndRestore, options: Namespace) -> N
     again = _second_of(backup, given, options, data)
     names = np.array(data.label_names)
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # epochs are progress, and no result
+        with contextlib.redirect_stdout(sys.stderr):  # epochs are progress, not a result
             classifier.fit(data.train_texts, names[data.train_labels], callbacks=[backup], refit_callbacks=[again], verbose=1)
     except KeyboardInterrupt:
         if backup.filepath.exists():
@@ -87,7 +87,7 @@ def _say_to_stderr(line: str) -> None:
 
 
 def _output_folder(options: Namespace) -> Path:
-    """Where to save; ValueError, before any time is spent, if something else is there."""
+    """Where to save. ValueError, before any time is spent, if something else is there."""
     folder = Path(options.out or f"{Path(options.data).name.split('.')[0] or 'texts'}-model")
     if not saving.replaceable(Path(os.path.realpath(folder))):
         raise ValueError(f"{folder}: exists and is not a saved model; name another folder with --out")
@@ -101,7 +101,7 @@ def _measured(classifier: TextClassifier, data: datasets.TextDataset) -> Evaluat
 
 
 def _kept(classifier: TextClassifier, again: BackupAndRestore) -> dict[str, Any] | None:
-    """The epoch that was chosen, how good it was, and whether a second training followed, which leaves a checkpoint."""
+    """The epoch that was chosen, how good it was, and whether a second training followed: if so, it has left a checkpoint."""
     epoch, history = classifier.best_epoch_, classifier.history_
     if epoch is None:
         return None
@@ -114,7 +114,7 @@ def _kept(classifier: TextClassifier, again: BackupAndRestore) -> dict[str, Any]
 
 @contextlib.contextmanager
 def _alone(folder: Path, backup: BackupAndRestore) -> Iterator[None]:
-    """The checkpoint's folder is there, and this process's own, in this block; it is deleted if no checkpoint is left in it."""
+    """Make the checkpoint's folder, and keep other processes out in this block. Deletes it if no checkpoint is left in it."""
     place = backup.backup_dir
     with contextlib.ExitStack() as stack:
         while True:
@@ -136,7 +136,7 @@ def _alone(folder: Path, backup: BackupAndRestore) -> Iterator[None]:
 
 
 def _discard(backup: BackupAndRestore, again: BackupAndRestore) -> None:
-    """Delete the checkpoints, that of the second training first: whoever is cut off here has none without the one before it."""
+    """Delete the checkpoints. The second training's goes first, so that after a kill it is never there without the first's."""
     again.filepath.unlink(missing_ok=True)
     backup.filepath.unlink(missing_ok=True)
 
@@ -144,10 +144,10 @@ def _discard(backup: BackupAndRestore, again: BackupAndRestore) -> None:
 def _second_of(
     backup: BackupAndRestore, given: dict[str, Any], options: Namespace, data: datasets.TextDataset
 ) -> BackupAndRestore:
-    """The second training's checkpoint beside the first's: both an earlier run's of the same with --resume, else none yet.
+    """The second training's checkpoint, next to the first's. Without --resume, what earlier runs have left of both is deleted.
 
-    They are kept until the model is saved, so that a run that is killed in between only has its last steps to do again: the
-    first training's says while the second goes on that all of it is done.
+    Both are kept until the model is saved, so that a run that is killed only has its last steps to do again: while the second
+    training runs, the first's checkpoint says that it is done. ValueError if they belong to another training.
     """
     checkpoint = backup.backup_dir
     this = {**given, "seed": options.seed, "train": _digest(data.train_texts, data.train_labels.tolist())}
@@ -169,7 +169,7 @@ def _second_of(
 
 
 def _read_run(path: Path) -> dict[str, Any]:
-    """What a checkpoint is of; nothing if that is not said."""
+    """Which training a checkpoint belongs to; {} if there is no such file. ValueError if it is damaged."""
     with contextlib.suppress(ValueError):
         found = json.loads(path.read_bytes()) if path.is_file() else {}
         if isinstance(found, dict):

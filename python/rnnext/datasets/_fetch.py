@@ -14,8 +14,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-# pip asks a project's build backend for its name before it hands the archive over. This backend answers in place of the
-# project's own, so that no code of the archive, nor any other package, is run.
+# Before it hands the archive over, pip asks the project's build backend for its name. This backend answers in place of the
+# project's own, so that no code of the archive or of any other package is run.
 _BACKEND = """
 import os
 
@@ -53,7 +53,7 @@ def cache_folder() -> Path:
 
 
 def pip_download(archive: SourceArchive, folder: Path) -> None:
-    """Let pip put the archive into `folder`; OSError with pip's own words if it does not."""
+    """Let pip put the archive into `folder`. OSError with pip's message if it fails."""
     with tempfile.TemporaryDirectory() as scratch:
         backend = Path(scratch, "setuptools")
         backend.mkdir()
@@ -76,7 +76,7 @@ def pip_download(archive: SourceArchive, folder: Path) -> None:
             check=False,
         )
     if run.returncode:
-        # pip's last error may be several lines long, as the two hashes of an archive that is not the one expected.
+        # pip's last error may be several lines long, as that of an archive with another hash than the expected one.
         last_error = " ".join(run.stderr.rpartition("ERROR: ")[2].split())
         raise OSError(last_error or f"exit code {run.returncode}")
 
@@ -112,7 +112,7 @@ def _verified(archive: SourceArchive, path: Path) -> bytes:
 
 
 def read_archive(archive: SourceArchive) -> bytes:
-    """The bytes, from the cache or else the index; OSError if they cannot be had, ValueError if they are not the right ones."""
+    """The archive's bytes, from the cache or the index. OSError if they cannot be fetched, ValueError for a wrong hash."""
     path = cache_folder() / archive.filename
     if not path.exists():
         _fetch(archive, path)
@@ -120,7 +120,7 @@ def read_archive(archive: SourceArchive) -> bytes:
 
 
 def read_member(archive: bytes, name: str) -> bytes:
-    """The bytes of one file in a zip or tar archive. Nothing is written to disk. ValueError if it is not there or damaged."""
+    """The bytes of one file in a zip or tar archive, read in memory. ValueError if it is not there or damaged."""
     try:
         if archive.startswith(b"PK"):
             with zipfile.ZipFile(io.BytesIO(archive)) as bundle:

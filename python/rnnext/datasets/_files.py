@@ -25,13 +25,13 @@ def _rows(path: Path, columns: Sequence[str], delimiter: str | None) -> Iterator
 def labelled_rows(
     path: str | os.PathLike[str], *, text: str = "text", label: str = "label", delimiter: str | None = None
 ) -> Iterator[tuple[str, str]]:
-    """Text and label of each row of a UTF-8 file, one at a time, however long the file is.
+    """Text and label of each row of a UTF-8 file of any length, one at a time.
 
-    Names in .jsonl, .ndjson or .json: a JSON object on each line. Any other: CSV with a header line and `delimiter`, or else
-    tabs in .tsv and commas elsewhere; quotes mean the same in all. A .gz, .xz or .bz2 behind them is read, too. Blank lines are
-    skipped.
+    Files named .jsonl, .ndjson or .json have a JSON object on each line. All others are CSV with a header line, separated by
+    `delimiter`, or else by tabs in .tsv and commas elsewhere; quotes mean the same in all. Any of them may be compressed: .gz,
+    .xz or .bz2. Blank lines are skipped.
     ValueError names the file and the line of a row with a wrong number of columns, an empty label or a NUL in it, a bad quote
-    or bytes that are not UTF-8, and the columns found where one is missing.
+    or bytes that are not UTF-8; where a column is missing, it lists those that were found.
     """
     path = Path(path)
     for line, (found, name) in _rows(path, (text, label), delimiter):
@@ -43,7 +43,7 @@ def labelled_rows(
 
 
 def text_rows(path: str | os.PathLike[str], *, text: str = "text", delimiter: str | None = None) -> Iterator[str]:
-    """The texts alone of a file as `labelled_rows` takes, or the lines of one in .txt; one at a time."""
+    """Only the texts of a file that `labelled_rows` could read, or the lines of a .txt file, one at a time."""
     path = Path(path)
     if plain_suffix(path) == ".txt":
         with lines_of(path) as lines:
@@ -57,7 +57,7 @@ def text_rows(path: str | os.PathLike[str], *, text: str = "text", delimiter: st
 def read_file(
     path: str | os.PathLike[str], *, text: str = "text", label: str = "label", delimiter: str | None = None
 ) -> tuple[list[str], list[str]]:
-    """Texts and labels, as they are written, of a file as `labelled_rows` takes; ValueError if there is no row, too."""
+    """All texts and labels of a file, as `labelled_rows` reads them. ValueError also if there is no row."""
     rows = list(labelled_rows(path, text=text, label=label, delimiter=delimiter))
     if not rows:
         raise ValueError(f"{path}: {'no rows' if plain_suffix(Path(path)) in _JSON_LINES else 'a header and no rows'}")
@@ -65,7 +65,7 @@ def read_file(
 
 
 def _ordered(labels: Iterable[str]) -> tuple[str, ...]:
-    """Distinct labels: by value where all are whole numbers, else alphabetically."""
+    """Distinct labels, by value if all are whole numbers, else alphabetically."""
     found = set(labels)
     if all(_WHOLE_NUMBER.fullmatch(label) for label in found):
         return tuple(sorted(found, key=lambda label: (int(label), label)))
@@ -73,7 +73,7 @@ def _ordered(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def part_file(folder: Path, part: str) -> Path:
-    """The file of a folder that is called `part`, as "train.csv.xz"; FileNotFoundError if there is none."""
+    """The file called `part` in a folder, such as "train.csv.xz". FileNotFoundError if there is none."""
     for form in (".csv", ".tsv", *_JSON_LINES):
         for pressed in ("", *COMPRESSED):
             if (path := folder / f"{part}{form}{pressed}").is_file():
@@ -82,7 +82,7 @@ def part_file(folder: Path, part: str) -> Path:
 
 
 def label_numbers(labels: Sequence[str], label_names: Sequence[str], origin: str, *, first_row: int = 1) -> list[int]:
-    """The index of each label in `label_names`; ValueError says which label of `origin` is not among them, and in which row."""
+    """The index of each label in `label_names`. ValueError names the label of `origin` that is not there, and its row."""
     numbers = {name: index for index, name in enumerate(label_names)}
     for row, label in enumerate(labels, first_row):
         if label not in numbers:
@@ -98,9 +98,9 @@ def file_dataset(
     label: str = "label",
     delimiter: str | None = None,
 ) -> TextDataset:
-    """A data set of a file as `labelled_rows` takes, and of another one for the test; without it, one text in five is held out.
+    """A data set from a file that `labelled_rows` reads, and a `test` file; without that, one text in five is held out.
 
-    ValueError if there are fewer than two labels, or if the test file has labels that are not in the first.
+    ValueError if there are fewer than two labels, or if the test file has labels that are not in the first file.
     """
     texts, labels = read_file(path, text=text, label=label, delimiter=delimiter)
     label_names = _ordered(labels)

@@ -38,7 +38,7 @@ def _from_folder(root: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _from_archive(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The archive is read as a stream and in memory: nothing is extracted, so that a member's name cannot lead anywhere."""
+    """The archive is read in memory, as a stream. Nothing is extracted, so a member's name cannot lead anywhere."""
     try:
         with path.open("rb") as raw, _unpacked(raw) as file, tarfile.open(fileobj=file, mode="r|") as tar:
             for member in tar:
@@ -48,12 +48,12 @@ def _from_archive(path: Path) -> Iterator[tuple[str, bytes]]:
             _check_end(tar)
     except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the system's; gzip and bz2 mean the content by theirs
+            raise  # an error of the system; those of gzip and bz2 are about the content
         raise ValueError(f"{path}: not an archive, or a damaged one ({error})") from error
 
 
 def _unpacked(raw: Any) -> IO[bytes]:
-    """The archive in a file, by its first bytes; tarfile's own reading takes what is cut off for whole."""
+    """The decompressed file, by its first bytes: tarfile's own decompression would not notice that a file is cut off."""
     begin = raw.peek(8)
     for magic, opened in _COMPRESSED.items():
         if begin.startswith(magic):
@@ -63,7 +63,7 @@ def _unpacked(raw: Any) -> IO[bytes]:
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-    """EOFError unless nothing but zeros, and at least a block of them, is behind the last member: tarfile stops at anything."""
+    """EOFError unless the last member is followed by at least a block of zeros and nothing else: tarfile would not mind."""
     stream: Any = tar.fileobj
     if stream.tell() < tar.offset + tarfile.BLOCKSIZE:
         raise EOFError("it ends before its end-of-archive mark")
@@ -73,7 +73,7 @@ def _check_end(tar: tarfile.TarFile) -> None:
 
 
 def _from_files(files: Iterator[tuple[str, bytes]], origin: Path) -> dict[str, _Rows]:
-    """Train and test rows by the number in a review's name, negative before positive, as both labels have all numbers."""
+    """Train and test rows in order of the number in a review's name; of each number the negative review comes first."""
     found: dict[str, list[tuple[int, int, str]]] = {"train": [], "test": []}
     for name, content in files:
         if match := _FILE.search(name):
@@ -110,9 +110,9 @@ def _in_cache() -> Path:
 def imdb(path: str | os.PathLike[str] | None = None, *, text: str = "text", label: str = "label") -> TextDataset:
     """IMDB film reviews, positive or negative, from what is at `path`, or else in `cache_folder()`.
 
-    The original folder `aclImdb` or its archive (.tar.gz); a folder with train.csv and test.csv, or as other
-    files that `labelled_rows` takes; or one such file, of which one text in five is held out. `text` and `label` name their
-    columns; labels are 0 and 1, neg and pos, or negative and positive. ValueError if there is something else or it is damaged,
+    That may be the original folder `aclImdb` or its archive (.tar.gz); a folder with train.csv and test.csv, or with such files
+    of another kind that `labelled_rows` reads; or one such file, of which one text in five is held out. `text` and `label` name
+    their columns; labels are 0 and 1, neg and pos, or negative and positive. ValueError if it is something else or damaged,
     FileNotFoundError if there is nothing.
     """
     path = _in_cache() if path is None else Path(path)

@@ -11,9 +11,9 @@ from rnnext.datasets._lines import lines_of
 
 
 def jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Each line's number and its fields of those names, numbers and truth values as JSON writes them. Blank lines are skipped.
+    """Each line's number and its fields of those names; numbers and truth values as JSON writes them. Blank lines are skipped.
 
-    ValueError names file and line of what is no object, has no such field, or has a list, an object or null there.
+    ValueError names file and line of what is not an object, lacks a field, or has a list, an object or null in it.
     """
     with lines_of(path) as lines:
         for number, line in enumerate(lines, 1):

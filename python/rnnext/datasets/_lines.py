@@ -14,7 +14,7 @@ COMPRESSED = (".gz", ".xz", ".bz2")
 
 
 def plain_suffix(path: Path) -> str:
-    """What a file's name says about its form, small: ".csv" of `a.CSV.gz`."""
+    """The suffix of a file's name that tells its format, in lower case: ".csv" for `a.CSV.gz`."""
     *_, before, last = ["", "", *(suffix.lower() for suffix in path.suffixes)]
     return before if last in COMPRESSED else last
 
@@ -39,12 +39,12 @@ def lines_of(path: Path) -> Iterator[Iterator[str]]:
             yield decoded_lines(path, file)
     except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the system's, such as a file that is not there; gzip and bz2 mean the content by theirs
+            raise  # an error of the system, such as a missing file; those of gzip and bz2 are about the content
         raise ValueError(f"{path}: damaged ({error})") from error
 
 
 def decoded_lines(origin: object, file: Iterable[bytes]) -> Iterator[str]:
-    """Lines of UTF-8, a byte order mark left out; decoded one by one, so that a ValueError names the line of a bad byte."""
+    """Lines of UTF-8 without a byte order mark; decoded one by one, so that a ValueError names the line of a bad byte."""
 
     def decoded(number: int, raw: bytes) -> str:
         try:

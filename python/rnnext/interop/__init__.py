@@ -1,7 +1,7 @@
 """Weights and models from and to Keras, PyTorch and ONNX, whose packages are imported only where they are needed.
 
-What does not fit is an error that names the tensor, its shape and what was expected, and then nothing has changed. Where a
-conversion cannot be exact, it says so and stops.
+For what does not fit, an error names the tensor, its shape and what was expected, and then nothing has changed. A conversion
+that cannot be exact is refused.
 """
 
 from rnnext.interop._keras import from_keras, to_keras

@@ -1,7 +1,7 @@
 """Keras 3: a live model, a .keras file, or the .weights.h5 file of a model.
 
-Weights have the same layout on both sides. Reading a file needs h5py, which comes with Keras, and runs nothing of what it says;
-Keras itself is imported only to make a model of its own.
+Weights have the same layout on both sides. Reading a file needs h5py, which comes with Keras, and runs nothing in it; Keras
+itself is imported only to make a Keras model.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from rnnext.parameters import Array
 _Path: TypeAlias = str | os.PathLike[str]
 
 _OURS_ALONE = {"AttentionPooling1D", "BigramEmbedding", "Branches", "ConcatPooling1D"}
-# Options of Keras's layers that need no counterpart here: whatever they are (None), or with the value that changes nothing.
+# Options of Keras's layers that need no counterpart here: with any value, or with a value that changes nothing.
 _ANYTHING = {"unroll", "use_cudnn", "seed", "sparse", "optional", "ragged", "batch_shape", "batch_input_shape"}
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "dtype": (None, "float32", "int32", "int64"),
@@ -54,14 +54,14 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 
 class _Described(NamedTuple):
-    """A layer as Keras says it."""
+    """A layer as Keras describes it."""
 
     kind: str
     config: Mapping[str, Any]
 
 
 class _Source(NamedTuple):
-    """What was read of a model: its layers, where they are known, and its arrays by the names that Keras's files have."""
+    """What was read of a model: its layers, if they are known, and its arrays by their names in Keras's files."""
 
     name: str
     what: str
@@ -72,9 +72,9 @@ class _Source(NamedTuple):
 def from_keras(source: Any, model: Sequential | None = None) -> Sequential:
     """A model with the layers and weights of a Keras Sequential: the live object, a .keras file, or a .weights.h5 file.
 
-    With `model` its weights are set and it is returned; a .weights.h5 file, which does not tell layers, needs one. Otherwise
-    the layers are made anew, without Keras's initializers. ValueError for a layer or an option that has no counterpart here,
-    and for weights that are missing, of another shape or kind of layer, or left over; then nothing has changed.
+    With `model` its weights are set, and it is returned; a .weights.h5 file needs one, as it does not describe layers. Without,
+    new layers are made, without Keras's initializers. ValueError for a layer or an option that has no counterpart here, and for
+    weights that are missing, left over, or of another shape or kind of layer; then nothing has changed.
     """
     who = "from_keras"
     found = _read(who, source)
@@ -105,10 +105,10 @@ def to_keras(model: Sequential, path: _Path | None = None, *, batch_size: int | 
     """The same model as a keras.Sequential, written to `path` if there is one: FILE.keras, or FILE.weights.h5 for the weights.
 
     What only concerns training here (`segment`, `truncate`, weight drop, initializers) is left out; `update_gate="write"` is
-    converted exactly, by negating the update gate. Where a row has no token at all Keras's masked average is NaN instead of 0.
-    `batch_size` fixes the batch, which Keras wants for `stateful` layers, where the model's `Input` has not done so.
-    ValueError, and nothing is written, behind `mask_zero` for a GlobalMaxPooling1D, as Keras's does not look at the mask, and
-    for layers that read it behind `go_backwards` with `return_sequences`, where Keras does not turn it.
+    converted exactly, by negating the update gate. For a row without tokens Keras's masked average is NaN instead of 0.
+    `batch_size` fixes the batch, as Keras requires for `stateful` layers, if the model's `Input` does not do so. ValueError,
+    and nothing is written, for what Keras computes differently behind `mask_zero`: a GlobalMaxPooling1D, since Keras's ignores
+    the mask, and layers that read the mask of a layer with `go_backwards` and `return_sequences`, which Keras does not reverse.
     """
     who = "to_keras"
     weighted_layers(who, model)
@@ -145,7 +145,7 @@ def to_keras(model: Sequential, path: _Path | None = None, *, batch_size: int | 
 
 
 def _keras_layer(who: str, layer: Layer, name: str | None = None) -> Any:
-    """The same layer of Keras's, without weights. ValueError if there is none."""
+    """The same layer as a Keras layer, without weights. ValueError if there is none."""
     import keras
 
     kind = getattr(keras.layers, type(layer).__name__)
@@ -227,7 +227,7 @@ def _read_live(who: str, source: Any) -> _Source:
 
 
 def _groups(kinds: Sequence[str]) -> list[str]:
-    """Each layer's group in a file of Keras's: the class's name, numbered from its second layer on; "" for the input."""
+    """Each layer's group in a Keras file: the class's name, numbered from its second layer on; "" for the input."""
     counts: dict[str, int] = {}
     found = []
     for kind in kinds:
@@ -239,7 +239,7 @@ def _groups(kinds: Sequence[str]) -> list[str]:
 
 
 def _keras_leaves(group: str, layer: Any) -> list[tuple[str, Any]]:
-    """The parts of a layer, Keras's or ours, that have weights of their own, with what a file has before their numbers."""
+    """The parts of a layer, Keras's or ours, that have weights of their own, each with the prefix of its names in a file."""
     kind = type(layer).__name__
     if kind == "Bidirectional":
         return [
@@ -253,7 +253,7 @@ def _keras_leaves(group: str, layer: Any) -> list[tuple[str, Any]]:
 
 
 def _file_names(group: str, layer: Layer) -> list[list[str]]:
-    """For each part with weights of its own their names in a file of Keras's."""
+    """The names, in a Keras file, of the weights of each part that has weights of its own."""
     return [[f"{prefix}/{n}" for n in range(len(leaf.weights))] for prefix, leaf in _keras_leaves(group, layer)]
 
 
@@ -266,7 +266,7 @@ def _model_of(who: str, found: _Source) -> Sequential:
     _expect_same_masks(who, found.described)
     described = found.described
     if [one.kind for one in described[:2]] == ["InputLayer", "Embedding"]:
-        described = described[1:]  # Keras's own doing, and an Embedding takes any number of steps
+        described = described[1:]  # Keras adds it by itself, but an Embedding takes any number of steps
     model = Sequential([_layer_of(who, one) for one in described], name=found.name)
     if not model.built:
         raise ValueError(f"{who}: {found.what} does not tell the shape of its input")
@@ -274,7 +274,7 @@ def _model_of(who: str, found: _Source) -> Sequential:
 
 
 def _layer_of(who: str, described: _Described) -> Layer:
-    """Our layer with Keras's options. ValueError names the layer or the option that is not here."""
+    """Our layer with Keras's options. ValueError names a layer or an option that we do not have."""
     kind, config = described
     name = f"{config.get('name', kind)} ({kind})"
     if kind not in _kinds():
@@ -301,7 +301,7 @@ def _layer_of(who: str, described: _Described) -> Layer:
 
 
 def _value_of(who: str, what: str, option: str, value: Any) -> Any:
-    """An option's value here; a regularizer, a constraint or a layer is a dict."""
+    """The value of an option here. A regularizer, a constraint or a layer comes as a dict."""
     if not isinstance(value, dict):
         return value
     try:
@@ -317,7 +317,7 @@ def _value_of(who: str, what: str, option: str, value: Any) -> Any:
 
 
 def _kinds() -> list[str]:
-    """The layers that there are here and in Keras."""
+    """The names of the layers that both rnnext and Keras have."""
     known = {name: getattr(layers, name) for name in layers.__all__ if name not in _OURS_ALONE}
     return [name for name, kind in known.items() if isinstance(kind, type) and issubclass(kind, Layer) and kind is not Layer]
 
@@ -342,7 +342,7 @@ def _changes_nothing(option: str, value: Any) -> bool:
 
 
 def _arguments(kind: Any) -> set[str]:
-    """The arguments of a layer's constructor, those that it passes on included."""
+    """The arguments of a layer's constructor, including those that it passes on to its base class."""
     names = set[str]()
     for base in inspect.getmro(kind):
         if "__init__" in vars(base) and base is not object:
@@ -384,7 +384,7 @@ def _leaves(described: _Described) -> list[_Described]:
 
 
 def _expect_same_masks(who: str, described: Sequence[_Described]) -> None:
-    """ValueError where a layer of Keras's does something else with a mask than the one here."""
+    """ValueError where a Keras layer treats a mask differently from the layer here."""
     masked, turned = "", ""  # by whom
     for kind, config in described:
         name = config.get("name", kind)

@@ -1,7 +1,7 @@
-"""From ONNX: the weights of a whole graph or of an LSTM or GRU node. `_onnx_graph.py` is the way there.
+"""From ONNX: the weights of a whole graph or of an LSTM or GRU node. `_onnx_graph.py` writes graphs.
 
-A node's weights are ours transposed, with a leading axis of directions; an LSTM has its gates in the order i o f c, a GRU in
-ours, z r h, and `linear_before_reset` is our `reset_after`; peepholes, `clip` and `input_forget` are our `peephole`, `clip` and
+A node's weights are ours transposed, with a leading axis of directions. An LSTM has its gates in the order i o f c, a GRU in
+ours, z r h. `linear_before_reset` is our `reset_after`; peepholes, `clip` and `input_forget` are our `peephole`, `clip` and
 `coupled`. Needs the package onnx; no graph is run.
 """
 
@@ -37,10 +37,10 @@ PEEPHOLES = [0, 2, 1]  # i f o from i o f, and back
 _ACTIVATIONS = {"lstm": ["Sigmoid", "Tanh", "Tanh"], "gru": ["Sigmoid", "Tanh"]}
 QUERY = "/query"  # ends the name of an attention's query
 _EMBEDDINGS, _BIGRAMS = "/embeddings", "/bigrams"
-PAIRS, ROWS = "/pairs", "/rows"  # pairs' numbers in order, before · V + after, and the rows of their vectors
-NO_PAIR = np.iinfo(np.int64).max  # stands behind the last of them
-_KNOWN = {"clip", "peepholes", "coupled", "zero_output_for_mask"}  # options of a layer that a graph can say
-CONFIG = "rnnext.config"  # in the metadata: the layers
+PAIRS, ROWS = "/pairs", "/rows"  # the pairs' numbers, first id · V + second id, ascending; the rows of their vectors
+NO_PAIR = np.iinfo(np.int64).max  # fills up the numbers after the last pair
+_KNOWN = {"clip", "peepholes", "coupled", "zero_output_for_mask"}  # options of a layer that a graph can express
+CONFIG = "rnnext.config"  # the key of the layers' description in the metadata
 
 
 class OnnxNode(NamedTuple):
@@ -58,11 +58,11 @@ class OnnxNode(NamedTuple):
 def from_onnx(source: Any, model: Sequential | None = None) -> Sequential:
     """The model of an ONNX graph (a path, the bytes, or a ModelProto).
 
-    Without `model` for a graph that `to_onnx` wrote, which says its layers. With a model its weights are set and it is
-    returned: what has weights in the graph, in the graph's order, must be what has weights in the model: Gather for Embedding,
-    LSTM and GRU of one direction, in a Bidirectional of both, Gemm or MatMul with Add for Dense; the layers in Branches stand
-    for themselves. What the graph computes besides is not looked at.
-    ValueError says what does not fit, and then nothing has changed.
+    A graph that `to_onnx` wrote describes its layers; any other one needs `model`, whose weights are set and which is returned.
+    The nodes with weights must correspond, in the graph's order, to the layers with weights: Gather to Embedding, LSTM and GRU
+    nodes of one direction to LSTM and GRU, of both directions to a Bidirectional, Gemm or MatMul with Add to Dense; of Branches
+    each inner layer counts by itself. All other nodes are ignored.
+    ValueError for what does not fit; then nothing has changed.
     """
     who = "from_onnx"
     proto, what = _read(who, source)
@@ -98,8 +98,8 @@ def weights_from_onnx(source: Any, node: str | None = None) -> OnnxNode:
     """The LSTM or GRU node of that name, or the only one, of an ONNX graph (a path, the bytes, or a ModelProto).
 
     `rnnext.ops.lstm(x, node.weights, clip=node.clip, coupled=node.coupled)` and `rnnext.ops.gru(x, node.weights,
-    clip=node.clip, reset_after=node.reset_after)` compute the same. ValueError if there is none, or one that computes something
-    else: other activations.
+    clip=node.clip, reset_after=node.reset_after)` compute the same. ValueError if there is no such node, or if it has other
+    activations.
     """
     who = "weights_from_onnx"
     proto, what = _read(who, source)
@@ -127,7 +127,7 @@ def _read(who: str, source: Any) -> tuple[Any, str]:
 
 
 def _constants(who: str, proto: Any) -> dict[str, Any]:
-    """The arrays that stand in a graph: initializers and the values of Constant nodes."""
+    """The arrays in a graph: initializers and the values of Constant nodes."""
     tensors = {one.name: one for one in proto.graph.initializer}
     for node in proto.graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
@@ -219,7 +219,7 @@ def _of_node(who: str, layer: Layer, node: OnnxNode) -> list[Array]:
 
 
 def cell_options(who: str, layer: Layer) -> dict[str, Any]:
-    """What of a recurrent layer a node says besides weights and direction. ValueError for what it cannot say."""
+    """The options of a recurrent layer that a node has besides weights and direction. ValueError for others in use."""
     expect_convertible(who, layer, _KNOWN)
     config = layer.get_config()
     return {
@@ -230,7 +230,7 @@ def cell_options(who: str, layer: Layer) -> dict[str, Any]:
 
 
 def _weighted(who: str, proto: Any, what: str) -> list[tuple[str, str, Any]]:
-    """What has weights in the graph, in its order: (our layer's class, the node's name, an OnnxNode or a list of arrays)."""
+    """The nodes with weights, in the graph's order: (our layer's class, the node's name, an OnnxNode or a list of arrays)."""
     constants = _constants(who, proto)
     tensors = Tensors(who, what, constants)
     reads: dict[str, list[Any]] = {}

@@ -1,4 +1,4 @@
-"""To ONNX: a whole model as one graph, and LSTM and GRU nodes alone. `_onnx.py` is the way back and tells the layouts."""
+"""To ONNX: a whole model as one graph, and LSTM and GRU nodes alone. `_onnx.py` reads them, and describes the layouts."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _Path: TypeAlias = str | os.PathLike[str]
 
 
 def to_onnx(model: Sequential, path: _Path | None = None, *, lengths: bool = False) -> Any:
-    """The model as one ONNX graph, a ModelProto, written to `path` if there is one. Dropout, which only trains, is left out.
+    """The model as one ONNX graph, a ModelProto, written to `path` if that is given. Dropout, which only trains, is left out.
 
-    Its input is "input": ids [B, T] (int32) or x [B, T, I]; its output "output". B and T may vary from call to call. With
-    `lengths` a second input "lengths" [B] (int32) says how many tokens each row has, from the beginning on: what a list of
-    sequences is to `predict`; outputs of steps behind them mean nothing (`go_backwards` puts a row's outputs at the end, and
-    then it is those before). `mask_zero` is in the graph, for padding on either side and anywhere.
+    The input "input" is ids [B, T] (int32) or x [B, T, I]; the output is "output". B and T may vary from call to call. With
+    `lengths` a second input "lengths" [B] (int32) says how many tokens each row has, from the beginning on, as the sequences of
+    a list have for `predict`. Outputs at steps after them mean nothing (with `go_backwards` a row's outputs are at the end, and
+    those before them mean nothing). `mask_zero` is in the graph, for padding on either side and in between.
     `update_gate="write"` is converted exactly, by negating the update gate. ValueError for a layer or an option that has no
     counterpart.
     """
@@ -66,12 +66,12 @@ def weights_to_onnx(
     clip: float | None = None,
     coupled: bool = False,
 ) -> Any:
-    """LSTM or GRU nodes alone, with the weights that `rnnext.ops` takes: a ModelProto, written to `path` if there is one.
+    """LSTM or GRU nodes alone, with the weights that `rnnext.ops` takes: a ModelProto, written to `path` if that is given.
 
     A node for each layer, named "layer_0", "layer_1", ...; the graph's inputs are "x" [T, B, I], "lengths" [B] (int32, the
     nodes' sequence_lens), "h_0" and, of an LSTM, "c_0" [layers*D, B, H]; its outputs "outputs" [T, B, D*H], "h_n" and "c_n",
-    all as those of `rnnext.ops`, with zeros behind a row's length. ONNX Runtime's last states of an empty row are zeros.
-    Weights in float64 make a graph in double precision.
+    all as those of `rnnext.ops`, with zeros after a row's length. ONNX Runtime's last states of an empty row are zeros.
+    float64 weights make a graph in double precision. ValueError for weights that do not fit or have no counterpart.
     """
     who = "weights_to_onnx"
     cells = checked_cells(

@@ -22,12 +22,12 @@ def reads_ids(stack: Sequence[Layer]) -> bool:
 
 
 class Flow(NamedTuple):
-    """What goes from layer to layer: names in the graph, and the axes of x."""
+    """What one layer passes to the next: names in the graph, and the number of x's axes."""
 
     x: str
     axes: int
     mask: str | None  # [B, T]
-    lengths: str | None  # [B], where the mask is that of rows padded behind
+    lengths: str | None  # [B], if the mask is that of rows padded at their end
 
 
 def layer_nodes(graph: Graph, layer: Layer, flow: Flow) -> Flow:
@@ -53,7 +53,7 @@ def _embedding(graph: Graph, layer: Any, flow: Flow) -> Flow:
 
 
 def _bigrams(graph: Graph, layer: Any, flow: Flow) -> Flow:
-    """The pairs' numbers in order; that of each token is looked for by halving, as no operator of ONNX's looks one up."""
+    """Look up each token's pair among the pairs' sorted numbers, by binary search, since ONNX has no operator for it."""
     _, bigrams, pairs = layer.weights
     found = _embedding(graph, layer, flow)
     numbers = pairs.value.astype(np.int64) @ np.array([layer.input_dim, 1])
@@ -65,10 +65,10 @@ def _bigrams(graph: Graph, layer: Any, flow: Flow) -> Flow:
     ids = graph.number(flow.x, "int64")
     behind = graph.node("Pad", [ids, graph.constant([0, 1, 0, 0], np.int64), graph.constant(-1, np.int64)])
     before = graph.node("Slice", [behind, *(graph.constant([n], np.int64) for n in (0, -1, 1))])
-    # A first token's is below 0, and none of the pairs'.
+    # Of a first token it is below 0, which is no pair's number.
     wanted = graph.node("Add", [graph.node("Mul", [before, graph.constant(layer.input_dim, np.int64)]), ids])
     zero = graph.constant(0, np.int64)
-    place = graph.node("Mul", [ids, zero])  # so many numbers are known to be less
+    place = graph.node("Mul", [ids, zero])  # how many numbers are known to be smaller
     for size in (1 << bit for bit in reversed(range(halvings))):
         at = graph.node("Add", [place, graph.constant(size - 1, np.int64)])
         less = graph.node("Less", [graph.node("Gather", [known, at]), wanted])
@@ -142,7 +142,7 @@ def _repeat(graph: Graph, layer: Any, flow: Flow) -> Flow:
 
 
 def _recurrent_layer(graph: Graph, layer: Any, flow: Flow) -> Flow:
-    """The node, over tokens that were moved together where there is a mask, and its outputs moved apart again."""
+    """The node. Where there is a mask, tokens are moved together before it and its outputs moved back after it."""
     x, mask, lengths = flow.x, flow.mask, flow.lengths
     parts: list[Any] = leaves(layer)
     both = isinstance(layer, Bidirectional)
@@ -156,7 +156,7 @@ def _recurrent_layer(graph: Graph, layer: Any, flow: Flow) -> Flow:
         if backwards:
             x, mask, backwards = graph.turned(x), graph.turned(mask), False
         steps, positions = graph.steps_of(x)
-        # The tokens' places in their order, then those of no token, whatever they are.
+        # The places of the tokens in their order, then the other places in any order.
         worth = graph.node("Mul", [graph.number(mask, "int64"), graph.node("Sub", [steps, positions])])
         places = graph.node("TopK", [worth, steps])
         x = graph.node("GatherND", [x, graph.node("Unsqueeze", [places, graph.constant([2], np.int64)])], batch_dims=1)
@@ -178,7 +178,7 @@ def _recurrent_layer(graph: Graph, layer: Any, flow: Flow) -> Flow:
         return Flow(_merged(graph, layer, graph.node("Transpose", [outputs[1]], perm=[1, 0, 2]), 1), 2, None, None)
     y = _merged(graph, layer, graph.node("Transpose", [outputs[0]], perm=[2, 0, 1, 3]), 2)
     if apart and mask is not None:
-        # Each place has the output of the last token up to it, the first of all zeros.
+        # Each place gets the output of the last token up to it, zeros before the first token.
         padded = graph.node("Pad", [y, graph.constant([0, 1, 0, 0, 0, 0], np.int64)])
         reached = graph.node("CumSum", [graph.number(mask, "int64"), graph.constant(1, np.int64)])
         y = graph.node("GatherND", [padded, graph.node("Unsqueeze", [reached, graph.constant([2], np.int64)])], batch_dims=1)
@@ -247,7 +247,7 @@ def _attention(graph: Graph, layer: Any, flow: Flow) -> Flow:
     scores = graph.node("ReduceSum", [graph.node("Mul", [u, query]), graph.constant([2], np.int64)], keepdims=1)
     if flow.mask is None:
         share = graph.node("Softmax", [scores], axis=1)
-    else:  # a row without tokens has shares of 1/T, which are hidden as those of all other steps
+    else:  # in a row without tokens all shares are 1/T, and then masked like those of all steps without a token
         tokens = graph.node("Unsqueeze", [flow.mask, graph.constant([2], np.int64)])
         shown = graph.node("Where", [tokens, scores, graph.constant(np.finfo(np.float32).min)])
         share = graph.node("Mul", [graph.node("Softmax", [shown], axis=1), graph.wide(flow.mask)])

@@ -1,4 +1,4 @@
-"""An ONNX graph that grows node by node. Knows no layers."""
+"""An ONNX graph that is built node by node. Knows no layers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from rnnext.interop._weights import CellName, in_order
 from rnnext.ops import CellWeights
 from rnnext.parameters import Array
 
-_TO_ONNX = {"lstm": (0, 3, 1, 2), "gru": (0, 1, 2)}  # which of our gate blocks stand in the node, in its order
-_OPSET, _IR_VERSION = 17, 8  # what runtimes of the last years know
+_TO_ONNX = {"lstm": (0, 3, 1, 2), "gru": (0, 1, 2)}  # our gate blocks in the order of the node's
+_OPSET, _IR_VERSION = 17, 8  # known to the runtimes of the last years
 
 
 class Graph:
-    """A graph that grows node by node."""
+    """A graph that is built node by node. Methods that add a node or a constant return its name."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -34,7 +34,7 @@ class Graph:
         return name
 
     def node(self, kind: str, inputs: Sequence[str], *, output: str | None = None, **attributes: Any) -> str:
-        """A node; the name of its output, a TopK's second one."""
+        """Add a node. Returns the name of its output, of a TopK that of the second output."""
         from onnx import helper
 
         output = output or f"{kind.lower()}_{len(self.nodes)}"
@@ -56,7 +56,7 @@ class Graph:
         clip: float | None,
         coupled: bool,
     ) -> list[str]:
-        """A node over x [T, B, I]: the names of Y [T, D, B, H] and of the last states [D, B, H]."""
+        """Add a node over x [T, B, I]. Returns the names of Y [T, D, B, H] and of the last states [D, B, H]."""
         from onnx import helper
 
         order, dtype = _TO_ONNX[cell], weights[0].kernel.dtype
@@ -101,24 +101,24 @@ class Graph:
         return self.number(self.node("Unsqueeze", [mask, self.constant([2], np.int64)]), "float32")
 
     def steps_of(self, x: str) -> tuple[str, str]:
-        """(T as [1], the numbers 0 ... T-1 as [1, T]) of x [B, T, ...]."""
+        """T as [1], and the numbers 0 ... T-1 as [1, T], of x [B, T, ...]."""
         size = self.node("Slice", [self.node("Shape", [x]), *(self.constant([n], np.int64) for n in (1, 2))])
         last = self.node("Squeeze", [size])
         count = self.node("Range", [self.constant(0, np.int64), last, self.constant(1, np.int64)])
         return size, self.node("Unsqueeze", [count, self.constant([0], np.int64)])
 
     def before(self, x: str, lengths: str) -> str:
-        """The mask [B, T] of rows that have so many tokens, from the beginning on."""
+        """The mask [B, T] of rows with `lengths` tokens from the beginning on."""
         wide = self.number(self.node("Unsqueeze", [lengths, self.constant([1], np.int64)]), "int64")
         return self.node("Less", [self.steps_of(x)[1], wide])
 
     def turned(self, x: str) -> str:
-        """x [B, T, ...] with its steps from the last to the first."""
+        """x [B, T, ...] with its steps in reverse order."""
         least = np.iinfo(np.int64).min
         return self.node("Slice", [x, *(self.constant([n], np.int64) for n in (-1, least, 1, -1))])
 
     def number(self, x: str, dtype: str) -> str:
-        """x in another type."""
+        """x in another dtype."""
         return self.node("Cast", [x], to=type_of(dtype))
 
     def model(self, name: str, outputs: dict[str, tuple[str, list[Any]]]) -> Any:

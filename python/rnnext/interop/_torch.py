@@ -1,6 +1,6 @@
 """PyTorch: the arrays of a state_dict, or of a safetensors file of one. Nothing here imports PyTorch.
 
-Its weights are ours transposed. An LSTM has the same order of gates and two biases, of which ours is the sum; a GRU has the
+PyTorch's weights are ours transposed. An LSTM has the same order of gates, and two biases, whose sum is ours; a GRU has the
 order r z n and is the form with `reset_after`, the only one that can be converted. `proj_size` is our `projection`.
 """
 
@@ -38,21 +38,21 @@ StateDict: TypeAlias = Mapping[str, Any]  # of NumPy arrays, or of whatever np.a
 _Path: TypeAlias = str | os.PathLike[str]
 
 _ORDER = {"lstm": (0, 1, 2, 3), "gru": (1, 0, 2)}  # of the gates; its own inverse
-# What a module has weights for, and what of a layer is nothing that weights depend on.
+# Options that a module has weights for, and options that the weights do not depend on.
 _KNOWN = {"projection", "dtype", "stateful", "return_state", "zero_output_for_mask"}
 
 
 def from_torch(source: StateDict | _Path, model: Sequential, *, names: Mapping[str, str] | None = None) -> Sequential:
     """Set the weights of `model`, which is returned, from a state_dict or a safetensors file of one.
 
-    A layer takes the tensors of the module that has its name, or the one that `names` gives for it, as
-    {"lstm": "encoder.rnn"}; "" is the state_dict of the module itself. Recurrent layers with the same module are its layers l0,
-    l1, ... in the model's order. Embedding stands for nn.Embedding, Dense (in a TimeDistributed or not) for nn.Linear, LSTM and
-    GRU for nn.LSTM (`projection`: its proj_size) and nn.GRU, in a Bidirectional for both directions of it; a layer in Branches
-    has the name "branches/lstm", and branches.lstm is its module; what a layer does besides (activation, `go_backwards`,
-    padding) is not in a state_dict. With `update_gate="write"` the update gate is negated, exactly. ValueError for a GRU with
-    `reset_after=False` and other layers that PyTorch does not have, and for tensors that are missing, of another shape, or left
-    over; then nothing has changed.
+    A layer takes the tensors of the module that has its name, or of the one that `names` gives for it, as
+    {"lstm": "encoder.rnn"}; "" means that the state_dict is that of the module itself. Recurrent layers with the same module
+    are its layers l0, l1, ... in the model's order. Embedding stands for nn.Embedding, Dense (in a TimeDistributed or not) for
+    nn.Linear, LSTM and GRU for nn.LSTM (`projection`: its proj_size) and nn.GRU, a Bidirectional for both directions of one. A
+    layer in Branches has the name "branches/lstm" and the module branches.lstm. Everything else about a layer (activation,
+    `go_backwards`, padding) is not in a state_dict. With `update_gate="write"` the update gate is negated, which is exact.
+    ValueError for a GRU with `reset_after=False` and other layers that PyTorch does not have, and for tensors that are missing,
+    left over, or of another shape; then nothing has changed.
     """
     who = "from_torch"
     tensors = _tensors(who, source)
@@ -75,10 +75,10 @@ def from_torch(source: StateDict | _Path, model: Sequential, *, names: Mapping[s
 
 
 def to_torch(model: Sequential, path: _Path | None = None, *, names: Mapping[str, str] | None = None) -> dict[str, Array]:
-    """The model's weights as a state_dict of NumPy arrays, by names as for `from_torch`; written as safetensors to `path`.
+    """The model's weights as a state_dict of NumPy arrays, written as safetensors to `path` if that is given.
 
-    ValueError for a GRU with `reset_after=False` and other layers that PyTorch does not have. `update_gate="write"` becomes
-    PyTorch's by negating the update gate, exactly.
+    `names` is as in `from_torch`. `update_gate="write"` is converted exactly, by negating the update gate. ValueError for a GRU
+    with `reset_after=False` and other layers that PyTorch does not have.
     """
     found: dict[str, Array] = {}
     for layer, module, suffix in _modules("to_torch", model, names):
@@ -101,7 +101,8 @@ def to_torch(model: Sequential, path: _Path | None = None, *, names: Mapping[str
 def weights_from_torch(source: StateDict | _Path, cell: CellName, *, prefix: str = "") -> list[CellWeights]:
     """The weights of an nn.LSTM or nn.GRU with all its layers and directions, as `rnnext.ops` takes them.
 
-    `prefix` is what stands before its names, as "encoder.rnn."; tensors without it are passed over.
+    `prefix` is what its tensors' names begin with, as "encoder.rnn."; other tensors are ignored. ValueError for tensors that
+    are missing or of another shape.
     """
     who = "weights_from_torch"
     gates = gates_of(who, cell)
@@ -170,7 +171,7 @@ def _with_prefix(arrays: StateDict, prefix: str) -> dict[str, Any]:
 
 
 class _Sizes(NamedTuple):
-    """Of a layer in one direction: I, H, and P, 0 without a projection."""
+    """The sizes of a layer in one direction: I, H and P, which is 0 without a projection."""
 
     inputs: int
     units: int
@@ -178,7 +179,7 @@ class _Sizes(NamedTuple):
 
 
 def _modules(who: str, model: Sequential, names: Mapping[str, str] | None) -> list[tuple[Layer, str, str]]:
-    """Each layer that has weights, what stands before the names of its tensors, and, if it is recurrent, behind them."""
+    """Each layer that has weights, with the prefix of its tensors' names and, if it is recurrent, their suffix."""
     layers = [part for layer in weighted_layers(who, model) for part in in_branches(layer)]
     unknown = [name for name in names or () if name not in [layer.name for layer in layers]]
     if unknown:

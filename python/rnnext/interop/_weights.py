@@ -20,7 +20,7 @@ from rnnext.parameters import Array
 CellName: TypeAlias = Literal["lstm", "gru"]
 
 
-# Options of a recurrent layer that a conversion knows, or that only training looks at.
+# Options of a recurrent layer that every conversion handles, or that only matter in training.
 _CONVERTED = {"name", "trainable", "units", "use_bias", "unit_forget_bias", "return_sequences", "go_backwards", "reset_after"}
 _CONVERTED |= {"update_gate", "segment", "truncate", "dropout", "recurrent_dropout", "recurrent_weight_dropout", "seed"}
 _CONVERTED |= {"input_length"}
@@ -60,7 +60,7 @@ def checked_cells(
     update_gate: str,
     known: Container[str],
 ) -> list[CellWeights]:
-    """Weights as `rnnext.ops` takes them, checked, and with an update gate that keeps; of the rarer terms only the `known`."""
+    """Weights as `rnnext.ops` takes them, checked, as those of an update gate that keeps. ValueError for terms not `known`."""
     gates_of(who, cell)
     if update_gate not in ("keep", "write"):
         raise ValueError(f"{who}: update_gate is {update_gate!r}, expected 'keep' or 'write'")
@@ -80,14 +80,14 @@ def is_recurrent(layer: Layer) -> bool:
 
 
 def in_branches(layer: Layer) -> list[Layer]:
-    """The layers with weights that stand in Branches, else the layer itself."""
+    """The layers with weights inside Branches; of another layer itself, if it has weights."""
     if not isinstance(layer, Branches):
         return [layer] if layer.weights else []
     return [found for part in layer.parts for found in in_branches(part)]
 
 
 def leaves(layer: Layer) -> list[Layer]:
-    """The layers that have weights of their own: both directions' and a wrapped one, else the layer itself."""
+    """The layers that have weights of their own: both directions, the wrapped layer, else the layer itself."""
     return (
         [leaf for part in layer.parts for leaf in leaves(part)]
         if isinstance(layer, Bidirectional | TimeDistributed)
@@ -96,7 +96,7 @@ def leaves(layer: Layer) -> list[Layer]:
 
 
 def expect_convertible(who: str, layer: Layer, known: Container[str] = ()) -> None:
-    """ValueError if the layer has an option that would change its numbers on the other side, where only `known` are told."""
+    """ValueError if the layer uses an option that changes what it computes and is not `known` to the conversion."""
     arguments = inspect.signature(type(layer)).parameters
     for option, value in layer.get_config().items():
         only_trains = option.endswith(("initializer", "regularizer", "constraint"))
@@ -110,16 +110,16 @@ def cell_of(layer: Layer) -> CellName:
 
 
 def cell_weights(layer: Layer) -> CellWeights:
-    """A recurrent layer's weights, with an update gate that keeps."""
+    """A recurrent layer's weights, as those of an update gate that keeps."""
     assert isinstance(layer, LSTM | GRU)
     weights = CellWeights(**dict(zip(layer.weight_names, layer.get_weights(), strict=True)))
     return with_other_update_gate(weights) if getattr(layer, "update_gate", "keep") == "write" else weights
 
 
 def layer_values(who: str, what: str, layer: Layer, weights: CellWeights) -> list[Array]:
-    """What to assign to a recurrent layer's weights, from those that `what` has, with an update gate that keeps.
+    """What to assign to a recurrent layer's weights, from the weights of `what`, whose update gate keeps.
 
-    ValueError if one of them has a bias, a projection or the like that the other has not.
+    ValueError if one of the two has a bias, a projection or the like that the other does not have.
     """
     assert isinstance(layer, LSTM | GRU)
     for name, array in weights._asdict().items():
@@ -132,7 +132,7 @@ def layer_values(who: str, what: str, layer: Layer, weights: CellWeights) -> lis
 
 
 def weighted_layers(who: str, model: Sequential) -> list[Layer]:
-    """The layers that have weights; ValueError if these are not made yet."""
+    """The model's layers that have weights. ValueError if the model has not been built."""
     if not isinstance(model, Sequential):
         raise TypeError(f"{who}: model is a {type(model).__name__}, expected a Sequential")
     if not model.built:
@@ -144,7 +144,7 @@ def weighted_layers(who: str, model: Sequential) -> list[Layer]:
 
 
 class Tensors:
-    """Named arrays of one source, and which of them were asked for."""
+    """The named arrays of a source, and which of them were asked for."""
 
     def __init__(self, who: str, source: str, arrays: Mapping[str, Any]) -> None:
         self.who = who
@@ -153,7 +153,7 @@ class Tensors:
         self.asked: set[str] = set()
 
     def _array(self, name: str) -> npt.NDArray[Any]:
-        """The array of that name; KeyError is never raised: a ValueError says what is there."""
+        """The array of that name. ValueError if there is none, TypeError if it cannot be read."""
         if name not in self.arrays:
             raise ValueError(f"{self.who}: {self.source} has no {name}, found {listed(self.arrays)}")
         self.asked.add(name)
@@ -163,14 +163,16 @@ class Tensors:
             raise TypeError(f"{self.who}: {name} cannot be read as an array ({error})") from error
 
     def whole_numbers(self, name: str) -> npt.NDArray[np.int64]:
-        """The array of that name, one row of whole numbers."""
+        """The array of that name, [N] whole numbers. ValueError if it is something else."""
         array = self._array(name)
         if array.dtype.kind not in "iu" or array.ndim != 1:
             raise ValueError(f"{self.who}: {name} has shape {array.shape} and dtype {array.dtype}, expected [N] whole numbers")
         return array.astype(np.int64)
 
     def get(self, name: str, shape: tuple[int, ...] | None, means: str = "") -> Array:
-        """The array of that name, float64 or float32."""
+        """The array of that name as float64 or float32. ValueError for another shape, which `means` explains; TypeError unless
+        it holds floats.
+        """
         array = self._array(name)
         if array.dtype.kind != "f":
             raise TypeError(f"{self.who}: {name} has dtype {array.dtype}, expected floats")
@@ -179,13 +181,13 @@ class Tensors:
         return array if array.dtype == np.float64 else array.astype(np.float32)
 
     def expect_all_asked(self) -> None:
-        """ValueError if there are tensors that nobody asked for: they belong to another model."""
+        """ValueError if there are arrays that nobody asked for: they belong to another model."""
         extra = [name for name in self.arrays if name not in self.asked]
         if extra:
             raise ValueError(f"{self.who}: {self.source} has {listed(extra)}, which the model has no place for")
 
 
 def listed(names: Iterable[str], most: int = 12) -> str:
-    """Names for an error."""
+    """A list of names for an error, cut off after `most` of them."""
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "") or "nothing"

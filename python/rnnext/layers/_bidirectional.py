@@ -17,12 +17,11 @@ _Bidirectional = TypeVar("_Bidirectional", bound="Bidirectional")
 
 
 class Bidirectional(Wrapper):
-    """An LSTM or GRU from a row's first token to its last, and one from its last to its first: two layers, one output.
+    """An LSTM or GRU from each row's first token to its last, and one from its last to its first: two layers, one output.
 
-    As in Keras both layers are made anew from what `layer` was constructed with, the second with `go_backwards`, unless
-    `backward_layer` is given, which is then a part itself. With `return_sequences` the output at a step is that of both
-    directions there, and 0 where there is no token. `merge_mode`: "concat" [.., 2H], "sum", "mul", "ave" [.., H], or None: both
-    outputs.
+    As in Keras both layers are new ones with the arguments of `layer`, the second with `go_backwards`; a `backward_layer` that
+    is given is used itself instead. With `return_sequences` the output at a step joins both directions' outputs there, and is 0
+    where there is no token. `merge_mode`: "concat" [.., 2H], "sum", "mul", "ave" [.., H], or None: both outputs.
     Weights: those of the forward layer, then those of the backward layer.
     """
 
@@ -63,12 +62,12 @@ class Bidirectional(Wrapper):
 
     @property
     def forward_layer(self) -> Any:
-        """From a row's first token to its last."""
+        """The layer that reads rows from their first token to their last."""
         return self.parts[0]
 
     @property
     def backward_layer(self) -> Any:
-        """From a row's last token to its first."""
+        """The layer that reads rows from their last token to their first."""
         return self.parts[1]
 
     # ------------------------------------------------------------ forward and backward
@@ -83,7 +82,7 @@ class Bidirectional(Wrapper):
         initial_state: Sequence[Array] | None = None,
     ) -> tuple[Any, Backprop]:
         """(y, backprop) for x [B, T, I]: y merged, or both outputs; with `return_state` followed by the forward layer's last
-        states and the backward layer's. `initial_state` are as many, in that order. The rest is as in LSTM.
+        states and the backward layer's. `initial_state` has as many states in that order. The rest is as in LSTM.
         """
         first, second = self._states_of(initial_state)
         options: dict[str, Any] = {"training": training, "mask": mask, "lengths": lengths}
@@ -131,7 +130,7 @@ class Bidirectional(Wrapper):
         return given[:each], given[each:]
 
     def _outputs(self, out_f: Any, out_b: Any) -> tuple[Array, Array, tuple[Array, ...]]:
-        """Both outputs, step beside step, and all last states."""
+        """Both outputs in the order of the steps, and all last states."""
         y_f, *states_f = out_f if self.return_state else (out_f,)
         y_b, *states_b = out_b if self.return_state else (out_b,)
         return y_f, self._turned(y_b), (*states_f, *states_b)
@@ -155,7 +154,7 @@ class Bidirectional(Wrapper):
         return (y, *states) if self.return_state else y
 
     def _merge_backward(self, dy: Any, y_f: Array, y_b: Array) -> tuple[tuple[Any, Any], tuple[Any, ...]]:
-        """The gradients for both outputs and for the last states; entries of a tuple may be None."""
+        """The gradients of both outputs, and of the last states; any of them may be None."""
         if self.merge_mode is None:
             return (dy[0], dy[1]), tuple(dy[2:])
         d, *dlast = dy if self.return_state else (dy,)
@@ -172,7 +171,7 @@ class Bidirectional(Wrapper):
         return (d, d), tuple(dlast)
 
     def reset_state(self) -> None:
-        """Forget the states after the last call. ValueError if the layers are not `stateful`."""
+        """Forget the last call's states. ValueError if the layers are not `stateful`."""
         for part in (self.forward_layer, self.backward_layer):
             part.reset_state()
 
@@ -184,7 +183,7 @@ class Bidirectional(Wrapper):
         return mask if self.return_sequences else None
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """That of the merged output; with `merge_mode=None` that of each."""
+        """The shape of the merged output; with `merge_mode=None` that of each output."""
         shape: Shape = self.forward_layer.compute_output_shape(input_shape)
         self.backward_layer.compute_output_shape(input_shape)
         if self.merge_mode != "concat":
@@ -212,7 +211,7 @@ def _direction(layer: Any, direction: str, *, go_backwards: bool) -> Any:
 
 
 def _sum(a: Any, b: Any) -> Any:
-    """Of both directions' gradients, which are nobody else's."""
+    """The sum of both directions' gradients; `a` may be overwritten."""
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return np.add(a, b, out=a)
     return None if a is None or b is None else sum_of(a, b)
@@ -223,7 +222,7 @@ def _name_of(layer: Layer, direction: str) -> str:
 
 
 def _check_pair(forward: Any, backward: Any, merge_mode: _MergeMode) -> None:
-    """ValueError if the two directions do not go together."""
+    """ValueError if the two layers cannot be the two directions of one."""
     for argument, given, expected in (("layer", forward, False), ("backward_layer", backward, True)):
         if given.go_backwards is not expected:
             raise ValueError(f"Bidirectional: {argument} has go_backwards={given.go_backwards}, expected {expected}")

@@ -17,17 +17,17 @@ from rnnext.parameters import Array, Gradients, Parameter, RowGradient
 
 _Ids = npt.NDArray[np.int32]
 
-_LARGEST_ID = (1 << 24) - 1  # that a float32, as which pairs are kept among the weights, holds exactly
+_LARGEST_ID = (1 << 24) - 1  # pairs are kept among the weights as float32, which holds ids up to here exactly
 
 
 class BigramEmbedding(Embedding):
     """y[b, t] = embeddings[x[b, t]] + bigrams_scale · bigrams[n], where pairs[n] = (x[b, t-1], x[b, t]), if there is such an n.
 
     Ids [B, T] -> vectors [B, T, output_dim]: what two neighbours mean together ("not good") is added to what the second means
-    alone. `pairs` [N, 2] are those that have a vector, as `frequent_pairs` finds them, or N, until weights are set. `dropout`
-    and `bigrams_dropout` drop words and pairs in training, for all their places in a batch. Adam, whose steps do not depend on
-    a gradient's size, moves what pairs say `bigrams_scale` times as far as the rest.
-    Weights: embeddings [input_dim, output_dim], bigrams [N, output_dim], zeros in the beginning, and pairs [N, 2], not trained.
+    alone. `pairs` are the pairs [N, 2] that have a vector, as `frequent_pairs` finds them, or only their number N, if weights
+    will be set. `dropout` and `bigrams_dropout` drop words and pairs in training, everywhere in a batch. Since Adam's steps do
+    not depend on a gradient's size, they move a pair's part of y `bigrams_scale` times as far as a word's.
+    Weights: embeddings [input_dim, output_dim], bigrams [N, output_dim], zeros at first, and pairs [N, 2], not trained.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class BigramEmbedding(Embedding):
         ]
 
     def gather(self, x: Any, *, training: bool = False, checked: bool = False) -> Gather:
-        """The same as `forward`: the vectors of the batch's different tokens-with-neighbour, not yet copied together."""
+        """`forward` without copying together: a table of the vectors of the batch's different (token, pair)."""
         ids = np.ascontiguousarray(x, np.int32) if checked else self.check_ids(x)
         self.build(ids.shape)
         embeddings, bigrams, _ = self.weights
@@ -94,7 +94,7 @@ class BigramEmbedding(Embedding):
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
             def of(table: Parameter, read: _Ids, scale: Array) -> RowGradient:
-                kept = np.flatnonzero(scale[dy.rows, 0])  # rows that had no part in y are not named
+                kept = np.flatnonzero(scale[dy.rows, 0])  # without rows that had no part in y
                 named = dy.rows[kept]
                 summed = _core.sum_rows(read[named][None], (dy.values[kept] * scale[named])[None], table.shape[0])
                 return RowGradient(*summed, table.shape)
@@ -130,15 +130,15 @@ class BigramEmbedding(Embedding):
 
 
 def _alike(rows: _Ids, draw: Callable[[_Ids], Array]) -> Array:
-    """What is drawn for the different rows, the same for equal ones."""
+    """What `draw` draws for the different rows, repeated for equal rows."""
     different, places = np.unique(rows, return_inverse=True)
     return draw(different)[places]
 
 
 def frequent_pairs(rows: Sequence[_Ids], count: int, *, min_count: int = 2, reserved: int = 2) -> _Ids:
-    """The `count` most frequent pairs of neighbours in rows of ids, [N, 2]; those equally frequent by their ids.
+    """The `count` most frequent pairs of neighbours in rows of ids [T], as [N, 2]; equally frequent ones in order of their ids.
 
-    Not those seen less than `min_count` times, nor those with an id below `reserved` (padding, unknown words).
+    Pairs that occur less than `min_count` times are left out, and pairs with an id below `reserved` (padding, unknown words).
     """
     flat = np.concatenate([np.zeros(0, np.int32), *rows]).astype(np.int64)
     begins = np.zeros(len(flat) + 1, np.bool_)

@@ -19,8 +19,8 @@ _Branches = TypeVar("_Branches", bound="Branches")
 class Branches(Wrapper):
     """The same x through several stacks of layers, their outputs side by side: [B, D1], [B, D2], ... -> [B, D1 + D2 + ...].
 
-    `Branches([[LSTM(64, return_sequences=True), GlobalMaxPooling1D()], [GlobalAveragePooling1D()]])` has the greatest states,
-    and beside them the mean of what the LSTM reads. Outputs may have more axes, all but the last alike.
+    `Branches([[LSTM(64, return_sequences=True), GlobalMaxPooling1D()], [GlobalAveragePooling1D()]])` joins the greatest states
+    and the mean of what the LSTM reads. Outputs may have more axes; all but the last must agree.
     Weights: those of the branches' layers, in their order.
     """
 
@@ -97,7 +97,7 @@ class Branches(Wrapper):
         return np.concatenate(outputs, axis=-1), backprop
 
     def __call__(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> Any:
-        """y alone; without training, dropout is passed by, so that a Gather comes past it."""
+        """y alone. Outside training Dropout is skipped, so that a Gather reaches the layer behind it."""
         self.build(x.shape)
         outputs = []
         for branch, y in zip(self._running(training), self._inputs(x), strict=True):
@@ -114,7 +114,7 @@ class Branches(Wrapper):
             yield branch if training else [layer for layer in branch if not isinstance(layer, Dropout)]
 
     def _inputs(self, x: Any) -> Iterator[Any]:
-        """What each branch reads: a Gather as it is, or once copied together for those that do not take it."""
+        """What each branch reads: a Gather as it is, or the array that it stands for, copied once for all that need it."""
         copied: Any = None
         for branch in self.branches:
             if not isinstance(x, Gather) or branch[0].takes_gather:

@@ -17,7 +17,7 @@ Rates: TypeAlias = npt.NDArray[np.float64]
 
 
 def drawn_scale(generator: np.random.Generator, rate: float | Rates, shape: tuple[int, ...]) -> Array:
-    """What values are multiplied with: 0 with probability `rate`, else 1 / (1 - rate). Several rates have an axis for each."""
+    """Draw what values are multiplied by: 0 with probability `rate`, else 1 / (1 - rate). Rates broadcast to the shape."""
     kept = generator.random(shape, dtype=np.float32) >= rate
     share = np.asarray(1 - rate, np.float64)
     scale: Array = np.where(kept, (1 / np.where(share > 0, share, np.inf)).astype(np.float32), np.float32(0))
@@ -25,9 +25,9 @@ def drawn_scale(generator: np.random.Generator, rate: float | Rates, shape: tupl
 
 
 def drawn_places(generator: np.random.Generator, rate: float, shape: tuple[int, int, int], dtype: npt.DTypeLike) -> Array:
-    """For each row, step and unit 1 with probability `rate`, else 0: [B, T, H], in memory step by step, as it is read.
+    """Draw 1 with probability `rate`, else 0, for each row, step and unit: [B, T, H], stored step by step, as it is read.
 
-    There are as many of them as a layer has outputs: the engine's threads make them from one number of the generator's.
+    These are as many numbers as a layer's outputs, so the engine's threads draw them, from one number of the generator's.
     """
     rows, steps, units = shape
     seed = int(generator.integers(1 << 64, dtype=np.uint64))
@@ -37,9 +37,9 @@ def drawn_places(generator: np.random.Generator, rate: float, shape: tuple[int, 
 
 
 class Dropout(Layer):
-    """Drops single values of x, or whole slices: `noise_shape` is the shape of what is drawn.
+    """Drops single values of x, or whole slices of it: `noise_shape` is the shape of what is drawn.
 
-    Its entries are None for x's own size and 1 where what is drawn holds for all.
+    Its entries are None for x's own size, and 1 along an axis whose entries are dropped together.
     """
 
     axes = "[B, ...]"
@@ -85,7 +85,7 @@ class Dropout(Layer):
 
 
 class SpatialDropout1D(Dropout):
-    """Drops whole features of x [B, T, D]: what is drawn, [B, 1, D], holds for all steps."""
+    """Drops whole features of x [B, T, D]: the same ones, drawn as [B, 1, D], in all steps of a row."""
 
     axes = "[B, T, D]"
 

@@ -17,9 +17,9 @@ from rnnext.parameters import Array, Gradients, Parameter, RowGradient
 class Embedding(Layer):
     """y[b, t] = embeddings[x[b, t]]: ids [B, T] -> vectors [B, T, output_dim].
 
-    `mask_zero` makes id 0 a padding that the layers behind it leave out. `input_length` is what Keras 2 wanted to know; as in
-    Keras 3 nothing depends on it. `dropout` drops whole words in training: rows of the table, for all their places in a batch;
-    it is a rate, or one for each id [input_dim].
+    With `mask_zero` id 0 is padding, which the following layers skip. `input_length` is accepted as in Keras 2, and ignored as
+    in Keras 3. `dropout` drops whole words in training: rows of the table, everywhere in a batch; it is one rate, or a rate
+    for each id [input_dim].
     Weight: embeddings [input_dim, output_dim]; its gradient is a `RowGradient` of the ids in x.
     """
 
@@ -68,7 +68,7 @@ class Embedding(Layer):
         return rates.astype(np.float64)
 
     def _drawn_for(self, generator: np.random.Generator, words: npt.NDArray[np.integer[Any]]) -> Array:
-        """What the vectors of different words [N] are multiplied with, [N, 1]."""
+        """Draw what the vectors of the different words [N] are multiplied by, [N, 1]."""
         rate = self.dropout if isinstance(self.dropout, float) else self.dropout[words][:, None]
         return drawn_scale(generator, rate, (len(words), 1))
 
@@ -82,7 +82,7 @@ class Embedding(Layer):
         return [embeddings]
 
     def check_ids(self, x: Any) -> npt.NDArray[np.int32]:
-        """x as int32 ids. TypeError or ValueError says what came, and where an id is out of the vocabulary."""
+        """x as int32 ids [B, T]. TypeError or ValueError unless all are whole numbers from 0 to `input_dim` - 1."""
         if not isinstance(x, np.ndarray):
             raise TypeError(f"{self.name}: x is a {type(x).__name__}, expected a NumPy array of ids [B, T]")
         if x.dtype.kind not in "iu":
@@ -98,7 +98,7 @@ class Embedding(Layer):
         return np.ascontiguousarray(x, dtype=np.int32)
 
     def gather(self, x: Any, *, training: bool = False, checked: bool = False) -> Gather:
-        """The same as `forward`, with the vectors not yet copied together; `checked`: all ids are of the vocabulary."""
+        """`forward` without copying the vectors together; `checked`: all ids are known to be in the vocabulary."""
         ids = np.ascontiguousarray(x, np.int32) if checked else self.check_ids(x)
         self.build(ids.shape)
         if training and self.generator is not None:
@@ -106,7 +106,7 @@ class Embedding(Layer):
         return Gather(ids, self.weights[0], lambda dy, need_dx=True: Gradients(None, self.of_trainable([dy])))
 
     def _gather_dropped(self, ids: npt.NDArray[np.int32], generator: np.random.Generator) -> Gather:
-        """A Gather of a table that has the scaled rows of these ids alone."""
+        """A Gather from a table that has only the rows of these ids, scaled."""
         embeddings = self.weights[0]
         used, places = np.unique(ids, return_inverse=True)
         scale = self._drawn_for(generator, np.arange(self.input_dim))[used]

@@ -1,4 +1,4 @@
-"""The shape of a model's input, said beforehand."""
+"""The shape of a model's input, declared before there are data."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rnnext.parameters import Gradients
 
 
 class InputLayer(Layer):
-    """Says the shape of one row of the input (None: any size), so that a model can be built before it sees data.
+    """Declares the shape of one row of the input (None: any size), so that a model can be built before it sees data.
 
-    `batch_size` is that of a model whose layers are stateful; nothing else depends on it.
+    `batch_size` only matters to a model with stateful layers.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ def Input(  # noqa: N802 - Keras's name
 ) -> InputLayer:
     """The first entry of a Sequential's list, as in Keras: `Input(shape=(200,))`.
 
-    `batch_shape` is `batch_size` and shape together, as Keras wants them for stateful layers: where a model has some, `fit`,
-    `evaluate` and `predict` have batches of that size.
+    `batch_shape` is `batch_size` and shape in one, as Keras wants them for stateful layers: in a model that has some, `fit`,
+    `evaluate` and `predict` use batches of that size. ValueError unless one of `shape` and `batch_shape` is given.
     """
     if (shape is None) == (batch_shape is None):
         raise ValueError("Input: shape and batch_shape are both given or both None, expected one of them")

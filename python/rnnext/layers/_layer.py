@@ -1,4 +1,4 @@
-"""What every layer is: weights, and a forward pass that hands back its own backward pass."""
+"""What every layer is: weights, and a forward pass that returns its own backward pass."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Backprop(Protocol):
     """The backward pass of one call."""
 
     def __call__(self, dy: Any, *, need_dx: bool = True) -> Gradients:
-        """Gradients for dy, of y's form; those for the inputs may be None without `need_dx`."""
+        """Gradients for dy, which has y's form; those of the inputs may be None without `need_dx`."""
 
 
 @dataclass(frozen=True)
 class Gather:
-    """Rows of a table that nobody has copied together yet, `table[ids]` of shape [B, T, D]: an embedding's output."""
+    """An embedding's output `table[ids]`, [B, T, D], whose rows have not been copied together yet."""
 
     ids: npt.NDArray[np.int32]  # [B, T]
     table: Parameter  # [V, D]
     backprop: Backprop  # dy is the table's RowGradient
-    lasting: bool = True  # the table is there in the next call, too
+    lasting: bool = True  # the table outlives the call, so what is derived from it is worth keeping
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -52,11 +52,11 @@ class _HasWeights(Protocol):
 
 
 class Weighted:
-    """What layers and models do with their weights alike."""
+    """What layers and models have in common: access to their weights."""
 
     @property
     def non_trainable_weights(self: _HasWeights) -> list[Parameter]:
-        """Those that training leaves as they are."""
+        """The weights that training leaves as they are."""
         trainable = {id(weight) for weight in self.trainable_weights}
         return [weight for weight in self.weights if id(weight) not in trainable]
 
@@ -84,7 +84,7 @@ class Weighted:
         return [weight.value.copy() for weight in self.weights]
 
     def set_weights(self: _HasWeights, weights: Sequence[npt.ArrayLike]) -> None:
-        """Set all weights, in Keras's order and layout. ValueError says which does not fit, and then nothing has changed."""
+        """Set all weights, in Keras's order and layout. TypeError or ValueError if one does not fit; then none has changed."""
         assign_all(self.name, self.weights, weights)
 
 
@@ -96,10 +96,10 @@ class Layer(Weighted):
     """
 
     takes_gather: bool = False  # forward accepts a Gather in place of the array
-    vocabulary: int | None = None  # x is ids below it
+    vocabulary: int | None = None  # x holds ids below this number; None: x is no ids
     several_outputs: str | None = None  # the argument that makes y a tuple, as "return_state=True"
     stateful: bool = False  # y depends on the calls before
-    kept_states: tuple[Array, ...] = ()  # from which such a layer goes on; none: from zeros
+    kept_states: tuple[Array, ...] = ()  # of a stateful layer: where the next call starts; (): from zeros
 
     def __init__(self, *, name: str | None = None, trainable: bool = True, input_shape: RowShape | None = None) -> None:
         """`input_shape` is what an `Input` before the layer would say, where the layer is the first of a model."""
@@ -108,7 +108,7 @@ class Layer(Weighted):
         self.given_name = name
         self.name = name if name is not None else _snake_case(type(self).__name__)
         self.trainable = trainable
-        self.models = 0  # that have it, or a layer that holds it
+        self.models = 0  # how many models have this layer, or a layer that holds it
         self.given_input_shape = None if input_shape is None else check_row_shape(self.name, "input_shape", input_shape)
         self.built = False
         self.weights: list[Parameter] = []
@@ -116,13 +116,13 @@ class Layer(Weighted):
     # ------------------------------------------------------------ what a layer computes
 
     def build(self, input_shape: Shape) -> None:
-        """Make the weights for inputs of that shape, batch axis included (None: any size). Does nothing the second time."""
+        """Make the weights for inputs of that shape, batch axis included (None: any size), unless they have been made."""
         if not self.built:
             self.weights = self.make_weights(tuple(input_shape))
             self.built = True
 
     def make_weights(self, input_shape: Shape) -> list[Parameter]:
-        """The weights in Keras's order. ValueError if the shape is not one that the layer takes."""
+        """New weights in Keras's order. ValueError if the layer does not take inputs of that shape."""
         return []
 
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Any, Backprop]:
@@ -138,7 +138,7 @@ class Layer(Weighted):
 
     @property
     def turns(self) -> bool:
-        """Whether the output has the steps in the opposite order, so that those of shorter rows lie at the end."""
+        """Whether the output has the steps in reverse order, so that the steps of shorter rows are at the end."""
         return False
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -148,15 +148,15 @@ class Layer(Weighted):
     # ------------------------------------------------------------ weights and configuration
 
     def with_parts(self) -> list[Layer]:
-        """The layer, and the layers that it holds."""
+        """The layer, and all layers inside it."""
         return [self]
 
     def discard_weights(self) -> None:
-        """Be as before `build`."""
+        """Return to the state before `build`."""
         self.weights, self.built = [], False
 
     def generators(self) -> dict[str, np.random.Generator]:
-        """What the layer draws from, by the name of the layer, so that a saved model goes on drawing where it was."""
+        """What the layer draws from, by the name of the layer: saved with a model, so that it continues where it was."""
         return {}
 
     def rename(self, name: str) -> None:
@@ -167,11 +167,11 @@ class Layer(Weighted):
 
     @property
     def trainable_weights(self) -> list[Parameter]:
-        """Those that training changes."""
+        """The weights that training changes."""
         return [weight for weight in self.weights if weight.trainable] if self.trainable else []
 
     def of_trainable(self, gradients: Sequence[Gradient]) -> list[Gradient]:
-        """Of the gradients of all weights those of the trainable ones."""
+        """The gradients of the trainable weights, out of those of all weights."""
         if not self.trainable:
             return []
         return [gradient for gradient, weight in zip(gradients, self.weights, strict=True) if weight.trainable]
@@ -190,12 +190,12 @@ class Layer(Weighted):
 
 
 def turned(stack: Iterable[Layer]) -> bool:
-    """Whether the layers, one behind the other, turn the steps round."""
+    """Whether the layers, one after the other, reverse the order of the steps."""
     return sum(layer.turns for layer in stack) % 2 == 1
 
 
 def assign_all(owner: str, parameters: Sequence[Parameter], values: Sequence[npt.ArrayLike]) -> None:
-    """Assign each value to its parameter once all are known to fit."""
+    """Check all values, then assign them. TypeError or ValueError if one does not fit; then none has been assigned."""
     if len(values) != len(parameters):
         names = ", ".join(f"{p.name} {p.shape}" for p in parameters) or "none; is it built?"
         raise ValueError(f"{owner}: set_weights got {len(values)} arrays, expected {len(parameters)}: {names}")
@@ -220,7 +220,7 @@ def _snake_case(name: str) -> str:
 
 
 def float_input(layer: Layer, x: object, axes: str, dtype: npt.DTypeLike = np.float32) -> Array:
-    """x as an array of `dtype` with those axes, as "[B, T, I]"; TypeError or ValueError names what came."""
+    """x as an array of `dtype`. TypeError or ValueError unless it is a float array with those axes, as "[B, T, I]"."""
     if not isinstance(x, np.ndarray):
         raise TypeError(f"{layer.name}: x is a {type(x).__name__}, expected a NumPy array {axes}")
     if x.dtype.kind != "f":
@@ -232,7 +232,7 @@ def float_input(layer: Layer, x: object, axes: str, dtype: npt.DTypeLike = np.fl
 
 
 def check_row_shape(owner: str, argument: str, shape: RowShape) -> Shape:
-    """The shape of a row as a tuple; ValueError unless it has sizes from 1 on or None."""
+    """The shape of a row as a tuple. ValueError unless its sizes are None or at least 1."""
     if isinstance(shape, str) or not isinstance(shape, Sequence) or not all(_is_size(size) for size in shape):
         raise ValueError(f"{owner}: {argument} is {shape!r}, expected sizes from 1 on or None, as (200,)")
     return tuple(shape)
@@ -249,14 +249,14 @@ def check_rank(layer: Layer, shape: Shape, axes: str) -> None:
 
 
 def check_features(layer: Layer, shape: Shape, symbol: str) -> None:
-    """ValueError unless the last axis of a model's input is that of the layer's kernel."""
+    """ValueError unless a model's input has as many features as the layer's kernel."""
     expected = layer.weights[0].shape[0] if layer.built else None
     if expected is not None and shape[-1] != expected:
         raise ValueError(f"{layer.name}: input has shape {shape}, expected {symbol}={expected} features as its weights have")
 
 
 def check_mask(layer: Layer, mask: object, rows: int, positions: int) -> Mask:
-    """The mask as a boolean array [B, T]; TypeError or ValueError names what came."""
+    """The mask itself. TypeError or ValueError unless it is a boolean array [B, T]."""
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
         what = f"has dtype {mask.dtype}" if isinstance(mask, np.ndarray) else f"is a {type(mask).__name__}"
         raise TypeError(f"{layer.name}: mask {what}, expected a NumPy array of bool [B, T]")

@@ -38,7 +38,7 @@ class _Pooling1D(Layer):
 class GlobalMaxPooling1D(_Pooling1D):
     """The greatest value of each feature over the steps: [B, T, D] -> [B, D].
 
-    With a mask over the steps that have a token, and 0 for a row without any; Keras's layer does not look at a mask.
+    With a mask: over the steps that have a token, 0 for a row without any. Keras's layer ignores masks.
     """
 
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
@@ -49,7 +49,7 @@ class GlobalMaxPooling1D(_Pooling1D):
         if x.shape[1] == 0:
             if mask is None:
                 raise ValueError(f"{self.name}: x has shape {x.shape}, expected at least one step")
-            none = np.zeros((x.shape[0], x.shape[2]), np.float32)  # rows without a token, and no others beside them
+            none = np.zeros((x.shape[0], x.shape[2]), np.float32)  # all rows are without a token
             return self._finish(none), lambda dy, need_dx=True: Gradients(np.zeros_like(x), [])
         best = candidates.argmax(axis=1)[:, None]
         y = np.take_along_axis(candidates, best, axis=1)[:, 0]
@@ -68,7 +68,10 @@ class GlobalMaxPooling1D(_Pooling1D):
 
 
 class GlobalAveragePooling1D(_Pooling1D):
-    """The mean of each feature over the steps: [B, T, D] -> [B, D]; with a mask over those that have a token, 0 if none has."""
+    """The mean of each feature over the steps: [B, T, D] -> [B, D].
+
+    With a mask: over the steps that have a token, 0 for a row without any.
+    """
 
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
         x = float_input(self, x, "[B, T, D]")
@@ -88,7 +91,7 @@ class GlobalAveragePooling1D(_Pooling1D):
 class ConcatPooling1D(Layer):
     """The last step, the greatest values and the means side by side: [B, T, D] -> [B, 3D] (Howard & Ruder 2018).
 
-    With a mask over the steps that have a token, 0 for a row without any.
+    With a mask: over the steps that have a token, 0 for a row without any.
     """
 
     def __init__(self, *, name: str | None = None, trainable: bool = True, input_shape: RowShape | None = None) -> None:
@@ -128,8 +131,8 @@ class AttentionPooling1D(Layer):
     """A weighted mean of the steps: y = Σ_t a_t x_t, a = softmax_t(s_t): [B, T, D] -> [B, D].
 
     The score of a step is s_t = x_t · q with a learned query q [D], or with `units` s_t = tanh(x_t W + b) · q, q [units] (Yang
-    et al. 2016). With a mask over the steps that have a token, 0 for a row without any. Weights: query [D]; with `units` kernel
-    [D, units], bias [units], query [units].
+    et al. 2016). With a mask: over the steps that have a token, 0 for a row without any. Weights: query [D]; with `units`
+    kernel [D, units], bias [units], query [units].
     """
 
     def __init__(

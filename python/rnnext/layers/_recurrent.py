@@ -35,34 +35,35 @@ _Cell: TypeAlias = Literal["lstm", "gru_reset_after", "gru_reset_before"]
 
 @dataclass(frozen=True)
 class _Drawn:
-    """What a training step has in place of the layer's weights and states."""
+    """What dropout and zoneout drew for a training step."""
 
-    recurrent_kernel: Array | None = None
-    recurrent_mask: Array | None = None  # [B, H], what the products read of h is times this
-    zones: dict[str, Array] = field(default_factory=dict)  # [B, T, H], where the old state stays
+    recurrent_kernel: Array | None = None  # with dropped weights
+    recurrent_mask: Array | None = None  # [B, H], multiplies the h that the products read
+    zones: dict[str, Array] = field(default_factory=dict)  # [B, T, H] by name, 1 where the old state stays
 
 
 @dataclass
 class _Kept:
     """Packed weights, and what they were packed from."""
 
-    key: object
+    key: object  # versions of weights and table
     packed: _core.PackedCell
-    whole: bool = False  # with the vocabulary
-    tokens: int = 0  # read since
+    whole: bool = False  # the projected vocabulary included
+    tokens: int = 0  # read since they were packed
 
 
 class _Recurrent(Layer):
     """What LSTM and GRU share: windows, states, the call of the engine.
 
-    Options of both: in training `dropout` scales the inputs, and `recurrent_dropout` what the gates see of the last state, by
-    what is drawn once for all steps of a row (Gal & Ghahramani 2016), `recurrent_weight_dropout` the recurrent kernel by what
-    is drawn once a batch (DropConnect). `zoneout_h`, for an LSTM `zoneout_c` too: the probability that a unit keeps its state
-    in a step (Krueger et al. 2017); otherwise than in training each keeps that share. `layer_norm` normalises the products of
-    input and state, and an LSTM's c (Ba et al. 2016; `norm_epsilon` is added to variances). `clip` bounds the pre-activations.
-    `stateful` starts a call from the states after the one before it, row by row, until `reset_state()`; no gradient goes back
-    there. `zero_output_for_mask` makes the outputs of `return_sequences` 0 where there is no token. `dtype`: "float32", or
-    "float64" for who checks gradients; training a model needs float32.
+    Options of both. In training, `dropout` drops features of the inputs and `recurrent_dropout` units of the state that the
+    gates see, the same ones in all steps of a row (Gal & Ghahramani 2016); `recurrent_weight_dropout` drops weights of the
+    recurrent kernel, the same ones in a whole batch (DropConnect). `zoneout_h` and an LSTM's `zoneout_c` are the probability
+    that a unit keeps its state in a step (Krueger et al. 2017); outside training it keeps that share of its state instead.
+    `layer_norm` normalises the products of input and state, and an LSTM's c (Ba et al. 2016; `norm_epsilon` is added to
+    variances). `clip` bounds the pre-activations. With `stateful` a call starts, row by row, from the last states of the call
+    before it, until `reset_state()`; no gradient flows back into that call. `zero_output_for_mask` makes the outputs of
+    `return_sequences` 0 where there is no token. `dtype` is "float32", or "float64" to check gradients; training a model needs
+    float32.
     """
 
     largest_vocabulary: ClassVar[int] = 256 << 20  # bytes of a projected vocabulary
@@ -188,8 +189,9 @@ class _Recurrent(Layer):
         """(y, backprop) for x [B, T, I].
 
         y is the last state [B, H], or all states [B, T, H] with `return_sequences`; with `return_state` a tuple of that and the
-        last states. `mask` [B, T] or `lengths` [B] say where there is a token; elsewhere a row's state stays as it is. Both
-        x and the weights must stay as they are until `backprop` is done.
+        last states. `mask` [B, T] or `lengths` [B] say where there is a token; elsewhere a row's state does not change.
+        `initial_state`: (h, c) of an LSTM, h of a GRU, each [B, H] (None: zeros). Neither x nor the weights may change until
+        `backprop` is done. TypeError or ValueError for an argument that does not fit.
         """
         if training and self.generator is not None:
             return self._forward_dropped(x, mask, lengths, initial_state, self.generator)
@@ -203,11 +205,11 @@ class _Recurrent(Layer):
         initial_state: Sequence[Array] | Array | None,
         generator: np.random.Generator,
     ) -> tuple[Any, Backprop]:
-        """`forward` with what is drawn: for all steps but zoneout, which is drawn for each."""
+        """`forward` with dropout, which is drawn once for all steps, and zoneout, which is drawn for each step."""
         values: Any = x if isinstance(x, Gather) else float_input(self, x, "[B, T, I]", self.dtype)
         self.build(x.shape)
         scale: Any = None
-        if self.dropout:  # a row of the table is another one in each row of the batch
+        if self.dropout:  # what is dropped of a row of the table differs between the rows of the batch
             scale = drawn_scale(generator, self.dropout, (x.shape[0], 1, x.shape[2])).astype(self.dtype, copy=False)
             values = _core.scale_steps(x.table.current_rows(x.ids)[x.ids] if isinstance(x, Gather) else values, scale)
         recurrent_kernel = weight_scale = recurrent_mask = None
@@ -252,16 +254,17 @@ class _Recurrent(Layer):
         lengths: Any = None,
         initial_state: Sequence[Array] | Array | None = None,
     ) -> Any:
-        """y alone, from weights that are packed once until they change; several threads may call at once, unless `stateful`."""
+        """y alone. The weights are packed once until they change; several threads may call at once, unless `stateful`."""
         if training and self.generator is not None:
             return self.forward(x, training=True, mask=mask, lengths=lengths, initial_state=initial_state)[0]
         return self._run(x, mask, lengths, initial_state, keep=False)[0]
 
     def step(self, x: Any, state: Sequence[Array] | Array | None = None) -> tuple[Array, ...]:
-        """The state after one more step x [B, I] of a stream, from the one before it (None: zeros); the output is its first.
+        """The states after one more step x [B, I] of a stream, from those before it (None: zeros).
 
-        (h, c) for an LSTM, (h,) for a GRU, each [B, H] and new; bit for bit the states of the layer after the whole sequence.
-        The weights are packed once until they change. ValueError for shapes that do not fit, and with `go_backwards`.
+        (h, c) for an LSTM, (h,) for a GRU, new arrays [B, H]; h is the output. They are, bit for bit, the states that the layer
+        has at this step of the whole sequence. The weights are packed once until they change. ValueError for shapes that do not
+        fit, and with `go_backwards`.
         """
         if self.go_backwards:
             raise ValueError(f"{self.name}: go_backwards is True, expected False: a stream has no end to start from")
@@ -297,39 +300,8 @@ class _Recurrent(Layer):
         if self.stateful and initial_state is None:
             state = self._state_before(shape[0])
         tokens = self._tokens(mask, lengths, shape[1]) if self.zero_output_for_mask and self.return_sequences else None
-        table = None if gather is None else gather.table
-        weights = self._values() if keep else {}  # else they are packed already
-        between: dict[str, Any] = self._expected_zones(*values.shape[:2]) if drawn is None else dict(drawn.zones)
-        if drawn is not None and drawn.recurrent_kernel is not None:
-            weights["recurrent_kernel"] = drawn.recurrent_kernel
-        if drawn is not None and drawn.recurrent_mask is not None:
-            between["recurrent_mask"] = drawn.recurrent_mask
         reverse = self.go_backwards and holes is None
-        walk = partial(self._walk, table=table, weights=weights, reverse=reverse, between=between)
-        play: Any = None
-        if not keep:
-            y, last, _ = walk(
-                values, window, state, packed=self._packed(table if gather is None or gather.lasting else None, values.size)
-            )
-        elif self.segment is None or self.segment >= shape[1]:
-            y, last, tape = walk(values, window, state, packed=None)
-            play = partial(play_back, tape)
-        else:
-            walk_only = (
-                partial(walk, packed=self._packed(None, 0)) if drawn is None else partial(walk, packed=None, keep_tape=False)
-            )
-            segments = Segments(
-                walk_only,
-                partial(walk, packed=None),
-                values,
-                window,
-                steps=self.segment,
-                reverse=reverse,
-                return_sequences=self.return_sequences,
-                truncate=self.truncate,
-            )
-            y, last = segments.forward(state)
-            play = segments.backward
+        y, last, play = self._compute(values, window, state, gather, keep=keep, drawn=drawn, reverse=reverse)
         if holes is not None and self.return_sequences:
             y = holes.apart(y)
         if tokens is not None:
@@ -341,6 +313,51 @@ class _Recurrent(Layer):
             return self._backward(play, dy, gather, holes, tokens, given, need_dx)
 
         return (y, *last) if self.return_state else y, backprop
+
+    def _compute(
+        self,
+        values: Any,
+        window: Window,
+        state: State,
+        gather: Gather | None,
+        *,
+        keep: bool,
+        drawn: _Drawn | None,
+        reverse: bool,
+    ) -> tuple[Array, State, Any]:
+        """(y, last states, backward pass) of x, or of ids where there is a `gather`.
+
+        In one of three ways: without a tape from packed weights (no backward pass), with a tape, or in segments.
+        """
+        table = None if gather is None else gather.table
+        weights = self._values() if keep else {}  # without a tape packed weights are used
+        between: dict[str, Any] = self._expected_zones(*values.shape[:2]) if drawn is None else dict(drawn.zones)
+        if drawn is not None and drawn.recurrent_kernel is not None:
+            weights["recurrent_kernel"] = drawn.recurrent_kernel
+        if drawn is not None and drawn.recurrent_mask is not None:
+            between["recurrent_mask"] = drawn.recurrent_mask
+        walk = partial(self._walk, table=table, weights=weights, reverse=reverse, between=between)
+        if not keep:
+            packed = self._packed(table if gather is None or gather.lasting else None, values.size)
+            y, last, _ = walk(values, window, state, packed=packed)
+            return y, last, None
+        record = partial(walk, packed=None)
+        if self.segment is None or self.segment >= values.shape[1]:
+            y, last, tape = record(values, window, state)
+            return y, last, partial(play_back, tape)
+        without_tape = partial(walk, packed=self._packed(None, 0)) if drawn is None else partial(record, keep_tape=False)
+        segments = Segments(
+            without_tape,
+            record,
+            values,
+            window,
+            steps=self.segment,
+            reverse=reverse,
+            return_sequences=self.return_sequences,
+            truncate=self.truncate,
+        )
+        y, last = segments.forward(state)
+        return y, last, segments.backward
 
     def _walk(
         self,
@@ -355,7 +372,7 @@ class _Recurrent(Layer):
         between: dict[str, Any],
         keep_tape: bool = True,
     ) -> tuple[Array, State, Any]:
-        """The engine's (y, last states, tape) for x or ids; with what `_packed` returned there is no tape."""
+        """The engine's (y, last states, tape) for x or ids. No tape with `packed`, which is what `_packed` returned."""
         h0, c0 = (*state, None, None)[:2]
         options: dict[str, Any] = {
             "starts": window.starts,
@@ -378,7 +395,7 @@ class _Recurrent(Layer):
         return {"update_gate_writes": self.update_gate_writes, **self.terms.options()}
 
     def _expected_zones(self, rows: int, steps: int) -> dict[str, Array]:
-        """Zoneout when nothing is drawn: each unit keeps its share."""
+        """Zoneout outside training: each unit keeps a share of its state, by name [B, T, H]."""
         if not self.zoned:
             return {}
         return {
@@ -394,10 +411,10 @@ class _Recurrent(Layer):
         return _core.PackedCell(self.cell, vocabulary=vocabulary, **weights, **self._cell_options())
 
     def _packed(self, table: Parameter | None, tokens: int) -> tuple[_core.PackedCell, bool]:
-        """The weights as they are now, packed; and whether the whole table is projected with them.
+        """The present weights, packed, and whether the whole table has been projected with them.
 
-        That pays once about as many tokens were read since the last change as the table has rows, and is given up where it
-        would take more than `largest_vocabulary` bytes.
+        Projecting it pays once half as many tokens were read since the last change as the table has rows. It is not done if the
+        result would take more than `largest_vocabulary` bytes.
         """
         key = (*(weight.version for weight in self.weights), None if table is None else (table, table.version))
         kept = self._kept
@@ -414,11 +431,11 @@ class _Recurrent(Layer):
         return whole, True
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies: packed weights are made again."""
+        """For copies and pickles, without the packed weights, which can be made again."""
         return {**vars(self), "_kept": None}
 
     def _window(self, mask: Mask | None, lengths: Any, rows: int, positions: int) -> tuple[Window, Holes | None]:
-        """Where the engine finds the tokens; with holes, after they were moved together (and turned round, if need be)."""
+        """Where the engine finds the tokens; where a mask has holes, after they were moved together (and reversed)."""
         if lengths is not None:
             if mask is not None:
                 raise ValueError(f"{self.name}: mask and lengths were both given, expected one of them")
@@ -433,7 +450,7 @@ class _Recurrent(Layer):
         return holes.window, holes
 
     def _tokens(self, mask: Mask | None, lengths: Any, positions: int) -> Mask | None:
-        """Which outputs are a token's, [B, T, 1]; None: all."""
+        """Which outputs belong to a token, [B, T, 1]; None: all."""
         if lengths is not None:
             mask = np.arange(positions) < np.asarray(lengths)[:, None]
         if mask is None:
@@ -441,7 +458,7 @@ class _Recurrent(Layer):
         return (mask[:, ::-1] if self.go_backwards else mask)[:, :, None]
 
     def reset_state(self) -> None:
-        """Forget the states after the last call: the next one starts from zeros. ValueError if the layer is not `stateful`."""
+        """Forget the last call's states: the next call starts from zeros. ValueError if the layer is not `stateful`."""
         if not self.stateful:
             raise ValueError(f"{self.name}: stateful is False, expected True: there are no states to reset")
         self.kept_states = ()
@@ -449,7 +466,7 @@ class _Recurrent(Layer):
     reset_states = reset_state  # Keras's older name
 
     def _state_before(self, rows: int) -> State:
-        """What the last call left behind; () is zeros."""
+        """The last call's final states; () means zeros. ValueError if they belong to another number of rows."""
         if self.kept_states and len(self.kept_states[0]) != rows:
             raise ValueError(
                 f"{self.name}: x has {rows} rows, expected {len(self.kept_states[0])} as in the call before, whose states are"
@@ -478,7 +495,7 @@ class _Recurrent(Layer):
         states: int,
         need_dx: bool,
     ) -> Gradients:
-        """Gradients for dy, of y's form; entries of a tuple may be None."""
+        """Gradients for dy, which has y's form; entries of a tuple may be None."""
         doutput, *dlast = dy if isinstance(dy, tuple) else (dy,)
         doutput, *dlast = (None if d is None else np.asarray(d, dtype=self.dtype) for d in (doutput, *dlast))
         if not self.return_sequences and doutput is not None and dlast and dlast[0] is not None:
@@ -506,7 +523,7 @@ class _Recurrent(Layer):
         return {} if self.generator is None else {self.name: self.generator}
 
     def compute_mask(self, x: Any, mask: Mask | None = None) -> Mask | None:
-        """That of the outputs: turned round with `go_backwards`, as they are; none without `return_sequences`."""
+        """The mask of the outputs: reversed like them with `go_backwards`; None without `return_sequences`."""
         if mask is None or not self.return_sequences:
             return None
         return mask[:, ::-1] if self.go_backwards else mask
@@ -574,13 +591,13 @@ class LSTM(_Recurrent):
     i, f, o = σ(x W + h' U + b), g = tanh(likewise); c = f ⊙ c' + i ⊙ g; h = o ⊙ tanh(c). Weights: kernel [I, 4H],
     recurrent_kernel [H, 4H], bias [4H], gates in the order i f g o; with `unit_forget_bias` f's bias starts at 1.
 
-    `peepholes` lets the gates see the state (Gers & Schmidhuber 2000), `coupled` makes f = 1 - i, `projection` makes h
-    that many numbers, (o ⊙ tanh(c)) R (Sak et al. 2014). Their weights follow the others: peephole [3, H] (of i f o),
-    projection [H, P], with `layer_norm` kernel_norm [4H], recurrent_norm [4H], state_norm [2, H] (scale, shift).
+    `peepholes` lets the gates see the state (Gers & Schmidhuber 2000), `coupled` makes f = 1 - i, `projection` is the width P
+    of h = (o ⊙ tanh(c)) R (Sak et al. 2014). Their weights follow the others: peephole [3, H] (of i f o), projection [H, P],
+    with `layer_norm` kernel_norm [4H], recurrent_norm [4H], state_norm [2, H] (scale, shift).
 
-    For long sequences: with `segment` training keeps the states after every so many steps only, and computes the steps between
-    them again on the way back, for about a third more time; `truncate` cuts the gradients there (truncated back-propagation).
-    `unroll`, `use_cudnn` and `implementation`, which tell Keras how to compute, are taken, and nothing depends on them.
+    For long sequences: with `segment` training keeps the states only after every that many steps, and computes the steps
+    between them again on the way back, for about a third more time; `truncate` cuts the gradients there (truncated
+    back-propagation). `unroll`, `use_cudnn` and `implementation`, which tell Keras how to compute, are accepted and ignored.
     """
 
     gates, states = 4, 2

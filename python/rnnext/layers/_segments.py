@@ -21,7 +21,7 @@ Played: TypeAlias = tuple[Any, list[Array | None], Array | None, Array | None]  
 
 
 def play_back(tape: Any, dy: Array | None, dh: Array | None = None, dc: Array | None = None, *, need_dx: bool = True) -> Played:
-    """The engine's gradients; those of the weights in the order of a layer's, None for a bias that there is not."""
+    """The engine's gradients; those of the weights in the layer's order, None for a bias that it does not have."""
     dx, dkernel, drecurrent, dbias, dh0, dc0, *dterms = _core.recurrent_backward(tape, dy, dh, dc, need_dx=need_dx)
     return dx, [dkernel, drecurrent, dbias, *(dterms[0].values() if dterms else ())], dh0, dc0
 
@@ -36,9 +36,9 @@ class Walk(Protocol):
 class Segments:
     """One call of a layer, cut into segments of `steps`.
 
-    `forward` comes first; `backward` may be called any number of times. With `truncate` a row's gradient is cut where the row
-    walks over a border. A row that stands still there, as it has ended or has yet to begin, has nothing to cut: its gradient
-    goes on to its own steps, so that padding does not silence a row.
+    `forward` comes first; `backward` may be called any number of times. With `truncate` a row's gradient is cut at each border
+    between two of its steps. At a border in its padding there is nothing to cut: the gradient passes on to the row's own steps,
+    so that padding does not silence a row.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Segments:
         sums: list[Array | None] = []
         for n, (a, b) in reversed([*enumerate(self._borders())]):
             if sums and dy is None and not any(d is not None and d.any() for d in (dh, dc)):
-                continue  # no gradient comes this far
+                continue  # no gradient reaches this segment
             dpart = None if dy is None else dy[:, a:b]
             dx, dweights, dh, dc = self._play(a, b, self._states[n], dpart, dh, dc, need_dx=need_dx)
             if isinstance(inputs, _TableSum):
@@ -112,7 +112,7 @@ class Segments:
     def _play(
         self, a: int, b: int, state: State, dy: Array | None, dh: Array | None, dc: Array | None, *, need_dx: bool
     ) -> Played:
-        """One segment, forward with a tape and backward. The tape is gone before the next one is made."""
+        """One segment, forward with a tape and backward. The tape is freed before the next one is made."""
         _, _, tape = self._record(*self._cut(a, b), state)
         return play_back(tape, dy, dh, dc, need_dx=need_dx)
 
@@ -122,11 +122,11 @@ class Segments:
             yield a, min(a + self._steps, self._positions)
 
     def _where(self, a: int, b: int) -> slice:
-        """Where in x steps a to b lie."""
+        """Where steps a to b are in x."""
         return slice(self._positions - b, self._positions - a) if self._reverse else slice(a, b)
 
     def _cut(self, a: int, b: int) -> tuple[npt.NDArray[Any], Window]:
-        """x and window of steps a to b. A row that has yet to begin is empty and starts at their end: its outputs are 0."""
+        """x and window of steps a to b. A row that begins later is empty and starts at their end, so its outputs are 0."""
         x = np.ascontiguousarray(self._x[:, self._where(a, b)])
         if self._whole:
             return x, Window()

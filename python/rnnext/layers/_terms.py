@@ -1,4 +1,4 @@
-"""The rarer terms of LSTM and GRU (docs/equations.md, "Options"): the weights that they add, and what the engine is told."""
+"""The rarer terms of LSTM and GRU (docs/equations.md, "Options"): their weights, and what the engine is told of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rnnext.parameters import Array
 
 @dataclass(frozen=True)
 class Terms:
-    """Those that a layer has. The defaults are none."""
+    """The terms of a layer; by default none."""
 
     layer_norm: bool = False
     norm_epsilon: float = 1e-3
@@ -25,7 +25,7 @@ class Terms:
     projection: int | None = None
 
     def check(self, layer: Layer) -> Terms:
-        """Itself; TypeError or ValueError names what came."""
+        """The terms themselves. TypeError or ValueError for one that is not what it must be."""
         for name, value in (("clip", self.clip), ("norm_epsilon", self.norm_epsilon)):
             if value is not None:
                 positive(layer.name, name, value, "a number above 0")
@@ -33,7 +33,7 @@ class Terms:
         return self
 
     def weights(self, states: int, gates: int, units: int, initializer: Callable[..., Array], dtype: Any) -> dict[str, Array]:
-        """First values of their weights by the engine's names, in the order of `get_weights`: scales 1, shifts 0."""
+        """First values of the terms' weights by the engine's names, in the order of `get_weights`: scales 1, shifts 0."""
         found = {}
         if self.peepholes:
             found["peephole"] = initializer((3, units), dtype)
@@ -47,7 +47,7 @@ class Terms:
         return found
 
     def options(self) -> dict[str, Any]:
-        """What the engine is told besides weights."""
+        """The engine's arguments besides the weights."""
         options: dict[str, Any] = {}
         if self.layer_norm:
             options["norm_epsilon"] = self.norm_epsilon

@@ -1,4 +1,4 @@
-"""Masks and lengths, turned into what the engine knows: a row's tokens are `lengths[b]` neighbours from `starts[b]` on."""
+"""Masks and lengths in the engine's form: the tokens of row b are the `lengths[b]` positions from `starts[b]` on."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _I64 = npt.NDArray[np.int64]
 
 
 class Window(NamedTuple):
-    """Where the tokens are; None as in the engine: starts at 0, all that follows."""
+    """Where the tokens are, [B] each. None as in the engine: from position 0, up to the last."""
 
     starts: _I64 | None = None
     lengths: _I64 | None = None
 
     def read_backwards(self, positions: int) -> Window:
-        """The same, with rows without tokens at the end, where reading begins: all their outputs are then behind it."""
+        """The same for reading backwards: rows without tokens start at the end, so that all their outputs lie behind it."""
         if self.lengths is None or self.lengths.all():
             return self
         starts = np.zeros_like(self.lengths) if self.starts is None else self.starts
@@ -28,7 +28,7 @@ class Window(NamedTuple):
 
 
 def from_lengths(layer: Layer, lengths: Any, rows: int, positions: int) -> Window:
-    """The first `lengths[b]` steps of each row. TypeError or ValueError says which length is not one."""
+    """The first `lengths[b]` steps of each row. TypeError or ValueError unless all are whole numbers from 0 to T."""
     array = np.asarray(lengths)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{layer.name}: lengths has dtype {array.dtype}, expected integers")
@@ -72,19 +72,19 @@ class Holes:
         return np.take_along_axis(x, self.order if x.ndim == 2 else self.order[:, :, None], axis=1)
 
     def together_backward(self, dx: Array) -> Array:
-        """The gradient of what `together` took."""
+        """The gradient of the input of `together`."""
         spread = np.empty_like(dx)
         np.put_along_axis(spread, self.order[:, :, None], dx, axis=1)
         return spread
 
     def apart(self, y: Array) -> Array:
-        """Outputs [B, T, H] of the tokens that were moved together, for all positions."""
+        """The outputs at all positions, [B, T, H], from those of the tokens that were moved together."""
         y = np.take_along_axis(y, self.rank[:, :, None], axis=1)
         y[self.before] = 0
         return y
 
     def apart_backward(self, dy: Array) -> Array:
-        """The gradient of what `apart` took: a position's goes to the token whose output it repeats."""
+        """The gradient of the input of `apart`: a position's goes to the token whose output it repeats."""
         together = np.zeros_like(dy)
         rows, positions = np.nonzero(~self.before)
         np.add.at(together, (rows, self.rank[rows, positions]), dy[rows, positions])

@@ -14,7 +14,7 @@ _Wrapper = TypeVar("_Wrapper", bound="Wrapper")
 
 
 class Wrapper(Layer):
-    """A layer whose weights are those of its `parts`, which have its name in front of theirs."""
+    """A layer whose weights are those of its `parts`; their names begin with its own."""
 
     def __init__(self, parts: Sequence[Layer], *, name: str | None, trainable: bool, input_shape: RowShape | None) -> None:
         super().__init__(name=name, trainable=trainable, input_shape=input_shape)
@@ -117,8 +117,8 @@ def own_name(part: Layer) -> str:
 
 
 def description_of(part: Layer) -> dict[str, Any]:
-    """What `layer_of` makes a part of again, under its own name."""
-    from rnnext.layers import serialize  # which knows all layers, these among them
+    """A part, under its own name, as `layer_of` can make it again."""
+    from rnnext.layers import serialize  # here: it knows all layers, so it is imported after them
 
     described = serialize(part)
     config: Any = described["config"]

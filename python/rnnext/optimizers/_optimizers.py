@@ -19,28 +19,28 @@ from rnnext.parameters import Array, Gradient, Parameter, RowGradient, sum_of
 State: TypeAlias = dict[str, npt.NDArray[Any]]
 
 _BLOCK = 1 << 15  # numbers that are averaged at once, so that they stay in the cache
-_PENDING = ("anchor", "last", "rates", "decays")  # of a parameter that is trained by rows
+_PENDING = ("anchor", "last", "rates", "decays")  # in the state of a parameter that is trained by rows
 
 
 class LearningRate(float):
-    """An optimizer's learning rate when it was asked for, with the methods of Keras's variable; a copy is a plain float."""
+    """An optimizer's learning rate when it was read, with the methods of Keras's variable. A copy is a plain float."""
 
     _optimizer: Optimizer
 
     @classmethod
     def of(cls, optimizer: Optimizer, value: float) -> LearningRate:
-        """The value as that optimizer's."""
+        """The value as a rate of that optimizer."""
         rate = cls(value)
         rate._optimizer = optimizer
         return rate
 
     def numpy(self) -> np.float64:
-        """The same as NumPy's number."""
+        """The same as a NumPy number."""
         value: np.float64 = np.float64(self)
         return value
 
     def assign(self, value: float) -> None:
-        """Set the optimizer's rate; errors as there. This number stays as it is."""
+        """Set the optimizer's `learning_rate`, with its errors. This number stays as it is."""
         self._optimizer.learning_rate = np.asarray(value).item()
 
     def __reduce__(self) -> tuple[type[float], tuple[float]]:
@@ -106,16 +106,16 @@ class Optimizer:
 
     `learning_rate` may be a schedule, which is asked for the rate of each step.
 
-    `gradient_accumulation_steps`: a step is done with the mean of so many batches' gradients, after the last of them; the
-    others only add theirs. `iterations` counts steps, a schedule is given the number of batches (both as in Keras).
+    `gradient_accumulation_steps`: a step is made after every that many batches, with the mean of their gradients. `iterations`
+    counts steps, but a schedule is given the number of batches (both as in Keras).
 
-    `use_ema`: the weights' average a ← μ a + (1 - μ) p after each step, μ being `ema_momentum`, from a = p after the first step
-    on, so that nothing is to be corrected for its beginning. The model gets it every `ema_overwrite_frequency` steps and at the
-    end of fit. A step that averages reads all weights, tables too; `ema_frequency` n, which Keras does not have, does so after
-    every n-th step only, with μⁿ.
+    `use_ema`: the weights' average a ← μ a + (1 - μ) p after each step, μ being `ema_momentum`. It starts with a = p after the
+    first step, so it needs no correction of a bias. The weights are replaced by it every `ema_overwrite_frequency` steps and at
+    the end of fit. Averaging reads all weights, whole tables too; with `ema_frequency` n, which Keras does not have, it is done
+    only after every n-th step, with μⁿ.
 
-    Rows that a `RowGradient` does not name move as they would with a gradient of zero. That is put off until somebody reads
-    them (`Parameter.overdue`); when they are read changes nothing about any later result.
+    Rows that a `RowGradient` does not name move as they would with a gradient of zero. That is put off until they are read
+    (`Parameter.overdue`); when they are read does not affect any later result.
     """
 
     def __init__(
@@ -154,19 +154,19 @@ class Optimizer:
         self.gradient_accumulation_steps: Final = whole_number_or_none(
             owner, "gradient_accumulation_steps", gradient_accumulation_steps, 2
         )
-        self._batches = 0  # whose gradients were given
+        self._batches = 0  # how many batches' gradients were given
         self._averaged = 0  # the step that the averages belong to
-        self._in_use = False  # whether parameters and averages are exchanged
+        self._in_use = False  # whether parameters and averages have been swapped
         self._rule = rule
         self._slots = slots
-        self._undecayed: set[int] = set()  # by id, as parameters of equal name may exist
+        self._undecayed: set[int] = set()  # by id: two parameters may have the same name
         self._undecayed_names: re.Pattern[str] | None = None
         self._known: list[_Tracked] = []
-        self._last: list[_Tracked] = []  # those of the last call
+        self._last: list[_Tracked] = []  # those of the last call, in its order
 
     @property
     def parameters(self) -> list[Parameter]:
-        """Those of the first step, in the order by which `state` names them; none before it."""
+        """The parameters of the first step, as `state` numbers them; none before it."""
         return [each.parameter for each in self._known]
 
     @property
@@ -176,7 +176,7 @@ class Optimizer:
 
     @property
     def learning_rate(self) -> LearningRate:
-        """Of the next step; may be set at any time, unless a schedule says it: then to another schedule (else TypeError)."""
+        """The rate of the next step. It may be set at any time, but in place of a schedule only to another one (TypeError)."""
         return LearningRate.of(self, self._rate())
 
     @learning_rate.setter
@@ -196,9 +196,9 @@ class Optimizer:
     def exclude_from_weight_decay(
         self, var_list: Iterable[Parameter] | None = None, var_names: Iterable[str] | None = None
     ) -> None:
-        """Spare some parameters the weight decay: those in `var_list`, and those in whose names one of `var_names` is found.
+        """Exempt parameters from weight decay: those in `var_list`, and those whose names contain one of `var_names`.
 
-        As in Keras each call replaces the one before and a name may be a regular expression. ValueError after the first step.
+        As in Keras each call replaces the one before, and a name may be a regular expression. ValueError after the first step.
         """
         owner = type(self).__name__
         if self._known:
@@ -212,9 +212,9 @@ class Optimizer:
     def apply(self, gradients: Sequence[Gradient], parameters: Sequence[Parameter]) -> None:
         """One step: change each parameter by its gradient.
 
-        A gradient is a float32 array of its parameter's shape or a `RowGradient`. The first call settles which parameters there
-        are; later ones may leave some out, which then do not move. ValueError and TypeError name the parameter whose gradient
-        is wrong, and then nothing has changed.
+        A gradient is a float32 array of its parameter's shape or a `RowGradient`. The first call determines which parameters
+        there are; later ones may leave some out, which then do not move. ValueError or TypeError names the parameter whose
+        gradient does not fit, and then nothing has changed.
         """
         if len(gradients) != len(parameters):
             raise ValueError(
@@ -235,17 +235,7 @@ class Optimizer:
         if self._in_use:
             self.use_averages(False)
         rate = self._rate()
-        given: list[Array | tuple[npt.NDArray[np.int64], Array]] = []
-        for each, gradient in zip(tracked, gradients, strict=True):
-            if not isinstance(gradient, RowGradient):
-                given.append(gradient)
-                continue
-            if gradient.shape != each.parameter.shape:
-                raise ValueError(
-                    f"{type(self).__name__}: the gradient of {each.parameter.name} is of the shape {gradient.shape}, "
-                    f"expected {each.parameter.shape}"
-                )
-            given.append((gradient.rows, gradient.values))
+        given = [self._for_engine(each, gradient) for each, gradient in zip(tracked, gradients, strict=True)]
         for each in tracked:
             self._take_over(each)
         _core.optimizer_step(
@@ -272,8 +262,19 @@ class Optimizer:
         if self.use_ema and self.ema_overwrite_frequency and self.iterations % self.ema_overwrite_frequency == 0:
             self.finalize_variable_values(self.parameters)
 
+    def _for_engine(self, each: _Tracked, gradient: Gradient) -> Array | tuple[npt.NDArray[np.int64], Array]:
+        """A gradient as the engine takes it, which checks the rest. ValueError for one by rows of another whole shape."""
+        if not isinstance(gradient, RowGradient):
+            return gradient
+        if gradient.shape != each.parameter.shape:
+            raise ValueError(
+                f"{type(self).__name__}: the gradient of {each.parameter.name} is of the shape {gradient.shape}, "
+                f"expected {each.parameter.shape}"
+            )
+        return gradient.rows, gradient.values
+
     def _accumulate(self, tracked: Sequence[_Tracked], gradients: Sequence[Gradient]) -> list[Gradient]:
-        """What the batches since the last step and this one have together."""
+        """The sums of the gradients since the last step, these included."""
         sums: list[Gradient] = []
         for each, gradient in zip(tracked, gradients, strict=True):
             values = gradient.values if isinstance(gradient, RowGradient) else gradient
@@ -300,9 +301,9 @@ class Optimizer:
         self._averaged = self.iterations
 
     def use_averages(self, use: bool) -> None:
-        """Exchange all parameters with their averages, or back; nothing if they are so already. ValueError without `use_ema`.
+        """Swap all parameters with their averages, or back, unless that has been done. ValueError without `use_ema`.
 
-        Gradients are for the weights themselves: the next step exchanges them back.
+        Gradients belong to the weights themselves, so the next step swaps them back.
         """
         if not self.use_ema:
             raise ValueError(f"{type(self).__name__}: use_ema is False, expected True: there are no averages to use")
@@ -317,7 +318,7 @@ class Optimizer:
         self._in_use = use
 
     def finalize_variable_values(self, var_list: Iterable[Parameter]) -> None:
-        """Give parameters their average's value, as fit does at its end; nothing without `use_ema` or before the first step."""
+        """Set parameters to their averages, as fit does at its end; does nothing without `use_ema` or before the first step."""
         if not self.use_ema or not self.iterations:
             return
         wanted = {id(parameter) for parameter in var_list}
@@ -348,9 +349,9 @@ class Optimizer:
         return state
 
     def load_state(self, state: Mapping[str, npt.NDArray[Any]], parameters: Sequence[Parameter]) -> None:
-        """Take over what `state` returned, for the same parameters in the same order, whose values have been loaded before.
+        """Restore what `state` returned, for the same parameters in the same order, whose values must be loaded before.
 
-        ValueError and TypeError name what is missing, unknown or of a wrong shape, and then nothing has changed.
+        ValueError or TypeError names what is missing, unknown or of a wrong shape, and then nothing has changed.
         """
         owner = type(self).__name__
         alone: dict[str, type] = {"iterations": np.int64, "learning_rate": np.float64}
@@ -423,7 +424,7 @@ class Optimizer:
         return optimizer
 
     def _corrected(self, rate: float) -> float:
-        """What the next step's gradients are multiplied by at that learning rate."""
+        """The learning rate with what a rule multiplies it by in the next step: Adam's bias corrections."""
         return rate
 
     def _create(self, parameters: Sequence[Parameter]) -> list[_Tracked]:
@@ -460,7 +461,7 @@ class Optimizer:
 
     @staticmethod
     def _take_over(each: _Tracked) -> None:
-        """Let a parameter be ours alone: what another optimizer put off is done, what others have written is taken as it is."""
+        """Claim a parameter: apply what another optimizer has put off, and accept a value that somebody else has written."""
         parameter = each.parameter
         if parameter.overdue is not None and parameter.overdue is not each.engine:
             _settle(parameter)
@@ -469,7 +470,7 @@ class Optimizer:
             each.version = parameter.version
 
     def _pending(self, each: _Tracked, arrays: dict[str, npt.NDArray[Any]], steps: int) -> dict[str, npt.NDArray[Any]] | None:
-        """Check one parameter's part of a state; what belongs to `OptimizedParameter.restore` comes back."""
+        """Check one parameter's part of a state; returns what `OptimizedParameter.restore` takes."""
         owner, parameter = type(self).__name__, each.parameter
         for name in [*each.slots, *(["average"] if self.use_ema and steps else [])]:
             if name not in arrays:
@@ -490,7 +491,7 @@ class Optimizer:
 
 
 def _beside(each: _Tracked) -> State:
-    """What the engine does not know of."""
+    """The arrays of a parameter's state that the engine does not know of."""
     arrays: State = {} if each.average is None else {"average": each.average}
     if isinstance(each.accumulated, RowGradient):
         return arrays | {"accumulated": each.accumulated.values, "accumulated_rows": each.accumulated.rows}

@@ -1,7 +1,6 @@
 """Learning rates that follow the steps, with Keras's names, arguments and equations; `OneCycle` is PyTorch's OneCycleLR.
 
-A schedule is a function of the number of batches that the optimizer has seen. It remembers nothing, so that there is nothing to
-save of it but its arguments.
+A schedule is a function of the number of batches that the optimizer has seen. It has no state, so only its arguments are saved.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ __all__ = [
 
 
 def _between(begin: float, end: float, share: float) -> float:
-    """On half a wave of the cosine from `begin` (share 0) to `end` (share 1)."""
+    """The point at `share`, from 0 to 1, of half a cosine wave from `begin` to `end`."""
     return end + (begin - end) * 0.5 * (1.0 + math.cos(math.pi * share))
 
 
 class LearningRateSchedule:
     """A subclass defines `__call__(step)`, the rate after that many batches, and `get_config`.
 
-    To be saved with a model it must be one of this module's.
+    Only this module's schedules can be saved with a model.
     """
 
     def __call__(self, step: int) -> float:
@@ -50,7 +49,7 @@ class LearningRateSchedule:
 
 
 class ExponentialDecay(LearningRateSchedule):
-    """initial_learning_rate · decay_rate^(step / decay_steps); `staircase`: the exponent's whole part alone."""
+    """initial_learning_rate · decay_rate^(step / decay_steps); with `staircase` the exponent is rounded down."""
 
     def __init__(
         self,
@@ -82,7 +81,7 @@ class ExponentialDecay(LearningRateSchedule):
 
 
 class PiecewiseConstantDecay(LearningRateSchedule):
-    """values[0] up to and with step boundaries[0], values[1] up to and with boundaries[1], and so on."""
+    """values[0] up to and including step boundaries[0], then values[1] up to and including boundaries[1], and so on."""
 
     def __init__(self, boundaries: Sequence[int], values: Sequence[float], name: str = "PiecewiseConstant") -> None:
         owner = type(self).__name__
@@ -106,8 +105,8 @@ class PiecewiseConstantDecay(LearningRateSchedule):
 class CosineDecay(LearningRateSchedule):
     """Half a wave of the cosine (Loshchilov & Hutter 2017), after a linear warm-up if there is a `warmup_target`.
 
-    The rate falls within `decay_steps` from `initial_learning_rate` to `alpha` times that, and stays. With a `warmup_target` it
-    first rises from `initial_learning_rate` to that target within `warmup_steps`, then falls from there.
+    The rate falls within `decay_steps` from `initial_learning_rate` to `alpha` times that, where it stays. With a
+    `warmup_target` it first rises from `initial_learning_rate` to that target within `warmup_steps`, and falls from there.
     """
 
     def __init__(
@@ -150,8 +149,8 @@ class CosineDecay(LearningRateSchedule):
 class OneCycle(LearningRateSchedule):
     """Up to `max_learning_rate` and down to almost nothing in `total_steps` (Smith & Topin 2018), both ways along a cosine.
 
-    From max_learning_rate / div_factor the rate rises during the share `pct_start` of the steps, then falls to its beginning's
-    1 / final_div_factor, where it stays. Names, defaults and numbers are those of PyTorch's OneCycleLR without its momentum.
+    The rate rises from max_learning_rate / div_factor during the share `pct_start` of the steps, then falls to its first value
+    / final_div_factor, where it stays. Names, defaults and numbers are those of PyTorch's OneCycleLR without its momentum.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Preparing inputs, by Keras's names."""
+"""Preparing inputs, with Keras's names."""
 
 from rnnext.preprocessing import sequence
 

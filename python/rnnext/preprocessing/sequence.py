@@ -36,7 +36,7 @@ def _check_arguments(maxlen: object, padding: object, truncating: object) -> Non
 
 
 def _item_shape(first: tuple[int, Any] | None) -> tuple[int, ...]:
-    """The shape of each step, () or `[D]`, by the first row that is not empty."""
+    """The shape of each step, () or `(D,)`, from the first row that is not empty."""
     if first is None:
         return ()
     try:
@@ -47,7 +47,7 @@ def _item_shape(first: tuple[int, Any] | None) -> tuple[int, ...]:
 
 
 def _converted(row: Any, index: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """One row as an array of that type. What the type cannot hold is an error, where a cast would wrap it around."""
+    """One row as an array of that type. A value that the type cannot hold is an error; a cast would wrap it around."""
     array: npt.NDArray[Any]
     if isinstance(row, str | bytes):
         raise TypeError(f"pad_sequences: sequences[{index}] is {row!r}, expected a list or an array")
@@ -74,11 +74,11 @@ def pad_sequences(
 ) -> npt.NDArray[Any]:
     """One array `[N, maxlen]` of N rows of any lengths; `[N, maxlen, D]` if each row is `[T, D]`.
 
-    Shorter rows are filled up with `value` at the side that `padding` says, longer ones cut at the side that `truncating` says.
-    Without `maxlen` nothing is cut: the longest row decides. Strings of any length need `dtype=object`.
+    Shorter rows are padded with `value` at the side that `padding` names, longer ones cut at the side that `truncating` names.
+    Without `maxlen` nothing is cut: the longest row determines it. Strings of any length need `dtype=object`.
 
-    Whole-number dtypes cut off what is behind the point, as in Keras. TypeError or ValueError names the index of a row that is
-    no list or array, that has another shape than the first one, or whose values the dtype cannot hold otherwise.
+    Integer dtypes drop the fractions of floats, as in Keras. TypeError or ValueError names the index of a row that is not a
+    list or an array, that has another shape than the first one, or whose values the dtype cannot hold otherwise.
     """
     _check_arguments(maxlen, padding, truncating)
     lengths = _checked_lengths(sequences)

@@ -1,4 +1,4 @@
-"""What a classifier does on labelled texts, as one HTML page that needs nothing else: no script, no font, no address."""
+"""What a classifier does on labelled texts, as one self-contained HTML page: without scripts, fonts or links."""
 
 from rnnext.report._page import Example, Page
 

@@ -1,4 +1,4 @@
-"""Small line charts as inline SVG. Knows numbers and where they go on a picture; knows not what they mean."""
+"""Small line charts as inline SVG. Knows numbers and their places in a picture; does not know what they mean."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Points = Sequence[tuple[float, float]]
 
 
 def ticks(low: float, high: float, count: int = 5, *, whole: bool = False) -> list[float]:
-    """About `count` round numbers from `low` to `high`; `whole`: none between two whole numbers."""
+    """About `count` round numbers from `low` to `high`; with `whole` only whole numbers."""
     span = max(high - low, 1e-12)
     step = 10 ** math.floor(math.log10(span / count))
     step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= count)
@@ -71,9 +71,9 @@ class Chart:
 
 
 def _wide(low: float, high: float) -> tuple[float, float]:
-    """The range, or a little more where it is none."""
+    """The range, widened a little if it is empty."""
     low, high = _limited(low), _limited(high)
-    spare = max(0.5, abs(low) / 1000)  # of large numbers more, as a half would be rounded away
+    spare = max(0.5, abs(low) / 1000)  # more for large numbers, where a half would be lost in rounding
     return (low, high) if high > low else (low - spare, high + spare)
 
 

@@ -1,4 +1,4 @@
-"""The page's sections, each a function from what was found to HTML. Whatever came from data is escaped here."""
+"""The page's sections, each a function from results to HTML. Whatever comes from data is escaped here."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rnnext.report._chart import Chart
 from rnnext.report._style import STYLE
 
 _CURVES = ("loss", "accuracy")  # of the history; an accuracy may go by a longer name
-_UNREAD = 80  # characters shown of a longer passage that the model does not read
-_MOST_CLASSES = 40  # in the confusion matrix: those with most texts
+_UNREAD = 80  # characters shown at each end of a long passage that the model does not read
+_MOST_CLASSES = 40  # in the confusion matrix: the labels with most texts
 
 
 @dataclass(frozen=True)
 class Example:
-    """A text, what it is, what the model says, and why: `evidence` is that for the predicted label."""
+    """A text with its true label, the predicted one and why: `evidence` is for the predicted label."""
 
     truth: str
     predicted: str
@@ -30,7 +30,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything that a report shows. `facts` are further lines under the title, as the names of model and data."""
+    """Everything that a report shows. `facts` are further lines under the title, such as the names of model and data."""
 
     title: str
     evaluation: Evaluation
@@ -205,7 +205,7 @@ def _example(each: Example) -> str:
 
 
 def coloured(evidence: Evidence) -> str:
-    """The text as HTML, each word coloured by its score; its tokens instead where some cannot be found in it."""
+    """The text as HTML, each word coloured by its score; only its tokens, if some of them cannot be found in the text."""
     weights = evidence.scores / max(float(np.abs(evidence.scores).max(initial=0)), 1e-12)
     words = [
         (token, span, float(weight), float(score), known)
@@ -225,7 +225,7 @@ def coloured(evidence: Evidence) -> str:
 
 
 def _between(text: str, *, before: bool, behind: bool) -> str:
-    """What stands between words (whether there is one `before` and one `behind` it): of a long passage what is next to them."""
+    """The text between two words (one of which may be missing). Of a long passage only what is next to the words is shown."""
     if len(text) <= 3 * _UNREAD:
         return _escaped(text)
     left, right = text[:_UNREAD] if before else "", text[-_UNREAD:] if behind else ""

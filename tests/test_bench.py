@@ -22,6 +22,9 @@ from rnnext import _core, cli
 from rnnext.bench import PEERS, SUITES, harness, ours, peers, report, suites, tokens
 from rnnext.bench.harness import ContenderError, Pool, Row, Spread, Task
 
+ENTRIES = Path(__file__).resolve().parent.parent / "bench"
+
+
 # ---------------------------------------------------------------- contenders for a process of their own
 
 
@@ -428,3 +431,12 @@ def test_the_command_line_does_not_load_what_only_a_benchmark_needs() -> None:
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     loaded = set(run.stdout.split())
     assert not loaded & {"rnnext.bench.harness", "rnnext.bench.suites", "multiprocessing", "torch", "matplotlib"}
+
+
+@pytest.mark.skipif(not ENTRIES.is_dir(), reason="bench/ is not here")
+def test_every_suite_has_a_program() -> None:
+    # Programs of their own: contenders that disturb each other on purpose, and what is shown rather than timed.
+    own = {"neighbour", "resume", "corpus", "stream"}
+    assert {path.stem for path in ENTRIES.glob("*.py")} - own == set(SUITES)
+    for name in SUITES:
+        assert f'main(["bench", "{name}", *sys.argv[1:]])' in (ENTRIES / f"{name}.py").read_text(encoding="utf-8")

@@ -113,9 +113,9 @@ class NumberedFeed:
 class StreamFeed:
     """Batches as an iterable yields them.
 
-    With `steps` an epoch is that many of them, and the iterable is restarted as often as it takes; without, it is one pass. With
-    `anew` each epoch begins with the iterable's first batch and ends with its last. A resumed run takes the batches that were
-    used before once more, and skips them. `begin` is False when a generator is exhausted.
+    With `steps` an epoch is that many of them, and the iterable is restarted as often as it takes; without, it is one pass.
+    With `anew` each epoch begins with the iterable's first batch and ends with its last. A resumed run takes the batches that
+    were used before once more, and skips them. `begin` is False when a generator is exhausted.
     """
 
     def __init__(self, data: Iterable[Any], steps: int | None, check: Check, first: int, *, anew: bool = False) -> None:

@@ -71,6 +71,7 @@ ARROWS = {
     "view.h": {"kernels.h"},
     "buffer.h": set(),
     "parallel.h": set(),
+    "matmul.h": {"view.h"},
     "schedule.h": {"kernels.h"},
     "plan.h": {"kernels.h"},
     "pack.h": {"cells.h", "view.h"},

@@ -1,5 +1,5 @@
-// sum_rows: the gradient of a table whose rows were copied together by ids. scale_steps: a dropout that is the same in all
-// steps. draw_places: zoneout's choice for each step and unit.
+// matmul, matmul_transposed: dense layers. sum_rows: the gradient of a table whose rows were copied together by ids.
+// scale_steps: a dropout that is the same in all steps. draw_places: zoneout's choice for each step and unit.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "../dispatch.h"
+#include "../matmul.h"
 #include "../parallel.h"
 #include "arrays.h"
 #include "module.h"
@@ -111,9 +112,45 @@ py::array draw_places(std::uint64_t seed, std::uint32_t below, index_t count) {
   return places;
 }
 
+// The array itself if it is aligned and its strides are whole elements, else a copy.
+py::array as_matrix(const Argument& argument, const py::object& object, const std::string& symbols) {
+  py::array array = argument.require<float>(object, 2, symbols);
+  const bool aligned = (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
+  const bool whole = array.strides(0) % array.itemsize() == 0 && array.strides(1) % array.itemsize() == 0;
+  return aligned && whole ? array : py::array(aligned_array<float>(array));
+}
+
+py::array matmul_arrays(const py::object& a_in, const py::object& b_in) {
+  const Argument b_argument{"matmul", "b"};
+  const py::array a = with_contiguous_rows<float>(Argument{"matmul", "a"}.require<float>(a_in, 2, "[N, K]"));
+  const py::array b = as_matrix(b_argument, b_in, "[K, M]");
+  b_argument.expect_shape(b, {a.shape(1), b.shape(1)}, "[K, M]");
+  auto [c, view] = new_array<float, 2>({a.shape(0), b.shape(1)});
+  {
+    const py::gil_scoped_release unlocked;
+    matmul(view_of<float, 2>(a), view_of<float, 2>(b), view);
+  }
+  return c;
+}
+
+py::array matmul_transposed_arrays(const py::object& a_in, const py::object& d_in) {
+  const Argument d_argument{"matmul_transposed", "d"};
+  const py::array a = with_contiguous_rows<float>(Argument{"matmul_transposed", "a"}.require<float>(a_in, 2, "[N, K]"));
+  const py::array d = as_matrix(d_argument, d_in, "[N, M]");
+  d_argument.expect_shape(d, {a.shape(0), d.shape(1)}, "[N, M]");
+  auto [c, view] = new_array<float, 2>({a.shape(1), d.shape(1)});
+  {
+    const py::gil_scoped_release unlocked;
+    matmul_transposed(view_of<float, 2>(a), view_of<float, 2>(d), view);
+  }
+  return c;
+}
+
 }  // namespace
 
 void bind_rows(py::module_& m) {
+  m.def("matmul", matmul_arrays, py::arg("a"), py::arg("b"));
+  m.def("matmul_transposed", matmul_transposed_arrays, py::arg("a"), py::arg("d"));
   m.def(
       "sum_rows",
       [](const py::object& ids, const py::object& d, index_t table_rows) {

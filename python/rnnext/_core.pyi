@@ -172,6 +172,12 @@ def optimizer_step(
 ) -> None:
     """One step of these parameters."""
 
+def matmul(a: _F32, b: _F32) -> _F32:
+    """a [N, K] times b [K, M]. A row's bits depend neither on the other rows nor on the number of threads."""
+
+def matmul_transposed(a: _F32, d: _F32) -> _F32:
+    """aᵀ d [K, M] of a [N, K] and d [N, M], the sum of each element in the order of the rows."""
+
 def sigmoid(x: _F32) -> _F32:
     """The logistic function, elementwise, as the engine computes it."""
 

@@ -52,7 +52,8 @@ def plot_history(
     """Plot each number of a training over its epochs, beside that of the validation. Returns the axes, one for each number.
 
     `names` chooses the numbers (default: all). `validated`: the epochs, counted from 1, that the validation's numbers belong
-    to, if not to all. ValueError for a name that is not in the history, too few axes, or another number of epochs than of numbers.
+    to, if not to all. ValueError for a name that is not in the history, too few axes, or another number of epochs than of
+    numbers.
     """
     known = [name for name in history if not (name.startswith("val_") and name[4:] in history)]
     chosen = known if names is None else list(names)

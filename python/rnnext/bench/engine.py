@@ -14,6 +14,8 @@ _ENGINE = (  # what a step of fit calls
     (_core, "recurrent_backward"),
     (_core, "optimizer_step"),
     (_core, "sigmoid"),
+    (_core, "matmul"),
+    (_core, "matmul_transposed"),
     (_core.OptimizedParameter, "settle_rows"),
 )
 

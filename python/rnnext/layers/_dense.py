@@ -5,19 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rnnext import activations, constraints, initializers, regularizers
+from rnnext import _core, activations, constraints, initializers, regularizers
 from rnnext._checks import whole_number
 from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_features, float_input
 from rnnext.parameters import Array, Gradients, Parameter
-
-
-def rows_times(rows: Array, kernel: Array, *, training: bool) -> Array:
-    """rows [N, F] @ kernel [F, units].
-
-    What BLAS computes for a row depends on how many others come along; a prediction must not.
-    """
-    product: Array = rows @ kernel if training else (rows[:, None] @ kernel)[:, 0]
-    return product
 
 
 class Dense(Layer):
@@ -80,17 +71,17 @@ class Dense(Layer):
         if x.shape[-1] != kernel.shape[0]:
             raise ValueError(f"{self.name}: x has shape {x.shape}, expected [B, ..., F] with F={kernel.shape[0]}")
         rows = x.reshape(-1, kernel.shape[0])
-        a = rows_times(rows, kernel, training=training)
+        a = _core.matmul(rows, kernel)
         if self.use_bias:
             a += self.weights[1].value
         y = self.activation.forward(a).reshape(*x.shape[:-1], self.units)
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
             da = self.activation.backward(dy, y).reshape(-1, self.units)
-            dx = (da @ kernel.T).reshape(x.shape) if need_dx else None
+            dx = _core.matmul(da, kernel.T).reshape(x.shape) if need_dx else None
             if not self.trainable:
                 return Gradients(dx, [])
-            dkernel = rows.T @ da
+            dkernel = _core.matmul_transposed(rows, da)
             return Gradients(dx, self.of_trainable([dkernel, da.sum(axis=0)] if self.use_bias else [dkernel]))
 
         return y, backprop

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from rnnext import initializers
+from rnnext import _core, initializers
 from rnnext._checks import whole_number_or_none
-from rnnext.layers._dense import rows_times
 from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_features, check_mask, check_rank, float_input
 from rnnext.parameters import Array, Gradients, Parameter
 
@@ -173,7 +172,7 @@ class AttentionPooling1D(Layer):
         shown = np.ones((rows, steps), np.bool_) if mask is None else check_mask(self, mask, rows, steps)
         values = [weight.value for weight in self.weights]
         query = values[-1]
-        u = x if self.units is None else np.tanh(self._projected(x, *values[:2], training=training))  # [B, T, D or units]
+        u = x if self.units is None else np.tanh(self._projected(x, *values[:2]))  # [B, T, D or units]
         a = _masked_softmax((u * query).sum(axis=2), shown)  # [B, T]
         y = _sum_of_steps(np.where(shown[:, :, None], x, np.float32(0)), a)
 
@@ -187,14 +186,14 @@ class AttentionPooling1D(Layer):
             if self.units is None:
                 return Gradients(dx + du, self.of_trainable([dquery]))
             dprojected = (du * (1 - u * u)).reshape(-1, self.units)  # u = tanh(x W + b)
-            dx += (dprojected @ values[0].T).reshape(x.shape)
-            dkernel = x.reshape(-1, features).T @ dprojected
+            dx += _core.matmul(dprojected, values[0].T).reshape(x.shape)
+            dkernel = _core.matmul_transposed(x.reshape(-1, features), dprojected)
             return Gradients(dx, self.of_trainable([dkernel, dprojected.sum(axis=0), dquery]))
 
         return y, backprop
 
-    def _projected(self, x: Array, kernel: Array, bias: Array, *, training: bool) -> Array:
-        projected = rows_times(x.reshape(-1, kernel.shape[0]), kernel, training=training)
+    def _projected(self, x: Array, kernel: Array, bias: Array) -> Array:
+        projected = _core.matmul(x.reshape(-1, kernel.shape[0]), kernel)
         return (projected + bias).reshape(*x.shape[:2], len(bias))
 
     def compute_mask(self, x: Any, mask: Mask | None = None) -> Mask | None:

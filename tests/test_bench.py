@@ -228,6 +228,8 @@ def test_drawings(tmp_path: Path) -> None:
     written = report.plot(tmp_path / "plots", MACHINE, [replace(ROWS[0], facts=facts), ROWS[1]])
     assert [path.name for path in written] == ["layer.png", "infer.png", "roofline.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
+    assert report._spelled_out("A gru_before", report._CELLS) == "A GRU, reset before"
+    assert report._spelled_out("torch-ftz packed", PEERS) == "PyTorch, denormals flushed packed"
 
 
 # ---------------------------------------------------------------- what is measured

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rnnext.bench import PEERS, SUITES
 from rnnext.bench.harness import Row, Spread, read_json
+
+_CELLS = {"gru_after": "GRU", "gru_before": "GRU, reset before", "lstm": "LSTM"}  # as the drawings call them
 
 _FACTS = {
     "gflops": "{:.0f} GF/s",
@@ -92,11 +96,16 @@ def plot(folder: Path, machine: Mapping[str, Any], rows: Sequence[Row]) -> list[
     for suite in dict.fromkeys(row.suite for row in rows):
         shown = [row for row in rows if row.suite == suite and len(row.values) > 1]
         if shown:
-            written.append(_bars(folder / f"{suite}.png", f"{suite}\n{title}", shown))
+            written.append(_bars(folder / f"{suite}.png", f"{SUITES.get(suite, suite)}\n{title}", shown))
     points = [row for row in rows if "operations_per_byte" in row.facts]
     if points:
         written.append(_roofline(folder / "roofline.png", title, machine, points))
     return written
+
+
+def _spelled_out(name: str, words: Mapping[str, str]) -> str:
+    """The name, with those of its parts that are in `words` as people say them."""
+    return re.sub(r"[\w-]+", lambda found: words.get(found[0], found[0]), name)
 
 
 def _bars(path: Path, title: str, rows: Sequence[Row]) -> Path:
@@ -111,13 +120,16 @@ def _bars(path: Path, title: str, rows: Sequence[Row]) -> Path:
     for number, name in enumerate(names):
         shown = [(place, row) for place, row in enumerate(rows) if name in row.values]
         ratios = [row.times_better(row.values[name]) for _, row in shown]
-        bars = axes.barh([place - 0.4 + (number + 0.5) * height for place, _ in shown], ratios, height, label=name)
+        places = [place - 0.4 + (number + 0.5) * height for place, _ in shown]
+        bars = axes.barh(places, ratios, height, label=_spelled_out(name, PEERS))
         labels = [
             f"{_number(row.values[name].median)} {row.unit}, {row.times_better(row.values[name]):.2f}×" for _, row in shown
         ]
         axes.bar_label(bars, labels, padding=3, fontsize=8)
     axes.axvline(1, color="black", linewidth=1)
-    ours = [f"{row.case}\nrnnext {_number(next(iter(row.values.values())).median)} {row.unit}" for row in rows]
+    ours = [
+        f"{_spelled_out(row.case, _CELLS)}\nrnnext {_number(next(iter(row.values.values())).median)} {row.unit}" for row in rows
+    ]
     axes.set_yticks(range(len(rows)), ours, fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log")

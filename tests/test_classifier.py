@@ -457,6 +457,7 @@ def test_saved_and_loaded(fitted: TextClassifier, tmp_path: Path) -> None:
     loaded = TextClassifier.load(str(tmp_path / "model"))
     np.testing.assert_array_equal(loaded.predict_proba(TEXTS), classifier.predict_proba(TEXTS))
     assert loaded.get_params() == classifier.get_params()
+    assert repr(loaded) == repr(classifier)
     assert (loaded.history_, loaded.best_epoch_) == (classifier.history_, classifier.best_epoch_)
     fitted.save(tmp_path / "model")  # in its place
     np.testing.assert_array_equal(TextClassifier.load(tmp_path / "model").predict_proba(TEXTS), fitted.predict_proba(TEXTS))

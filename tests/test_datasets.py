@@ -59,6 +59,19 @@ def test_read_file_with_named_columns_and_delimiter(tmp_path: Path) -> None:
     assert labels == ["5", "1"]
 
 
+def test_semicolons_are_seen(tmp_path: Path) -> None:
+    """As spreadsheets write them; blank lines before the header count in messages as they do elsewhere."""
+    path = write(tmp_path / "a.csv", "\n\ntext;label\nGood, very good;1\n\nBad;0\n")
+    assert datasets.read_file(path) == (["Good, very good", "Bad"], ["1", "0"])
+    assert datasets.read_file(write(tmp_path / "b.csv", 'text,"label;2",label\na;b,2,1\n')) == (["a;b"], ["1"])
+    with pytest.raises(ValueError, match=r"c\.csv:5: 3 columns, expected 2 as in the header"):
+        datasets.read_file(write(tmp_path / "c.csv", "\n\ntext;label\na;1\nb;1;2\n"))
+    with pytest.raises(ValueError, match=r"d\.csv: no column 'text'; found 'review', 'stars'"):
+        datasets.read_file(write(tmp_path / "d.csv", "review;stars\na;1\n"))
+    with pytest.raises(ValueError, match=r"e\.csv: empty, expected a header line"):
+        datasets.read_file(write(tmp_path / "e.csv", "\n\n"))
+
+
 def test_read_file_keeps_what_is_inside_quotes(tmp_path: Path) -> None:
     long, odd = "x" * 200_000, "two\nlines\x85and\u2028more, \x0bhere"
     with (tmp_path / "a.csv").open("w", encoding="utf-8", newline="") as file:
@@ -224,6 +237,8 @@ def test_data_that_cannot_be_learned_from(tmp_path: Path) -> None:
         datasets.file_dataset(write(tmp_path / "a.csv", rows(9, "1")))
     with pytest.raises(ValueError, match="2 rows are too few to hold some out for the test; name a test file"):
         datasets.file_dataset(write(tmp_path / "a.csv", "text,label\nthe same,1\nanother,0\n"))
+    with pytest.raises(ValueError, match="all 30 labels are different, expected some that are alike; is it the right column"):
+        datasets.file_dataset(write(tmp_path / "a.csv", "text,label\n" + "".join(f"text {n},{n}\n" for n in range(30))))
     with pytest.raises(ValueError, match=r"100 rows \(different texts: 1\) are too few to hold some out"):
         datasets.file_dataset(write(tmp_path / "a.csv", "text,label\n" + "the same,1\nThe same,0\n" * 50))
 

@@ -308,7 +308,12 @@ class TextClassifier:
 
     def __repr__(self) -> str:
         defaults = inspect.signature(type(self).__init__).parameters
-        said = (f"{name}={value!r}" for name, value in self.get_params().items() if value is not defaults[name].default)
+        plain = (bool, int, float, str)  # of which a loaded model has others that are equal
+        said = (
+            f"{name}={value!r}"
+            for name, value in self.get_params().items()
+            if value is not (default := defaults[name].default) and not (isinstance(value, plain) and value == default)
+        )
         return f"{type(self).__name__}({', '.join(said)})"
 
     def _check_fitted(self) -> None:

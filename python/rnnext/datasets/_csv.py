@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import threading
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,13 @@ _limit = threading.Lock()  # held while the csv module's limit is changed
 def csv_rows(path: Path, columns: Sequence[str], delimiter: str | None = None) -> Iterator[tuple[int, tuple[str, ...]]]:
     """For each row the line on which it begins, and its fields of those columns. Blank lines are skipped.
 
-    Without `delimiter` it is a tab in files named .tsv, and a comma in all others. ValueError names the file and line of an
-    error.
+    Without `delimiter` it is a tab in files named .tsv, in others a comma, or a semicolon where the header has one and no comma,
+    as spreadsheets write where the comma is for decimals. ValueError names the file and line of an error.
     """
-    if delimiter is None:
-        delimiter = "\t" if plain_suffix(path) == ".tsv" else ","
     begin = 1  # the line on which the current row begins: a quoted field may continue over many more
     with lines_of(path) as lines:
+        if delimiter is None:
+            delimiter, lines = _delimiter(path, lines)
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
             while (header := _next(reader)) == []:
@@ -42,6 +43,19 @@ def csv_rows(path: Path, columns: Sequence[str], delimiter: str | None = None) -
                 yield line, tuple(row[place] for place in places)
         except csv.Error as error:
             raise ValueError(f"{path}:{begin}: {error}") from error
+
+
+def _delimiter(path: Path, lines: Iterator[str]) -> tuple[str, Iterator[str]]:
+    """What separates the columns, and the lines again from the first on."""
+    if plain_suffix(path) == ".tsv":
+        return "\t", lines
+    looked_at: list[str] = []
+    for line in lines:
+        looked_at.append(line)
+        if line.strip():
+            break
+    header = looked_at[-1] if looked_at else ""
+    return ";" if ";" in header and "," not in header else ",", chain(looked_at, lines)
 
 
 def _next(reader: Any) -> list[str] | None:

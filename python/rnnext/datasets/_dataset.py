@@ -81,6 +81,10 @@ def divided(
     wanted = {normalised(text) for text, only in zip(texts, alone, strict=True) if only}
     if wanted:
         test &= [normalised(text) not in wanted for text in texts]
+    if len(numbers) > 2 and np.bincount(numbers).max() == 1:
+        raise ValueError(
+            f"{name}: all {len(numbers)} labels are different, expected some that are alike; is it the right column?"
+        )
     if test.all() or not test.any():
         different = len({normalised(text) for text in texts})
         found = f"{len(texts)} rows" if different == len(texts) else f"{len(texts)} rows (different texts: {different})"

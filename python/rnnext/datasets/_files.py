@@ -28,8 +28,8 @@ def labelled_rows(
     """Text and label of each row of a UTF-8 file of any length, one at a time.
 
     Files named .jsonl, .ndjson or .json have a JSON object on each line. All others are CSV with a header line, separated by
-    `delimiter`, or else by tabs in .tsv and commas elsewhere; quotes mean the same in all. Any of them may be compressed: .gz,
-    .xz or .bz2. Blank lines are skipped.
+    `delimiter`, or else by tabs in .tsv and elsewhere by commas (semicolons if the header has these and no comma); quotes mean
+    the same in all. Any of them may be compressed: .gz, .xz or .bz2. Blank lines are skipped.
     ValueError names the file and the line of a row with a wrong number of columns, an empty label or a NUL in it, a bad quote
     or bytes that are not UTF-8; where a column is missing, it lists those that were found.
     """

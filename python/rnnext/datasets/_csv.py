@@ -19,8 +19,8 @@ _limit = threading.Lock()  # held while the csv module's limit is changed
 def csv_rows(path: Path, columns: Sequence[str], delimiter: str | None = None) -> Iterator[tuple[int, tuple[str, ...]]]:
     """For each row the line on which it begins, and its fields of those columns. Blank lines are skipped.
 
-    Without `delimiter` it is a tab in files named .tsv, in others a comma, or a semicolon where the header has one and no comma,
-    as spreadsheets write where the comma is for decimals. ValueError names the file and line of an error.
+    Without `delimiter` it is a tab in files named .tsv, in others a comma, or a semicolon where the header has one and no
+    comma, as spreadsheets write where the comma is for decimals. ValueError names the file and line of an error.
     """
     begin = 1  # the line on which the current row begins: a quoted field may continue over many more
     with lines_of(path) as lines:

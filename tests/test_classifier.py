@@ -39,6 +39,7 @@ def reviews(count: int, seed: int = 0, kinds: tuple[list[str], ...] = (BAD, GOOD
 TEXTS, LABELS = reviews(120)
 SMALL: dict[str, Any] = {"units": 6, "embedding_dim": 8, "epochs": 4, "batch_size": 8, "learning_rate": 0.02, "random_state": 1}
 SMALL |= {"word_dropout": 0.1, "input_dropout": 0.0, "bigrams": 50, "label_smoothing": 0.0, "dropout": 0.1}
+SMALL |= {"validation_fraction": 0.1, "patience": 3}  # as with more texts
 
 
 def small(**options: Any) -> TextClassifier:
@@ -158,6 +159,11 @@ def test_the_amount_of_text_decides() -> None:
     assert (kinds.units > few.units, kinds.epochs > few.epochs) == (True, True)
     assert (few.validation_fraction > 0, kinds.validation_fraction) == (True, 0)
     assert settings_for("en", ["a b"] * 9000, {}, labels=50) == little
+    fewest = settings_for("en", ["a b"] * 999, {})
+    assert (fewest.validation_fraction, fewest.epochs > few.epochs, fewest.batch_size) == (0, True, few.batch_size)
+    assert settings_for("en", ["a b"] * 1000, {}) == few
+    assert settings_for("en", ["a b" * 5000] * 999, {}).validation_fraction == much.validation_fraction
+    assert settings_for("en", ["a b"] * 999, {"validation_fraction": 0.2}).validation_fraction == 0.2
     assert settings_for("en", ["a b"] * 5500, {"units": 7}, labels=50).units == 7
     assert settings_for("en", ["a b"] * 60_000, {"units": 7, "lang": None}).units == 7  # what is given comes first
 

@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 
 from rnnext import Sequential, TextClassifier, cli, datasets, saving
+from rnnext.classifier import _presets
 from rnnext.datasets import _fetch
 from rnnext.interop import from_torch
 from rnnext.models import load_model
@@ -43,6 +44,14 @@ def reviews(path: Path, labels: list[str], rows: int = 240) -> Path:
         lines.append(f'{label},{n},"A {WORDS[label][n // len(labels) % 3]} film{ending}"')
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _not_the_fewest() -> Iterator[None]:
+    """The files here are small, but trained on as larger ones are, with texts set aside; the exception has its own test."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_presets, "_FEWEST_ROWS", 0)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +120,19 @@ def test_train_says_how_good_it_is_and_where_it_is(run: Run, tmp_path: Path, lab
     assert f"saved in {out}" in printed
     assert {path.name for path in out.iterdir()} == {"config.json", "model.safetensors", "vocabulary.json", "labels.json"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "model"]  # no checkpoint is left
+
+
+def test_of_few_texts_none_are_set_aside(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_presets, "_FEWEST_ROWS", 1000)
+    file = reviews(tmp_path / "a.csv", ["good", "bad"], 60)
+    code, printed, err = run("train", file, *COLUMNS, *SMALL, "--out", tmp_path / "m")
+    assert code == 0
+    assert "set aside" not in printed
+    assert "held-out accuracy" in printed
+    epochs = re.findall(r"^Epoch (\d+)/30 - (?!.*val_)", err, re.MULTILINE)
+    assert epochs == [str(n + 1) for n in range(30)]
+    code, out, _ = run("train", file, *COLUMNS, "--epochs", 1, *SMALL, "--json", "--out", tmp_path / "m")
+    assert json.loads(out)["kept"] is None
 
 
 def test_train_for_machines(run: Run, tmp_path: Path) -> None:
@@ -636,7 +658,8 @@ def lines_until_epoch(process: subprocess.Popen[bytes], number: int, *, again: b
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 def test_a_stopped_training_goes_on_to_the_same_model(folder: Path, tmp_path: Path, run: Run) -> None:
     """After Ctrl-C and a kill in each of the two trainings, the weights are those of a run that nobody stopped."""
-    command = ("train", folder / "two.csv", *COLUMNS, "--epochs", 12, "--seed", 3, *SMALL, "--resume")
+    file = reviews(tmp_path / "a.csv", ["good", "bad"], 1400)  # in another process, too, texts are set aside of so many
+    command = ("train", file, *COLUMNS, "--epochs", 12, "--seed", 3, *SMALL, "--batch-size", 32, "--resume")
     code, said, err = run(*command, "--out", tmp_path / "whole")
     assert code == 0
     assert err.startswith("nothing to resume in")
@@ -660,7 +683,7 @@ def test_a_stopped_training_goes_on_to_the_same_model(folder: Path, tmp_path: Pa
         assert not out.exists()
         assert checkpoint.is_dir()
         assert (checkpoint / "refit").exists() == again
-    other = ("train", folder / "three.csv", *COLUMNS, "--epochs", 12, "--seed", 4, *SMALL, "--resume", "--out", out)
+    other = ("train", folder / "three.csv", *command[2:-1], "--seed", 4, "--resume", "--out", out)
     assert "of another training (seed, train differ)" in failed(run(*other))
     code, last, _ = run(*command, "--out", out)
     assert code == 0
@@ -741,7 +764,7 @@ def test_a_model_is_trained_by_one_at_a_time(run: Run, folder: Path, tmp_path: P
     command = ("train", folder / "two.csv", *COLUMNS, *SMALL)
     (tmp_path / "link").symlink_to("m")
     with start(*command, "--epochs", 30, "--out", tmp_path / "m", env=UNBUFFERED) as process:
-        lines_until_epoch(process, 2)
+        lines_until_epoch(process, 2, again=True)  # of so few texts none are set aside
         process.send_signal(signal.SIGSTOP)  # so that it does not end before we are done
         for name in ("m", "none/../m", "link"):
             for more in ((), ("--resume",)):

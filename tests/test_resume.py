@@ -301,7 +301,8 @@ def classified(folder: Path, steps: int, patience: int) -> Any:
     one, two = (BackupAndRestore(folder / name, 2, delete_checkpoint=False) for name in ("one", "two"))
     kill = KillAfter(steps)
     options: dict[str, Any] = {"units": 3, "embedding_dim": 4, "epochs": 5, "batch_size": 8, "learning_rate": 0.05}
-    classifier = TextClassifier(**options, rare_dropout=2, refit=True, patience=patience, random_state=4)
+    options |= {"rare_dropout": 2, "validation_fraction": 0.1, "refit": True, "patience": patience, "random_state": 4}
+    classifier = TextClassifier(**options)
     labels = [n % 3 % 2 if n % 4 else n % 2 for n in range(60)]
     classifier.fit(texts, labels, callbacks=[one, kill], refit_callbacks=[two, kill])
     weights = [w.tobytes() for w in classifier.model_.get_weights()]

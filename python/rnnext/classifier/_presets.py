@@ -98,9 +98,9 @@ _LITTLE: Mapping[str, Any] = {"bigrams_scale": 0.3, "units": 32, "wide": True, "
 # six) was right for 84.9 % without this, for 87.2 % with it but with a tenth set aside, for 88.4 % with all of it.
 _KINDS: Mapping[str, Any] = {"units": 64, "epochs": 20, "validation_fraction": 0.0}
 # A tenth of hundreds of texts says too little of when to stop: now and then it picks an epoch that has learned nothing.
-# After 300 and 600 texts of five data sets (two or three seeds), 2.3 points more of 2,000 other training texts were right
-# in the mean of 27 cases, -0.8 to +9.4 in each; after 1,000 to 1,200 texts 0.3. Who brings texts to stop by has more
-# patience with so many epochs.
+# After 300 and 600 training texts of five data sets (three seeds), 2.2 points more of 2,000 other ones were right in the
+# mean of thirty cases, -0.8 to +8.8 in each; after 1,000 to 1,200 texts 0.6. Who brings texts to stop by has more patience
+# with so many epochs.
 _SCARCE: Mapping[str, Any] = {"epochs": 30, "validation_fraction": 0.0, "patience": 10}
 _MANY: Mapping[str, Any] = {
     "embedding_dim": 128,

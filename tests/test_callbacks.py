@@ -558,6 +558,20 @@ def test_a_loss_that_is_no_number_ends_training(capsys: pytest.CaptureFixture[st
         model.fit(x, y, callbacks=TerminateOnNaN(raise_error=True), verbose=0)
 
 
+def test_a_checkpoint_leaves_a_good_model_where_it_is(tmp_path: Path) -> None:
+    """A training that has diverged ends by TerminateOnNaN, as without the checkpoint."""
+    model, x, y = model_and_data()
+    model.save(tmp_path / "model")
+    good = model.get_weights()
+    weight = model.weights[-1]
+    spoil = LambdaCallback(on_train_batch_begin=lambda batch, logs: weight.assign(np.full(weight.shape, np.nan)))
+    with pytest.warns(UserWarning, match=r"ModelCheckpoint: .*model is not written: the model has diverged"):
+        history = model.fit(x, y, epochs=3, callbacks=[spoil, TerminateOnNaN(), ModelCheckpoint(tmp_path / "model")], verbose=0)
+    assert history.epoch == [0]
+    for found, expected in zip(load_model(tmp_path / "model").get_weights(), good, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_functions_at_every_hook() -> None:
     model, x, y = model_and_data()
     calls: list[str] = []

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
+
+import numpy as np
 
 from rnnext import metrics
 from rnnext.callbacks._callbacks import Callback, Logs, checked_number, checked_save_freq
@@ -168,7 +171,8 @@ class ModelCheckpoint(Monitor):
 
     Every `save_freq` steps, or at the end of each epoch; with `save_best_only` only if `monitor` is better than ever before and
     than `initial_value_threshold`. The path may have places for numbers, as "model-{epoch:02d}-{val_loss:.2f}"; epoch and batch
-    are counted from 1 there. To continue an interrupted training use `BackupAndRestore`.
+    are counted from 1 there. A model that has diverged is not written, with a warning, so that a good one stays. To continue an
+    interrupted training use `BackupAndRestore`.
     """
 
     def __init__(
@@ -239,6 +243,11 @@ class ModelCheckpoint(Monitor):
             self.best = value
             said = f"Epoch {epoch + 1}: {self.monitor} is {value:.5f} (before: {before}), saving model"
         path = self._path({"epoch": epoch + 1, **batch, **(logs or {})})
+        if not all(np.isfinite(weight.value).all() for weight in self.model.weights):
+            warnings.warn(
+                f"ModelCheckpoint: {path} is not written: the model has diverged, weights are NaN or infinite", stacklevel=2
+            )
+            return
         if self.verbose:
             print(f"{said} to {path}")
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,17 +6,16 @@
 #include "buffer.h"
 #include "dispatch.h"
 #include "parallel.h"
+#include "plan.h"
 
 namespace rnnext {
 namespace {
 
-constexpr double worth_a_thread = 1e6;  // operations
-constexpr index_t near_rows = 64;       // rows of d that are summed together: they stay in L1, with a's columns beside them
-constexpr index_t slice = 64;           // of a's columns, by which the kernels cut what stays in L1
+constexpr index_t near_rows = 64;  // rows of d that are summed together: they stay in L1, with a's columns beside them
+constexpr index_t slice = 64;      // of a's columns, by which the kernels cut what stays in L1
 
-int threads_for(index_t n, index_t k, index_t m) {
-  const double operations = 2.0 * static_cast<double>(n) * static_cast<double>(k) * static_cast<double>(m);
-  return static_cast<int>(std::clamp(operations / worth_a_thread, 1.0, static_cast<double>(num_threads())));
+int threads_of(index_t n, index_t k, index_t m) {
+  return threads_for(2.0 * static_cast<double>(n) * static_cast<double>(k) * static_cast<double>(m), num_threads());
 }
 
 // A matrix's columns in runs, as the kernels take them, the last one narrower.
@@ -69,7 +68,7 @@ void matmul(View<const float, 2> a, View<const float, 2> b, View<float, 2> c) {
     from[static_cast<std::size_t>(i)] = a.data + i * a.strides[0];
     to[static_cast<std::size_t>(i)] = c.data + i * c.strides[0];
   }
-  parallel(threads_for(n, depth, m), [&](const Member& member) {
+  parallel(threads_of(n, depth, m), [&](const Member& member) {
     const Range mine = share(runs.count(), member.id, member.size);
     for (index_t r = mine.begin; r < mine.end; ++r) runs.pack(b, r, 0, depth, packed.data() + runs.first(r) * depth);
     member.all.wait();
@@ -90,7 +89,7 @@ void matmul_transposed(View<const float, 2> a, View<const float, 2> d, View<floa
   const index_t n = a.shape[0], k = c.shape[0], m = c.shape[1];
   if (k == 0 || m == 0) return;
   const Runs runs(m);
-  const int threads = threads_for(n, k, m);
+  const int threads = threads_of(n, k, m);
   const auto room = static_cast<std::size_t>(runs.run());
   const Buffer<float> packed(static_cast<std::size_t>(threads) * room * static_cast<std::size_t>(std::min(n, near_rows)));
   const Buffer<float> sums(static_cast<std::size_t>(k) * room);

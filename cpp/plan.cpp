@@ -46,10 +46,14 @@ index_t row_blocks(index_t rows, index_t units) {
   return std::clamp<index_t>(rows / least, 1, 16);
 }
 
+int threads_for(double operations, int available) {
+  return static_cast<int>(std::clamp(operations / worth_a_thread, 1.0, static_cast<double>(available)));
+}
+
 int threads_for(const Work& work, int available) {
   const double operations = 2.0 * static_cast<double>(work.tokens) * static_cast<double>(work.inputs + work.units) *
                             static_cast<double>(work.gates * work.units) * (work.backward ? 3 : 1);
-  return static_cast<int>(std::clamp(operations / worth_a_thread, 1.0, static_cast<double>(available)));
+  return threads_for(operations, available);
 }
 
 Plan make_plan(const Work& work, int threads) {

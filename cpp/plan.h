@@ -33,6 +33,7 @@ struct Plan {
   int threads() const { return row_groups * unit_groups; }
 };
 
+int threads_for(double operations, int available);
 int threads_for(const Work& work, int available);
 Plan make_plan(const Work& work, int threads);
 

@@ -68,15 +68,19 @@ struct Argument {
   }
 };
 
+// Whether it is aligned, and its strides are whole elements.
+inline bool is_viewable(const py::array& array) {
+  bool whole_strides = true;
+  for (py::ssize_t d = 0; d < array.ndim(); ++d) whole_strides &= array.strides(d) % array.itemsize() == 0;
+  return whole_strides && (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
+}
+
 // The array itself if its rows are contiguous and it is aligned, else a copy.
 template <class Real>
 py::array with_contiguous_rows(const py::array& array) {
   const auto last = array.ndim() - 1;
-  const bool aligned = (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
   const bool rows = array.shape(last) <= 1 || array.strides(last) == array.itemsize();
-  bool whole_strides = true;
-  for (py::ssize_t d = 0; d < array.ndim(); ++d) whole_strides &= array.strides(d) % array.itemsize() == 0;
-  if (aligned && rows && whole_strides) return array;
+  if (rows && is_viewable(array)) return array;
   return aligned_array<Real>(array);
 }
 

@@ -97,51 +97,35 @@ py::array draw_places(std::uint64_t seed, std::uint32_t below, index_t count) {
   constexpr index_t chunk = numbers * 4;  // places
   auto [places, view] = new_array<Real, 1>({count});
   Real* to = view.data;
-  const py::gil_scoped_release unlocked;
-  parallel(count < worth_a_thread ? 1 : num_threads(), [&](const Member& member) {
-    std::array<std::uint64_t, numbers> bits;
-    std::array<std::uint16_t, chunk> drawn;
-    const Range mine = share((count + chunk - 1) / chunk, member.id, member.size);
-    for (index_t c = mine.begin; c < mine.end; ++c) {
-      for (index_t n = 0; n < numbers; ++n) bits[static_cast<std::size_t>(n)] = bits_of(seed, c * numbers + n);
-      std::memcpy(drawn.data(), bits.data(), sizeof bits);
-      const index_t end = std::min(chunk, count - c * chunk);
-      for (index_t i = 0; i < end; ++i) to[c * chunk + i] = drawn[static_cast<std::size_t>(i)] < below ? Real{1} : Real{0};
-    }
-  });
+  {  // counting references to what is returned needs the lock again
+    const py::gil_scoped_release unlocked;
+    parallel(count < worth_a_thread ? 1 : num_threads(), [&](const Member& member) {
+      std::array<std::uint64_t, numbers> bits;
+      std::array<std::uint16_t, chunk> drawn;
+      const Range mine = share((count + chunk - 1) / chunk, member.id, member.size);
+      for (index_t c = mine.begin; c < mine.end; ++c) {
+        for (index_t n = 0; n < numbers; ++n) bits[static_cast<std::size_t>(n)] = bits_of(seed, c * numbers + n);
+        std::memcpy(drawn.data(), bits.data(), sizeof bits);
+        const index_t end = std::min(chunk, count - c * chunk);
+        for (index_t i = 0; i < end; ++i) to[c * chunk + i] = drawn[static_cast<std::size_t>(i)] < below ? Real{1} : Real{0};
+      }
+    });
+  }
   return places;
 }
 
-// The array itself if it is aligned and its strides are whole elements, else a copy.
-py::array as_matrix(const Argument& argument, const py::object& object, const std::string& symbols) {
-  py::array array = argument.require<float>(object, 2, symbols);
-  const bool aligned = (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
-  const bool whole = array.strides(0) % array.itemsize() == 0 && array.strides(1) % array.itemsize() == 0;
-  return aligned && whole ? array : py::array(aligned_array<float>(array));
-}
-
-py::array matmul_arrays(const py::object& a_in, const py::object& b_in) {
-  const Argument b_argument{"matmul", "b"};
-  const py::array a = with_contiguous_rows<float>(Argument{"matmul", "a"}.require<float>(a_in, 2, "[N, K]"));
-  const py::array b = as_matrix(b_argument, b_in, "[K, M]");
-  b_argument.expect_shape(b, {a.shape(1), b.shape(1)}, "[K, M]");
-  auto [c, view] = new_array<float, 2>({a.shape(0), b.shape(1)});
+// What `multiply` makes of a [N, K] and b, whose rows are as many as a has of its axis `shared`.
+py::array multiplied(void (*multiply)(View<const float, 2>, View<const float, 2>, View<float, 2>), const Argument& a_argument,
+                     const py::object& a_in, const Argument& b_argument, const py::object& b_in, const std::string& b_symbols,
+                     int shared) {
+  const py::array a = with_contiguous_rows<float>(a_argument.require<float>(a_in, 2, "[N, K]"));
+  py::array b = b_argument.require<float>(b_in, 2, b_symbols);
+  b_argument.expect_shape(b, {a.shape(shared), b.shape(1)}, b_symbols);
+  if (!is_viewable(b)) b = aligned_array<float>(b);
+  auto [c, view] = new_array<float, 2>({a.shape(1 - shared), b.shape(1)});
   {
     const py::gil_scoped_release unlocked;
-    matmul(view_of<float, 2>(a), view_of<float, 2>(b), view);
-  }
-  return c;
-}
-
-py::array matmul_transposed_arrays(const py::object& a_in, const py::object& d_in) {
-  const Argument d_argument{"matmul_transposed", "d"};
-  const py::array a = with_contiguous_rows<float>(Argument{"matmul_transposed", "a"}.require<float>(a_in, 2, "[N, K]"));
-  const py::array d = as_matrix(d_argument, d_in, "[N, M]");
-  d_argument.expect_shape(d, {a.shape(0), d.shape(1)}, "[N, M]");
-  auto [c, view] = new_array<float, 2>({a.shape(1), d.shape(1)});
-  {
-    const py::gil_scoped_release unlocked;
-    matmul_transposed(view_of<float, 2>(a), view_of<float, 2>(d), view);
+    multiply(view_of<float, 2>(a), view_of<float, 2>(b), view);
   }
   return c;
 }
@@ -149,8 +133,18 @@ py::array matmul_transposed_arrays(const py::object& a_in, const py::object& d_i
 }  // namespace
 
 void bind_rows(py::module_& m) {
-  m.def("matmul", matmul_arrays, py::arg("a"), py::arg("b"));
-  m.def("matmul_transposed", matmul_transposed_arrays, py::arg("a"), py::arg("d"));
+  m.def(
+      "matmul",
+      [](const py::object& a, const py::object& b) {
+        return multiplied(matmul, {"matmul", "a"}, a, {"matmul", "b"}, b, "[K, M]", 1);
+      },
+      py::arg("a"), py::arg("b"));
+  m.def(
+      "matmul_transposed",
+      [](const py::object& a, const py::object& d) {
+        return multiplied(matmul_transposed, {"matmul_transposed", "a"}, a, {"matmul_transposed", "d"}, d, "[N, M]", 0);
+      },
+      py::arg("a"), py::arg("d"));
   m.def(
       "sum_rows",
       [](const py::object& ids, const py::object& d, index_t table_rows) {

@@ -558,17 +558,23 @@ def test_a_loss_that_is_no_number_ends_training(capsys: pytest.CaptureFixture[st
         model.fit(x, y, callbacks=TerminateOnNaN(raise_error=True), verbose=0)
 
 
-def test_a_checkpoint_leaves_a_good_model_where_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("weights_only", [False, True])
+def test_a_checkpoint_leaves_a_good_model_where_it_is(
+    weights_only: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A training that has diverged ends by TerminateOnNaN, as without the checkpoint."""
     model, x, y = model_and_data()
-    model.save(tmp_path / "model")
+    (model.save_weights if weights_only else model.save)(tmp_path / "model")
     good = model.get_weights()
     weight = model.weights[-1]
     spoil = LambdaCallback(on_train_batch_begin=lambda batch, logs: weight.assign(np.full(weight.shape, np.nan)))
+    checkpoint = ModelCheckpoint(tmp_path / "model", verbose=1, save_weights_only=weights_only)
     with pytest.warns(UserWarning, match=r"ModelCheckpoint: .*model is not written: the model has diverged"):
-        history = model.fit(x, y, epochs=3, callbacks=[spoil, TerminateOnNaN(), ModelCheckpoint(tmp_path / "model")], verbose=0)
+        history = model.fit(x, y, epochs=3, callbacks=[spoil, TerminateOnNaN(), checkpoint], verbose=0)
     assert history.epoch == [0]
-    for found, expected in zip(load_model(tmp_path / "model").get_weights(), good, strict=True):
+    assert "saving model" not in capsys.readouterr().out
+    model.load_weights(tmp_path / "model")
+    for found, expected in zip(model.get_weights(), good, strict=True):
         np.testing.assert_array_equal(found, expected)
 
 

@@ -14,7 +14,7 @@ from rnnext import _random, losses, metrics, optimizers, saving
 from rnnext._stack import Stack
 from rnnext._training import Compiled, Run
 from rnnext.layers._layer import Layer
-from rnnext.parameters import Array, Parameter
+from rnnext.parameters import Array, NotFiniteError, Parameter
 
 _T = TypeVar("_T")
 
@@ -54,11 +54,11 @@ def weights_of(stack: Stack) -> dict[str, Array]:
 
 
 def finite_weights_of(stack: Stack, *, who: str) -> dict[str, Array]:
-    """The same. ValueError if one has NaN or infinity, which a file that is read again may not have."""
+    """The same. NotFiniteError if one has NaN or infinity, which a file that is read again may not have."""
     weights = weights_of(stack)
     for name, value in weights.items():
         if not np.isfinite(value).all():
-            raise ValueError(f"{who}: {name} has NaN or infinity, expected finite numbers; has the training diverged?")
+            raise NotFiniteError(f"{who}: {name} has NaN or infinity, expected finite numbers; has the training diverged?")
     return weights
 
 

@@ -118,6 +118,10 @@ class Parameter:
         return f"Parameter({self.name!r}, shape={self.shape})"
 
 
+class NotFiniteError(ValueError):
+    """A weight has NaN or infinity, as where a training has diverged."""
+
+
 @dataclass(frozen=True)
 class RowGradient:
     """A gradient that is zero except in some rows, such as an embedding's."""

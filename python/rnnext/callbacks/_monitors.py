@@ -10,11 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
-
 from rnnext import metrics
 from rnnext.callbacks._callbacks import Callback, Logs, checked_number, checked_save_freq
-from rnnext.parameters import Array
+from rnnext.parameters import Array, NotFiniteError
 
 Mode: TypeAlias = Literal["auto", "min", "max"]
 
@@ -243,15 +241,16 @@ class ModelCheckpoint(Monitor):
             self.best = value
             said = f"Epoch {epoch + 1}: {self.monitor} is {value:.5f} (before: {before}), saving model"
         path = self._path({"epoch": epoch + 1, **batch, **(logs or {})})
-        if not all(np.isfinite(weight.value).all() for weight in self.model.weights):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            (self.model.save_weights if self.save_weights_only else self.model.save)(path)
+        except NotFiniteError:
             warnings.warn(
                 f"ModelCheckpoint: {path} is not written: the model has diverged, weights are NaN or infinite", stacklevel=2
             )
-            return
-        if self.verbose:
-            print(f"{said} to {path}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        (self.model.save_weights if self.save_weights_only else self.model.save)(path)
+        else:
+            if self.verbose:
+                print(f"{said} to {path}")
 
     def _path(self, places: Mapping[str, float]) -> Path:
         try:

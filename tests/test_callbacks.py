@@ -578,6 +578,16 @@ def test_a_checkpoint_leaves_a_good_model_where_it_is(
         np.testing.assert_array_equal(found, expected)
 
 
+def test_the_best_value_is_that_of_a_model_that_was_written(tmp_path: Path) -> None:
+    model, x, y = model_and_data()
+    weight = model.weights[-1]
+    spoil = LambdaCallback(on_epoch_end=lambda epoch, logs: weight.assign(np.full(weight.shape, np.nan)))
+    checkpoint = ModelCheckpoint(tmp_path / "model", monitor="loss", save_best_only=True)
+    with pytest.warns(UserWarning, match="is not written: the model has diverged"):
+        model.fit(x, y, epochs=1, callbacks=[spoil, checkpoint], verbose=0)
+    assert checkpoint.best is None
+
+
 def test_functions_at_every_hook() -> None:
     model, x, y = model_and_data()
     calls: list[str] = []

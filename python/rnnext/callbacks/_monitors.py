@@ -229,17 +229,16 @@ class ModelCheckpoint(Monitor):
             self._save(epoch, {}, logs)
 
     def _save(self, epoch: int, batch: dict[str, int], logs: Logs | None) -> None:
-        said = f"Epoch {epoch + 1}: saving model"
+        said, best = f"Epoch {epoch + 1}: saving model", self.best
         if self.save_best_only:
             if not self._is_due(logs):
                 return
-            value, before = self._value(logs), self.best
-            if not self._better(value, before):
+            best = self._value(logs)
+            if not self._better(best, self.best):
                 if self.verbose:
-                    print(f"Epoch {epoch + 1}: {self.monitor} did not improve from {before:.5f}")
+                    print(f"Epoch {epoch + 1}: {self.monitor} did not improve from {self.best:.5f}")
                 return
-            self.best = value
-            said = f"Epoch {epoch + 1}: {self.monitor} is {value:.5f} (before: {before}), saving model"
+            said = f"Epoch {epoch + 1}: {self.monitor} is {best:.5f} (before: {self.best}), saving model"
         path = self._path({"epoch": epoch + 1, **batch, **(logs or {})})
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -249,6 +248,7 @@ class ModelCheckpoint(Monitor):
                 f"ModelCheckpoint: {path} is not written: the model has diverged, weights are NaN or infinite", stacklevel=2
             )
         else:
+            self.best = best
             if self.verbose:
                 print(f"{said} to {path}")
 

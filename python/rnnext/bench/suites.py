@@ -324,35 +324,43 @@ def _epoch(settings: Settings, reviews: tokens.Reviews) -> Iterator[Row]:
         yield Row("step", f"{cell}, epoch of {len(x):,}", "s", seconds)
 
 
+def _dense(reviews: tokens.Reviews, length: int, count: int, size: int) -> list[tuple[tokens.Ids, tokens.Floats]]:
+    """Batches of rows that are all that long."""
+    batches = reviews.at_least(length).batches(count, size)
+    return [(part.padded(length), part.labels) for part in batches]
+
+
 def ragged(settings: Settings) -> Iterator[Row]:
     """Training steps on reviews of their own length, at most `steps` and twice that; time by real tokens.
 
-    Beside it the dense case, rows that are all of that length, and PyTorch's packed sequences. `rnnext dense` 1.00x: a token
-    of a ragged batch costs what one of a dense batch costs.
+    Beside it dense cases, and PyTorch's packed sequences: `rnnext dense` has rows that are all of the greatest length, so that
+    its batches have more tokens, of which more are alike; `rnnext level` rows of the ragged ones' mean length. 1.00x there: a
+    token of a ragged batch costs what one of a dense batch with as many tokens costs.
     """
     reviews, count = _of(settings), 10
     with Pool() as pool:
         for length in (settings.steps, 2 * settings.steps):
             parts = [part.cut(length) for part in reviews.batches(count, settings.batch)]
-            full = [part.cut(length) for part in reviews.at_least(length).batches(count, settings.batch)]
             real = sum(len(row) for part in parts for row in part.ids)
-            dense = count * settings.batch * length
+            rows = count * settings.batch
+            mean = round(real / rows)
+            tokens_of = {"dense": rows * length, "level": rows * mean}
             for cell in settings.of("lstm", "gru_after"):
                 common = {"cell": cell, "sizes": tuple(settings.sizes), "at_once": count}
                 of_ragged = common | {"batches": [(part.ids, part.labels) for part in parts]}
-                of_dense = common | {"batches": [(np.stack(part.ids), part.labels) for part in full]}
+                of_dense = common | {"batches": _dense(reviews, length, count, settings.batch)}
+                of_level = common | {"batches": _dense(reviews, mean, count, settings.batch)}
                 tasks = {
                     "rnnext": Task(ours.train, settings.threads, of_ragged),
                     "rnnext dense": Task(ours.train, settings.threads, of_dense),
+                    "rnnext level": Task(ours.train, settings.threads, of_level),
                     "torch-ftz packed": Task(peers.torch_train, settings.threads, of_ragged | {"flush": True}),
                     "torch-ftz dense": Task(peers.torch_train, settings.threads, of_dense | {"flush": True}),
                 }
                 values = pool.measure(settings.chosen(cell, tasks), rounds=settings.rounds)
-                each = {  # µs
-                    name: value.over((dense if name.endswith("dense") else real) / 1e3) for name, value in values.items()
-                }
+                each = {name: value.over(tokens_of.get(name.split()[-1], real) / 1e3) for name, value in values.items()}  # µs
                 case = f"{cell}, at most {length} tokens"
-                yield Row("ragged", case, "µs/token", each, {"tokens_per_row": real / count / settings.batch})
+                yield Row("ragged", case, "µs/token", each, {"tokens_per_row": real / rows})
 
 
 # ---------------------------------------------------------------- inference

@@ -150,7 +150,7 @@ def test_the_amount_of_text_decides() -> None:
     assert (little.pretrain, many.pretrain, much.pretrain) == (False, False, True)
     assert (little.refit, many.refit, much.refit) == (True, False, False)
     chinese = settings_for("zh", ["很好"] * 9000, {})
-    assert (chinese.refit, chinese.pretrain, chinese.maxlen > little.maxlen) == (False, True, True)
+    assert (chinese.validation_fraction, chinese.pretrain, chinese.maxlen > little.maxlen) == (0, True, True)
     assert settings_for("zh", ["很好"] * 9000, {"unit": "word"}).maxlen == little.maxlen
     assert settings_for("zh", ["很好"] * 60_000, {}).maxlen == many.maxlen
     few, kinds = settings_for("en", ["a b"] * 5500, {}), settings_for("en", ["a b"] * 5500, {}, labels=50)

@@ -56,10 +56,10 @@ def test_words_are_those_of_the_pattern(words: Any) -> None:
     pool = "abZ09'''''  !?_.-éß好看は々😀☀\u0301ि\ufe20\uabe3\U00011127\U00011107\t\n\0\x1c½²Ⅷ٣한❶\ufe0f\u200d\ud800"
     rng = np.random.default_rng(0)
     for length in range(1, 13):
-        for chosen in rng.integers(0, len(pool), (1500, length)):
+        for chosen in rng.integers(0, len(pool), (500, length)):
             text = "".join(pool[n] for n in chosen)
             assert words(text) == words.pattern.findall(text)
-    for code in range(0, 0x110000, 7):
+    for code in range(0, 0x110000, 29):
         text = f"a{chr(code)}b'{chr(code)}"
         assert words(text) == words.pattern.findall(text)
 

@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import json
 import os
-import shutil
 import stat
 import zlib
 from collections.abc import Collection, Iterator, Mapping
@@ -239,9 +238,15 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 def _delete(path: Path) -> None:
     if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
+        _delete_tree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _delete_tree(folder: Path, *, ignore_errors: bool = False) -> None:
+    import shutil  # a twentieth of the time of `import rnnext`, for what is seldom needed
+
+    shutil.rmtree(folder, ignore_errors)
 
 
 def replaceable(folder: Path) -> bool:
@@ -275,7 +280,7 @@ def _remove(folder: Path) -> None:
     """Delete a model folder so that it is at every moment a model folder or empty, and can still be deleted after a kill."""
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
+            _delete_tree(entry)
         elif entry.name != CONFIG:
             entry.unlink()
     (folder / CONFIG).unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import numpy as np
@@ -55,6 +54,8 @@ def set_random_seed(seed: int) -> None:
     """
     if isinstance(seed, int | np.integer) and seed >= 2**32:
         raise ValueError(f"set_random_seed: seed is {seed}, expected 0 to {2**32 - 1}")
+    import random  # which makes `import rnnext` longer, and is for this alone
+
     _random.set_seed(seed)
     random.seed(int(seed))
     np.random.seed(int(seed))  # noqa: NPY002 - Keras does, and programs ported from it count on it

@@ -113,6 +113,16 @@ def test_masks_of_series(keras: Any, tmp_path: Path) -> None:
             interop.to_keras(filled(Input((T, D)), *layers), tmp_path / "b.keras")
 
 
+def test_steps_that_are_flattened(keras: Any, tmp_path: Path) -> None:
+    """Then the Input that Keras puts before an Embedding is needed."""
+    model = filled(Embedding(V, D), GRU(H, return_sequences=True), Flatten(), Dense(1), shape=(None, T))
+    theirs = interop.to_keras(model, tmp_path / "a.keras")
+    expected = model.predict(ids(), verbose=0)
+    assert_close(theirs.predict(ids(), verbose=0), expected)
+    for source in (theirs, tmp_path / "a.keras"):
+        assert_close(interop.from_keras(source).predict(ids(), verbose=0), expected)
+
+
 def test_keras_models_that_have_no_counterpart(keras: Any, tmp_path: Path) -> None:
     L = keras.layers
     for layer, message in (

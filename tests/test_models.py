@@ -894,6 +894,26 @@ def test_rows_that_are_flattened_have_as_many_steps() -> None:
         Sequential([Input((None, D)), Flatten(), Dense(1)])
 
 
+def test_how_many_steps_are_flattened_may_be_left_to_the_data(tmp_path: Path) -> None:
+    """As in Keras, where an Embedding does not say it; until then the Dense behind has no weights."""
+    model = Sequential([Embedding(V, D), GRU(3, return_sequences=True), Flatten()])
+    assert model.built
+    model.add(Dense(1, "sigmoid"))
+    assert (model.built, model.input_shape, model.output_shape) == (False, None, ())
+    with pytest.raises(ValueError, match="sequential has no weights yet, call build or fit first"):
+        model.save(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"expected \(B, ..., F\) with F known"):
+        model.build((None, None))
+    model.compile("adam", "binary_crossentropy")
+    model.fit(X, Y, verbose=0)
+    assert (model.input_shape, model.output_shape) == ((None, T), (None, 1))
+    with pytest.raises(ValueError, match=rf"dense: input has shape \(None, {3 * T - 3}\), expected F={3 * T} features"):
+        model.predict(X[:, 1:], verbose=0)
+    model.save(tmp_path / "model")
+    loaded = models.load_model(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.predict(X, verbose=0), model.predict(X, verbose=0))
+
+
 def test_tags_of_lists_beside_an_input_that_says_how_many_steps() -> None:
     rows = [row[: 1 + n % T] for n, row in enumerate(X)]
     model = Sequential([Input((T,)), Embedding(V, D), GRU(3, return_sequences=True), Dense(2, "softmax")])

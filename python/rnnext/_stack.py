@@ -71,7 +71,9 @@ class Stack(Weighted):
         self._layers.append(layer)
         shape = self.input_shape or _declared_shape(self._layers)
         try:
-            if shape is not None:
+            if shape is not None and isinstance(self._layers[0], layers.Embedding) and not self._tells_features(shape):
+                self.input_shape, self.output_shape = None, ()  # the first data will tell
+            elif shape is not None:
                 self.build(shape)
         except Exception:
             self._layers = before
@@ -128,6 +130,14 @@ class Stack(Weighted):
             raise
         self.input_shape, self.output_shape = tuple(input_shape), output_shape
         self._last_shapes = None
+
+    def _tells_features(self, shape: Shape) -> bool:
+        """Whether that shape says how many features each layer gets; behind a Flatten they depend on the number of steps."""
+        for layer in self._layers[:-1]:
+            shape = layer.compute_output_shape(shape)
+            if shape[-1] is None:
+                return False
+        return True
 
     def _build_layers(self, shape: Shape) -> None:
         for layer in self._layers:

@@ -265,9 +265,11 @@ def _model_of(who: str, found: _Source) -> Sequential:
         raise ValueError(f"{who}: {found.what} holds weights alone, expected model=, a Sequential to put them in")
     _expect_same_masks(who, found.described)
     described = found.described
-    if [one.kind for one in described[:2]] == ["InputLayer", "Embedding"]:
-        described = described[1:]  # Keras adds it by itself, but an Embedding takes any number of steps
-    model = Sequential([_layer_of(who, one) for one in described], name=found.name)
+    # Keras adds an Input by itself, but an Embedding takes any number of steps; not so where all of them go to one Dense.
+    added = [one.kind for one in described[:2]] == ["InputLayer", "Embedding"]
+    model = Sequential([_layer_of(who, one) for one in described[added:]], name=found.name)
+    if added and not model.built:
+        model = Sequential([_layer_of(who, one) for one in described], name=found.name)
     if not model.built:
         raise ValueError(f"{who}: {found.what} does not tell the shape of its input")
     return model

@@ -286,6 +286,21 @@ def test_auto_mode_knows_the_metrics(monitor: str, rising: bool) -> None:
     assert (stop.sign > 0) is rising
 
 
+def test_what_a_callback_of_ones_own_adds_may_be_named_like_a_validation() -> None:
+    class Adds(Callback):
+        def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+            assert logs is not None
+            logs["val_f1"] = [0.5, 0.7, 0.6][epoch]
+
+    model, x, y = model_and_data()
+    for options in ({}, {"validation_split": 0.2}):
+        stop = EarlyStopping("val_f1", mode="max", patience=1)
+        model.fit(x, y, epochs=3, callbacks=[Adds(), stop], verbose=0, **options)
+        assert (stop.best, stop.best_epoch, stop.stopped_epoch) == (0.7, 1, 2)
+    with pytest.raises(ValueError, match="monitor is 'val_accuracy', but fit got no validation data"):
+        model.fit(x, y, callbacks=[Adds(), EarlyStopping("val_accuracy", mode="max")], verbose=0)
+
+
 def test_early_stopping_refuses_before_training() -> None:
     model, x, y = model_and_data()
     before = model.get_weights()

@@ -34,8 +34,10 @@ from rnnext.layers import (
     Embedding,
     Flatten,
     GlobalAveragePooling1D,
+    GlobalMaxPool1D,
     GlobalMaxPooling1D,
     Input,
+    InputLayer,
     Masking,
     RepeatVector,
     SpatialDropout1D,
@@ -1011,6 +1013,7 @@ def test_forms_of_the_arguments_of_compile() -> None:
         (("adam", "binary_crossentropy", None, ["accuracy"], ["mae"]), {}),
         (("adam", ["binary_crossentropy"]), {"metrics": "accuracy", "weighted_metrics": ("mae",)}),
         (("adam", ("bce",)), {"metrics": [["accuracy"]], "weighted_metrics": "mae"}),
+        (("adam", {"dense": "bce"}), {"metrics": {"dense": ["accuracy"]}, "weighted_metrics": {"dense": "mae"}}),
     ):
         set_random_seed(1)
         model = Sequential([Embedding(V, D), LSTM(3), Dense(1, "sigmoid")])
@@ -1028,6 +1031,40 @@ def test_parameters_as_arrays() -> None:
     np.testing.assert_array_equal(array, kernel.value, strict=True)
     array[:] = 0  # a copy
     assert kernel.value.any()
+
+
+def test_names_and_arguments_that_are_the_same_in_other_words(tmp_path: Path) -> None:
+    model = Sequential(
+        [
+            InputLayer(input_shape=(T, D)),
+            Masking(dtype="float32"),
+            GRU(3, return_sequences=True),
+            GlobalMaxPool1D(),
+            Dense(1, dtype="float32"),
+        ]
+    )
+    assert model.input_shape == (None, T, D)
+    assert [layer.name for layer in model.layers][2:] == ["global_max_pooling1d", "dense"]
+    models.save_model(model, tmp_path / "model")
+    x = np.ones((2, T, D), np.float32)
+    np.testing.assert_array_equal(models.load_model(tmp_path / "model")(x), model(x))
+    with pytest.raises(FileExistsError):
+        models.save_model(model, tmp_path / "model", overwrite=False)
+    model.compile("adam", "mse", metrics=["mae"])
+    model.fit(x, x[:, 0, :1], verbose=0)
+    assert model.named_metrics["mae"].result() > 0
+    model.reset_metrics()
+    assert model.named_metrics["mae"].result() == 0
+    for refused in (
+        lambda: Embedding(V, D, dtype="float16"),
+        lambda: Dense(1, dtype=np.float64),
+        lambda: Masking(dtype="int8"),
+    ):
+        with pytest.raises(ValueError, match=r"dtype is .*, expected 'float32'"):
+            refused()
+    for options in ({}, {"shape": (3,), "input_shape": (3,)}):
+        with pytest.raises(ValueError, match="input_layer: shape and input_shape are both"):
+            InputLayer(**options)
 
 
 def test_arguments_that_nothing_depends_on() -> None:

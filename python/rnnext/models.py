@@ -465,6 +465,10 @@ class Sequential(Stack):
         train_step(self, compiled, batch, slice(None))
         return _as_keras(compiled.results(), return_dict)
 
+    def reset_metrics(self) -> None:
+        """Forget the batches of before, for a metric of one's own; `fit`, `evaluate` and `train_on_batch` do so themselves."""
+        self._expect_compiled("reset_metrics").reset()
+
     def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None, *, return_dict: bool = False) -> Any:
         """Loss and metrics of one batch."""
         rows = len(rows_of(x, who="test_on_batch"))
@@ -561,6 +565,11 @@ def clone_model(model: Sequential) -> Sequential:
     if model.input_shape is not None:
         made.build(model.input_shape)
     return made
+
+
+def save_model(model: Sequential, filepath: _Path, overwrite: bool = True) -> None:
+    """`model.save(filepath, overwrite)`."""
+    model.save(filepath, overwrite)
 
 
 def load_model(

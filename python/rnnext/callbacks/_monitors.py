@@ -55,7 +55,8 @@ class Monitor(Callback):
         self.best: float | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        if self.monitor.startswith("val_") and not self.params["validation"]:
+        own = self._open_logs and self.mode != "auto" and self.monitor.removeprefix("val_") not in self.model.metrics_names
+        if self.monitor.startswith("val_") and not self.params["validation"] and not own:
             raise ValueError(f"{type(self).__name__}: monitor is {self.monitor!r}, but fit got no validation data")
         if not self._open_logs or self.mode == "auto":
             self._value(self._made_up_logs(self.params["validation"]))
@@ -83,7 +84,8 @@ class Monitor(Callback):
 
     def _is_due(self, logs: Logs | None) -> bool:
         """Whether the epoch has what is followed: with `validation_freq` some have no validation."""
-        return not self.monitor.startswith("val_") or "val_loss" in (logs or {})
+        of_validation = self.monitor.startswith("val_") and self.params["validation"]
+        return not of_validation or any(name in (logs or {}) for name in (self.monitor, "val_loss"))
 
     def _rising(self) -> bool:
         if self.mode != "auto":

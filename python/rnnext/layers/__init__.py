@@ -31,6 +31,8 @@ __all__ = [
     "Flatten",
     "Gather",
     "GlobalAveragePooling1D",
+    "GlobalAvgPool1D",
+    "GlobalMaxPool1D",
     "GlobalMaxPooling1D",
     "Input",
     "InputLayer",
@@ -43,6 +45,8 @@ __all__ = [
     "frequent_pairs",
     "serialize",
 ]
+
+GlobalAvgPool1D, GlobalMaxPool1D = GlobalAveragePooling1D, GlobalMaxPooling1D  # Keras's shorter names
 
 _CLASSES: dict[str, type[Layer]] = {
     layer.__name__: layer

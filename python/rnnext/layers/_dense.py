@@ -7,7 +7,7 @@ from typing import Any
 
 from rnnext import _core, activations, constraints, initializers, regularizers
 from rnnext._checks import whole_number
-from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_features, float_input
+from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_features, check_float32, float_input
 from rnnext.parameters import Array, Gradients, Parameter
 
 
@@ -29,11 +29,13 @@ class Dense(Layer):
         bias_regularizer: Any = None,
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
+        dtype: Any = None,
         name: str | None = None,
         trainable: bool = True,
         input_shape: RowShape | None = None,
     ) -> None:
         super().__init__(name=name, trainable=trainable, input_shape=input_shape)
+        check_float32(self, dtype)
         self.units = whole_number(self.name, "units", units)
         self.activation = activations.get(activation)
         self.use_bias = use_bias

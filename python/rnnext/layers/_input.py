@@ -13,20 +13,24 @@ from rnnext.parameters import Gradients
 class InputLayer(Layer):
     """Declares the shape of one row of the input (None: any size), so that a model can be built before it sees data.
 
-    `batch_size` only matters to a model with stateful layers.
+    `input_shape` is another name of `shape`, as in Keras. `batch_size` only matters to a model with stateful layers.
     """
 
     def __init__(
         self,
-        shape: RowShape,
+        shape: RowShape | None = None,
         *,
+        input_shape: RowShape | None = None,
         batch_size: int | None = None,
         dtype: str | None = None,
         name: str | None = None,
         trainable: bool = True,
     ) -> None:
         super().__init__(name=name, trainable=trainable)
-        self.shape = check_row_shape(self.name, "shape", shape)
+        given = input_shape if shape is None else shape
+        if given is None or (shape is not None and input_shape is not None):
+            raise ValueError(f"{self.name}: shape and input_shape are both given or both None, expected one of them")
+        self.shape = check_row_shape(self.name, "shape", given)
         self.batch_size = whole_number_or_none(self.name, "batch_size", batch_size)
         self.dtype = dtype
 

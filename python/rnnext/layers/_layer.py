@@ -231,6 +231,12 @@ def float_input(layer: Layer, x: object, axes: str, dtype: npt.DTypeLike = np.fl
     return x if x.dtype == dtype else x.astype(dtype)
 
 
+def check_float32(layer: Layer, dtype: Any) -> None:
+    """ValueError unless `dtype` is the one that this layer computes in, or None."""
+    if dtype is not None and dtype not in (np.float32, "float32"):
+        raise ValueError(f"{layer.name}: dtype is {dtype!r}, expected 'float32'")
+
+
 def check_row_shape(owner: str, argument: str, shape: RowShape) -> Shape:
     """The shape of a row as a tuple. ValueError unless its sizes are None or at least 1."""
     if isinstance(shape, str) or not isinstance(shape, Sequence) or not all(_is_size(size) for size in shape):

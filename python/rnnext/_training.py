@@ -41,7 +41,8 @@ class Compiled:
     def __init__(
         self, optimizer: Optimizer, loss: Any, metrics: Sequence[Any] | str | None, weighted_metrics: Sequence[Any] | str | None
     ) -> None:
-        loss = _of_one_output(loss)
+        if isinstance(loss, list | tuple) and len(loss) == 1:  # one for each output, of which there is one
+            (loss,) = loss
         self.optimizer = optimizer
         self.given_loss: str | Loss = loss if isinstance(loss, str) and loss in _OPEN_LOSSES else losses.get(loss)
         self.given_metrics = _given_metrics("metrics", metrics)
@@ -102,16 +103,8 @@ class Compiled:
         return {name: float(metric.result()) for name, metric in named.items()}  # Python's: a log read from a file is the same
 
 
-def _of_one_output(given: Any) -> Any:
-    """What is given for each output, of which there is one, in a list or by its name."""
-    if isinstance(given, list | tuple | Mapping) and len(given) == 1:
-        (given,) = given.values() if isinstance(given, Mapping) else given
-    return given
-
-
-def _given_metrics(argument: str, given: Any) -> list[str | Metric]:
+def _given_metrics(argument: str, given: Sequence[Any] | str | None) -> list[str | Metric]:
     """Names as they are, everything else as a metric. TypeError or ValueError for what is none."""
-    given = _of_one_output(given) if isinstance(given, Mapping) else given
     if isinstance(given, str):
         given = [given]
     if given is not None and not isinstance(given, list | tuple):

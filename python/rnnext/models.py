@@ -121,8 +121,8 @@ class Sequential(Stack):
         optimizer: str | Mapping[str, Any] | optimizers.Optimizer = "rmsprop",
         loss: Any = None,
         loss_weights: None = None,
-        metrics: Sequence[Any] | str | None = None,
-        weighted_metrics: Sequence[Any] | str | None = None,
+        metrics: Sequence[Any] | Mapping[str, Any] | str | None = None,
+        weighted_metrics: Sequence[Any] | Mapping[str, Any] | str | None = None,
         run_eagerly: bool | None = None,
         steps_per_execution: int = 1,
         jit_compile: bool | Literal["auto"] = "auto",
@@ -130,6 +130,7 @@ class Sequential(Stack):
     ) -> None:
         """Say how to train: an optimizer, a loss and what else to measure, each by name or as an object.
 
+        Loss and metrics may be in a dict by the name of the output, which is the last layer's.
         `weighted_metrics` look at sample and class weights, `metrics` do not. `loss_weights` is None. The last four, which tell
         Keras how to compute, are taken, and nothing depends on them.
         """
@@ -139,7 +140,23 @@ class Sequential(Stack):
             )
         if loss is None:
             raise ValueError(f"{self.name}: loss is None, expected a loss, as 'binary_crossentropy'")
-        self._compiled = Compiled(optimizers.get(optimizer), loss, metrics, weighted_metrics)
+        self._compiled = Compiled(
+            optimizers.get(optimizer),
+            self._by_output("loss", loss),
+            self._by_output("metrics", metrics),
+            self._by_output("weighted_metrics", weighted_metrics),
+        )
+
+    def _by_output(self, argument: str, given: Any) -> Any:
+        """What is given by the output's name, which is the last layer's, in a list; everything else as it is."""
+        if not isinstance(given, Mapping) or not given or "class_name" in given:
+            return given
+        name = self._layers[-1].name if self._layers else None
+        if list(given) != [name]:
+            raise ValueError(
+                f"compile: {argument} is for {', '.join(map(repr, given))}, expected {name!r} alone, the last layer"
+            )
+        return [given[name]]
 
     def _expect_compiled(self, who: str) -> Compiled:
         if self._compiled is None:
@@ -466,7 +483,7 @@ class Sequential(Stack):
         return _as_keras(compiled.results(), return_dict)
 
     def reset_metrics(self) -> None:
-        """Forget the batches of before, for a metric of one's own; `fit`, `evaluate` and `train_on_batch` do so themselves."""
+        """Forget the batches that loss and metrics have seen. `fit`, `evaluate` and `train_on_batch` begin with this."""
         self._expect_compiled("reset_metrics").reset()
 
     def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None, *, return_dict: bool = False) -> Any:

@@ -345,11 +345,12 @@ def ragged(settings: Settings) -> Iterator[Row]:
             rows = count * settings.batch
             mean = round(real / rows)
             tokens_of = {"dense": rows * length, "level": rows * mean}
+            dense, level = (_dense(reviews, each, count, settings.batch) for each in (length, mean))
             for cell in settings.of("lstm", "gru_after"):
                 common = {"cell": cell, "sizes": tuple(settings.sizes), "at_once": count}
                 of_ragged = common | {"batches": [(part.ids, part.labels) for part in parts]}
-                of_dense = common | {"batches": _dense(reviews, length, count, settings.batch)}
-                of_level = common | {"batches": _dense(reviews, mean, count, settings.batch)}
+                of_dense = common | {"batches": dense}
+                of_level = common | {"batches": level}
                 tasks = {
                     "rnnext": Task(ours.train, settings.threads, of_ragged),
                     "rnnext dense": Task(ours.train, settings.threads, of_dense),

@@ -55,8 +55,8 @@ class Monitor(Callback):
         self.best: float | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        own = self._open_logs and self.mode != "auto" and self.monitor.removeprefix("val_") not in self.model.metrics_names
-        if self.monitor.startswith("val_") and not self.params["validation"] and not own:
+        of_validation = self.monitor.startswith("val_") and self.monitor.removeprefix("val_") in self.model.metrics_names
+        if of_validation and not self.params["validation"]:
             raise ValueError(f"{type(self).__name__}: monitor is {self.monitor!r}, but fit got no validation data")
         if not self._open_logs or self.mode == "auto":
             self._value(self._made_up_logs(self.params["validation"]))
@@ -84,8 +84,8 @@ class Monitor(Callback):
 
     def _is_due(self, logs: Logs | None) -> bool:
         """Whether the epoch has what is followed: with `validation_freq` some have no validation."""
-        of_validation = self.monitor.startswith("val_") and self.params["validation"]
-        return not of_validation or any(name in (logs or {}) for name in (self.monitor, "val_loss"))
+        waits = self.monitor.startswith("val_") and self.params["validation"] and "val_loss" not in (logs or {})
+        return not waits or self.monitor in (logs or {})
 
     def _rising(self) -> bool:
         if self.mode != "auto":

@@ -267,7 +267,7 @@ def _model_of(who: str, found: _Source) -> Sequential:
     described = found.described
     # Keras adds an Input by itself, but an Embedding takes any number of steps; not so where all of them go to one Dense.
     added = [one.kind for one in described[:2]] == ["InputLayer", "Embedding"]
-    model = Sequential([_layer_of(who, one) for one in described[added:]], name=found.name)
+    model = Sequential([_layer_of(who, one) for one in (described[1:] if added else described)], name=found.name)
     if added and not model.built:
         model = Sequential([_layer_of(who, one) for one in described], name=found.name)
     if not model.built:

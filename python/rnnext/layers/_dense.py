@@ -7,7 +7,7 @@ from typing import Any
 
 from rnnext import _core, activations, constraints, initializers, regularizers
 from rnnext._checks import whole_number
-from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_features, check_float32, float_input
+from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_dtype, check_features, float_input
 from rnnext.parameters import Array, Gradients, Parameter
 
 
@@ -35,7 +35,7 @@ class Dense(Layer):
         input_shape: RowShape | None = None,
     ) -> None:
         super().__init__(name=name, trainable=trainable, input_shape=input_shape)
-        check_float32(self, dtype)
+        check_dtype(self, dtype, "float32")
         self.units = whole_number(self.name, "units", units)
         self.activation = activations.get(activation)
         self.use_bias = use_bias

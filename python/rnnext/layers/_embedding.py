@@ -10,7 +10,7 @@ import numpy.typing as npt
 from rnnext import _core, _random, constraints, initializers, regularizers
 from rnnext._checks import number, whole_number, whole_number_or_none
 from rnnext.layers._dropout import Rates, drawn_scale
-from rnnext.layers._layer import Backprop, Gather, Layer, Mask, RowShape, Shape, check_float32, check_rank
+from rnnext.layers._layer import Backprop, Gather, Layer, Mask, RowShape, Shape, check_dtype, check_rank
 from rnnext.parameters import Array, Gradients, Parameter, RowGradient
 
 
@@ -42,7 +42,7 @@ class Embedding(Layer):
         input_shape: RowShape | None = None,
     ) -> None:
         super().__init__(name=name, trainable=trainable, input_shape=input_shape)
-        check_float32(self, dtype)
+        check_dtype(self, dtype, "float32")
         self.vocabulary = self.input_dim = whole_number(self.name, "input_dim", input_dim)
         self.output_dim = whole_number(self.name, "output_dim", output_dim)
         self.embeddings_initializer = initializers.get(embeddings_initializer)

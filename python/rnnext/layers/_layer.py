@@ -231,10 +231,12 @@ def float_input(layer: Layer, x: object, axes: str, dtype: npt.DTypeLike = np.fl
     return x if x.dtype == dtype else x.astype(dtype)
 
 
-def check_float32(layer: Layer, dtype: Any) -> None:
-    """ValueError unless `dtype` is the one that this layer computes in, or None."""
-    if dtype is not None and dtype not in (np.float32, "float32"):
-        raise ValueError(f"{layer.name}: dtype is {dtype!r}, expected 'float32'")
+def check_dtype(layer: Layer, dtype: Any, *known: str) -> np.dtype[Any]:
+    """The type; None is the first of those that the layer computes in, as in Keras. ValueError for one that it does not."""
+    for name in known:
+        if dtype is None or dtype in (name, np.dtype(name)):
+            return np.dtype(name)
+    raise ValueError(f"{layer.name}: dtype is {dtype!r}, expected {' or '.join(map(repr, known))}")
 
 
 def check_row_shape(owner: str, argument: str, shape: RowShape) -> Shape:

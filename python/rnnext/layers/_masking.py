@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rnnext._checks import number
-from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_float32, check_mask, check_rank, float_input
+from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_dtype, check_mask, check_rank, float_input
 from rnnext.parameters import Array, Gradients
 
 
@@ -27,7 +27,7 @@ class Masking(Layer):
         input_shape: RowShape | None = None,
     ) -> None:
         super().__init__(name=name, trainable=trainable, input_shape=input_shape)
-        check_float32(self, dtype)
+        check_dtype(self, dtype, "float32")
         self.mask_value = number(self.name, "mask_value", mask_value)
 
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:

@@ -19,6 +19,7 @@ from rnnext.layers._layer import (
     Mask,
     RowShape,
     Shape,
+    check_dtype,
     check_features,
     check_mask,
     check_rank,
@@ -126,7 +127,7 @@ class _Recurrent(Layer):
         self.zoned = any(self.zoneout.values())
         drawing = (self.dropout, self.recurrent_dropout, self.recurrent_weight_dropout, self.zoned)
         self.generator = _random.generator(seed) if any(drawing) else None
-        self.dtype = self._check_dtype(dtype)
+        self.dtype = check_dtype(self, dtype, "float32", "float64")
         self.takes_gather = self.dtype == np.float32  # as a table of embeddings is
         self.return_sequences = return_sequences
         self.return_state = return_state
@@ -569,12 +570,6 @@ class _Recurrent(Layer):
             "segment": self.segment,
             "truncate": self.truncate,
         }
-
-    def _check_dtype(self, dtype: Any) -> np.dtype[Any]:
-        for known in (np.dtype(np.float32), np.dtype(np.float64)):
-            if dtype in (known, known.name):
-                return known
-        raise ValueError(f"{self.name}: dtype is {dtype!r}, expected 'float32' or 'float64'")
 
     def _expect_activations(self, activation: object, recurrent_activation: object) -> None:
         for name, value, only in (

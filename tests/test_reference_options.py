@@ -91,9 +91,10 @@ def run(cell: Any, arguments: dict[str, Any], upstream_seed: int = 1, **options:
 
 
 @cases
-@pytest.mark.parametrize("window", WINDOWS)
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("return_sequences", [False, True])
+@pytest.mark.parametrize(
+    ("window", "reverse", "return_sequences"),
+    [*((window, reverse, True) for window in WINDOWS for reverse in (False, True)), ("right_padded", False, False)],
+)
 def test_gradients_are_the_finite_differences(
     cell: str, writes: bool, option: str, window: str, reverse: bool, return_sequences: bool
 ) -> None:

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <vector>
 
 #include "../dispatch.h"
 #include "../parallel.h"
@@ -28,23 +29,23 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// Operations a second of nothing but fused multiply-adds, best of several bursts.
-double fma_peak(int threads) {
+// Operations a second of nothing but fused multiply-adds, in each of many short turns.
+std::vector<double> fma_rates(int threads) {
   const KernelTable& k = kernels();
   constexpr index_t n = 400'000;
   std::atomic<float> sink{0.0f};
-  double best = 0.0;
+  std::vector<double> rates(400);
   const py::gil_scoped_release unlocked;
-  for (int burst = 0; burst < 40; ++burst) {
+  for (double& rate : rates) {
     int team = 1;
     const auto start = std::chrono::steady_clock::now();
     parallel(threads, [&](const Member& member) {
       sink = k.fma_chains(n);
       if (member.id == 0) team = member.size;
     });
-    best = std::max(best, 2.0 * static_cast<double>(n) * k.f32.lanes * k.fma_chain_count * team / seconds_since(start));
+    rate = 2.0 * static_cast<double>(n) * k.f32.lanes * k.fma_chain_count * team / seconds_since(start);
   }
-  return best;
+  return rates;
 }
 
 // Bytes a second read from memory, best of several passes over an array that no cache holds.
@@ -106,6 +107,6 @@ PYBIND11_MODULE(_core, m) {
       py::arg("count"));
   m.def("isa", [] { return std::string(kernels().name); });
   m.def("config", config);
-  m.def("fma_peak", fma_peak, py::arg("threads"));
+  m.def("fma_rates", fma_rates, py::arg("threads"));
   m.def("read_bandwidth", read_bandwidth, py::arg("threads"));
 }

@@ -192,8 +192,8 @@ def isa() -> str:
 def config() -> dict[str, str | int | bool | list[str]]:
     """compiler, isas_compiled, isas_available, isa, threads, openmp."""
 
-def fma_peak(threads: int) -> float:
-    """Operations a second of nothing but fused multiply-adds, measured now (for benchmarks)."""
+def fma_rates(threads: int) -> list[float]:
+    """Operations a second of nothing but fused multiply-adds, in each of 400 short turns now (for benchmarks)."""
 
 def read_bandwidth(threads: int) -> float:
     """Bytes a second read from memory, measured now (for benchmarks)."""

@@ -16,6 +16,7 @@ _CELLS = {"gru_after": "GRU", "gru_before": "GRU, reset before", "lstm": "LSTM"}
 _FACTS = {
     "gflops": "{:.0f} GF/s",
     "share_of_peak": "{:.0%} of peak",
+    "share_of_median": "{:.0%} of FMA median",
     "tokens_per_row": "{:.0f} tokens a row",
     "padding": "{:.0%} padding",
 }
@@ -39,7 +40,8 @@ def headline(machine: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return (
         f"{machine['processor']}, {machine['isa']}, threads: {machine['threads']};"
-        f" FMA peak {machine['fma_peak_gflops']:.0f} GF/s, memory {machine['read_gbytes']:.0f} GB/s\n{versions}\n"
+        f" FMA peak {machine['fma_peak_gflops']:.0f} GF/s, median {machine['fma_median_gflops']:.0f},"
+        f" memory {machine['read_gbytes']:.0f} GB/s\n{versions}\n"
         "median (least–greatest) of rnnext; then the median of each other and how many times better rnnext's is"
     )
 

@@ -161,6 +161,9 @@ def test_the_amount_of_text_decides() -> None:
     assert settings_for("en", ["a b"] * 9000, {}, labels=50) == little
     fewest = settings_for("en", ["a b"] * 999, {})
     assert (fewest.validation_fraction, fewest.epochs > few.epochs, fewest.batch_size) == (0, True, few.batch_size)
+    of_three = settings_for("en", ["a b"] * 999, {}, labels=3)
+    assert (few.log_odds, fewest.log_odds, of_three.log_odds, of_three.epochs > fewest.epochs) == (False, True, False, True)
+    assert settings_for("en", ["a b"] * 999, {"log_odds": False}).epochs == of_three.epochs
     assert settings_for("en", ["a b"] * 1000, {}) == few
     assert settings_for("en", ["a b" * 5000] * 999, {}).validation_fraction == much.validation_fraction
     assert settings_for("en", ["a b"] * 999, {"validation_fraction": 0.2}).validation_fraction == 0.2

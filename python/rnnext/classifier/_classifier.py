@@ -62,6 +62,7 @@ class TextClassifier:
         vectors: Any = None,
         embedding_dim: int | None = None,
         pretrain: bool | None = None,
+        log_odds: bool | None = None,
         bigrams: int | None = None,
         bigrams_scale: float | None = None,
         word_dropout: float | None = None,
@@ -98,6 +99,7 @@ class TextClassifier:
         self.vectors = vectors
         self.embedding_dim = embedding_dim
         self.pretrain = pretrain
+        self.log_odds = log_odds
         self.bigrams = bigrams
         self.bigrams_scale = bigrams_scale
         self.word_dropout = word_dropout
@@ -208,22 +210,25 @@ class TextClassifier:
             room = settings.max_tokens - seen
             further, vectors = vectors_for(self.vectors, vectorizer.vocabulary, room, lambda word: _is_token(vectorizer, word))
             vectorizer.extend(further)
-        model = build(settings, rows, seen, vectors, len(classes), steps * settings.epochs)
+        counting = _relative(weights * of_classes[numbers])
+        model = build(
+            settings, rows, numbers, counting, seen=seen, vectors=vectors, classes=len(classes), steps=steps * settings.epochs
+        )
         watchers = [*callbacks]
         validation = None
         if settings.average:
             watchers.append(SwapEMAWeights(swap_on_epoch=True))
         if held_out is not None:
             chosen = held_out[1]
-            counting = _relative(held_out[2] * of_classes[chosen])
-            validation = (vectorizer.transform(held_out[0]), _targets(chosen, classes), counting)
+            measured = _relative(held_out[2] * of_classes[chosen])
+            validation = (vectorizer.transform(held_out[0]), _targets(chosen, classes), measured)
             watchers.append(_MostAccurate("val_accuracy", patience=settings.patience, restore_best_weights=True))
         history = model.fit(
             rows,
             _targets(numbers, classes),
             batch_size=settings.batch_size,
             epochs=epochs or settings.epochs,
-            sample_weight=_relative(weights * of_classes[numbers]),
+            sample_weight=counting,
             validation_data=validation,
             validation_batch_size=256,
             callbacks=watchers,

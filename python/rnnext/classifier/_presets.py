@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext._checks import flag, number, whole_number
+from rnnext.classifier._labels import Numbers, Weights
+from rnnext.classifier._log_odds import log_odds
 from rnnext.classifier._neighbours import vectors_from_neighbours
 from rnnext.layers import (
     GRU,
@@ -52,6 +54,7 @@ class Settings:
     maxlen: int
     embedding_dim: int
     pretrain: bool
+    log_odds: bool
     bigrams: int
     bigrams_scale: float
     word_dropout: float
@@ -102,6 +105,10 @@ _KINDS: Mapping[str, Any] = {"units": 64, "epochs": 20, "validation_fraction": 0
 # mean of thirty cases, -0.8 to +8.8 in each; after 1,000 to 1,200 texts 0.6. Who brings texts to stop by has more patience
 # with so many epochs.
 _SCARCE: Mapping[str, Any] = {"epochs": 30, "validation_fraction": 0.0, "patience": 10}
+# What hundreds of texts of two labels say can be counted; a training then needs a third of the epochs. With 300, 600 and 900
+# texts of five data sets (three seeds) 1.5 points more of 2,000 other ones were right in the mean of 45 cases, -1.1 to +5.6 in
+# each. With 2,500 texts and more it made no difference, and of six labels (TREC) 1 to 5 points fewer were right.
+_SCARCE_OF_TWO: Mapping[str, Any] = {"log_odds": True, "epochs": 10}
 _MANY: Mapping[str, Any] = {
     "embedding_dim": 128,
     "epochs": 3,
@@ -125,8 +132,9 @@ _MUCH: Mapping[str, Any] = {
     "weight_decay": 0.0,
     "validation_fraction": 0.05,
 }
+_LEANING = 0.6  # how far first vectors lean for each unit of log odds
 _SHARES = ("word_dropout", "input_dropout", "dropout", "label_smoothing", "average", "validation_fraction")
-_SWITCHES = ("punctuation", "pretrain", "bidirectional", "wide", "refit")
+_SWITCHES = ("punctuation", "pretrain", "log_odds", "bidirectional", "wide", "refit")
 _COUNTS = {"units": 1, "embedding_dim": 1, "bigrams": 0, "epochs": 1, "batch_size": 1, "patience": 1}
 
 
@@ -154,6 +162,7 @@ def settings_for(
         "maxlen": 400,
         "embedding_dim": 64,
         "pretrain": False,
+        "log_odds": False,
         "bigrams": 200_000,
         "bigrams_scale": 1.0,
         "word_dropout": 0.2,
@@ -178,9 +187,12 @@ def settings_for(
         "patience": 3,
     }
     scarce = _SCARCE if amount is _LITTLE and len(texts) < _FEWEST_ROWS else {}
+    two = _SCARCE_OF_TWO if scarce and labels == 2 and said.get("log_odds", True) else {}
+    if said.get("log_odds") and labels > 2:
+        raise ValueError(f"{_OWNER}: log_odds is True, expected two labels, but there are {labels}")
     kinds = _KINDS if few and amount is _LITTLE and labels >= _MANY_LABELS else {}
     characters = _CHARACTERS if amount is _LITTLE and lang == "zh" and unit == "char" else {}
-    return Settings(**{**preset, **amount, **scarce, **kinds, **characters, **said})
+    return Settings(**{**preset, **amount, **scarce, **two, **kinds, **characters, **said})
 
 
 def _check(name: str, value: Any) -> None:
@@ -198,8 +210,18 @@ def _check(name: str, value: Any) -> None:
         whole_number(_OWNER, name, value, _COUNTS[name])
 
 
-def build(settings: Settings, rows: Sequence[Ids], seen: int, vectors: Floats | None, classes: int, steps: int) -> Sequential:
-    """The model for these rows of ids, compiled for a training of `steps` steps.
+def build(
+    settings: Settings,
+    rows: Sequence[Ids],
+    labels: Numbers,
+    weights: Weights,
+    *,
+    seen: int,
+    vectors: Floats | None,
+    classes: int,
+    steps: int,
+) -> Sequential:
+    """The model for these rows of ids with their labels and weights, compiled for a training of `steps` steps.
 
     It reads words' vectors, to which those of pairs are added, and beside them `vectors` [V, D], which are not trained. Then
     come a recurrent layer, pooling of its states, if `wide` beside them the mean of what it reads, and a logistic unit for two
@@ -227,6 +249,8 @@ def build(settings: Settings, rows: Sequence[Ids], seen: int, vectors: Floats | 
     if settings.pretrain:
         embedding.build((None, None))
         embedding.weights[0].assign(0.5 * vectors_from_neighbours(rows, vocabulary, settings.embedding_dim))
+    if settings.log_odds:
+        _lean(embedding, rows, labels, weights)
     if seen < vocabulary:  # of these words only the given vectors are known: no other, as if it had been dropped
         embedding.build((None, None))
         table = embedding.weights[0]
@@ -260,3 +284,16 @@ def build(settings: Settings, rows: Sequence[Ids], seen: int, vectors: Floats | 
     loss = BinaryCrossentropy if classes == 2 else CategoricalCrossentropy
     model.compile(optimizer, loss(label_smoothing=settings.label_smoothing), weighted_metrics=["accuracy"])
     return model
+
+
+def _lean(embedding: Embedding, rows: Sequence[Ids], labels: Numbers, weights: Weights) -> None:
+    """Move the first vectors of words, and of pairs if there are any, the same way by what they say about a text's label."""
+    embedding.build((None, None))
+    words, *of_pairs = embedding.weights
+    odds = log_odds(rows, len(words.value), labels, weights)
+    words.assign(words.value + np.float32(_LEANING) * odds[:, None])
+    if isinstance(embedding, BigramEmbedding):
+        pairs = of_pairs[0]
+        numbers = [embedding.pairs_of(row[None])[0] - 1 for row in rows]
+        odds = log_odds(numbers, len(pairs.value), labels, weights)
+        pairs.assign(pairs.value + np.float32(_LEANING / embedding.bigrams_scale) * odds[:, None])

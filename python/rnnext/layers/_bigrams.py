@@ -81,7 +81,7 @@ class BigramEmbedding(Embedding):
         self.build(ids.shape)
         embeddings, bigrams, _ = self.weights
         # A token and its pair, counted from 1 (0: none), as one number.
-        both, places = np.unique((ids.astype(np.int64) << 32) | self._pairs_of(ids), return_inverse=True)
+        both, places = np.unique((ids.astype(np.int64) << 32) | self.pairs_of(ids), return_inverse=True)
         words, found = (both >> 32).astype(np.int32), (both & 0xFFFFFFFF).astype(np.int32)
         rows = np.maximum(found - 1, 0)
         scale_w = np.ones((len(both), 1), np.float32)
@@ -105,7 +105,7 @@ class BigramEmbedding(Embedding):
         table = Parameter(f"{self.name}/of_batch", vectors)
         return Gather(places.reshape(ids.shape).astype(np.int32), table, backprop, lasting=False)
 
-    def _pairs_of(self, ids: _Ids) -> npt.NDArray[np.int64]:
+    def pairs_of(self, ids: _Ids) -> npt.NDArray[np.int64]:
         """The number of each token's pair, counted from 1; 0 where it has none."""
         pairs = self.weights[2]
         if self._known is None or self._known[0] != pairs.version:

@@ -188,7 +188,7 @@ def test_a_child_of_a_child_and_one_that_asks_for_threads(tmp_path: Path) -> Non
 
     def asks_again():
         rnnext.set_num_threads(2)
-        rnnext._core.fma_peak(2)  # names its threads itself
+        rnnext._core.fma_rates(2)  # names its threads itself
         return work()
 
     assert child_says(asks_again) == repr((*expected, 1))

@@ -107,7 +107,7 @@ _KINDS: Mapping[str, Any] = {"units": 64, "epochs": 20, "validation_fraction": 0
 _SCARCE: Mapping[str, Any] = {"epochs": 30, "validation_fraction": 0.0, "patience": 10}
 # What hundreds of texts of two labels say can be counted; a training then needs a third of the epochs. With 300, 600 and 900
 # texts of five data sets (three seeds) 1.5 points more of 2,000 other ones were right in the mean of 45 cases, -1.1 to +5.6 in
-# each. With 2,500 texts it was -1.0 to +2.0, with all of them -0.5 to +0.6; of six labels (TREC) 1 to 5 points fewer were right.
+# each. With 2,500 texts it was -1.0 to +2.0, with all of them -0.5 to +0.6; of six labels (TREC) 1 to 5 fewer were right.
 _SCARCE_OF_TWO: Mapping[str, Any] = {"log_odds": True, "epochs": 10}
 _MANY: Mapping[str, Any] = {
     "embedding_dim": 128,

@@ -77,7 +77,7 @@ struct V {
   static constexpr bool fused = true;
   static constexpr int flat_vectors = 2;
   static constexpr bool short_steps = false;
-  static constexpr int max_rows(int vectors) { return vectors > 3 ? 3 : 4; }
+  static constexpr int max_rows(int vectors) { return vectors > 3 ? 3 : 4; }  // 16 sums would take all registers
 
   __m256d v;
 

@@ -227,36 +227,7 @@ def build(
     come a recurrent layer, pooling of its states, if `wide` beside them the mean of what it reads, and a logistic unit for two
     classes or a softmax for more. Ids from `seen` on are in no row.
     """
-    embedding: Layer
-    vocabulary = seen if vectors is None else len(vectors)
-    dropout: float | npt.NDArray[np.float64] = settings.word_dropout
-    if settings.rare_dropout:
-        counts = np.bincount(np.concatenate(rows), minlength=vocabulary)
-        rare = settings.rare_dropout / (settings.rare_dropout + counts)
-        dropout = np.maximum(dropout, rare.round(3))  # rounded, as a saved model lists them all
-    pairs = frequent_pairs(rows, settings.bigrams)
-    if len(pairs):
-        embedding = BigramEmbedding(
-            vocabulary,
-            settings.embedding_dim,
-            pairs=pairs,
-            bigrams_scale=settings.bigrams_scale,
-            dropout=dropout,
-            bigrams_dropout=settings.word_dropout,
-        )
-    else:
-        embedding = Embedding(vocabulary, settings.embedding_dim, dropout=dropout)
-    if settings.pretrain:
-        embedding.build((None, None))
-        embedding.weights[0].assign(0.5 * vectors_from_neighbours(rows, vocabulary, settings.embedding_dim))
-    if settings.log_odds:
-        _lean(embedding, rows, labels, weights)
-    if seen < vocabulary:  # of these words only the given vectors are known: no other, as if it had been dropped
-        embedding.build((None, None))
-        table = embedding.weights[0]
-        table.assign(np.where(np.arange(vocabulary)[:, None] < seen, table.value, np.float32(0)))
-    if vectors is not None:
-        embedding = Branches([[embedding], [Embedding(*vectors.shape, weights=vectors, trainable=False, name="vectors")]])
+    embedding = _embedding(settings, rows, labels, weights, seen, vectors)
     sequences = settings.pooling != "last"
     recurrent: Layer = (LSTM if settings.cell == "lstm" else GRU)(settings.units, return_sequences=sequences)
     if settings.bidirectional:
@@ -286,14 +257,50 @@ def build(
     return model
 
 
+def _embedding(
+    settings: Settings, rows: Sequence[Ids], labels: Numbers, weights: Weights, seen: int, vectors: Floats | None
+) -> Layer:
+    """What the recurrent layer reads: words' vectors, with pairs' added, and the given ones beside them."""
+    embedding: Embedding
+    vocabulary = seen if vectors is None else len(vectors)
+    dropout: float | npt.NDArray[np.float64] = settings.word_dropout
+    if settings.rare_dropout:
+        counts = np.bincount(np.concatenate(rows), minlength=vocabulary)
+        rare = settings.rare_dropout / (settings.rare_dropout + counts)
+        dropout = np.maximum(dropout, rare.round(3))  # rounded, as a saved model lists them all
+    pairs = frequent_pairs(rows, settings.bigrams)
+    if len(pairs):
+        embedding = BigramEmbedding(
+            vocabulary,
+            settings.embedding_dim,
+            pairs=pairs,
+            bigrams_scale=settings.bigrams_scale,
+            dropout=dropout,
+            bigrams_dropout=settings.word_dropout,
+        )
+    else:
+        embedding = Embedding(vocabulary, settings.embedding_dim, dropout=dropout)
+    if settings.pretrain or settings.log_odds or seen < vocabulary:
+        embedding.build((None, None))
+        words = embedding.weights[0]
+    if settings.pretrain:
+        words.assign(0.5 * vectors_from_neighbours(rows, vocabulary, settings.embedding_dim))
+    if settings.log_odds:
+        _lean(embedding, rows, labels, weights)
+    if seen < vocabulary:  # of these words only the given vectors are known: no other, as if it had been dropped
+        words.assign(np.where(np.arange(vocabulary)[:, None] < seen, words.value, np.float32(0)))
+    if vectors is None:
+        return embedding
+    return Branches([[embedding], [Embedding(*vectors.shape, weights=vectors, trainable=False, name="vectors")]])
+
+
 def _lean(embedding: Embedding, rows: Sequence[Ids], labels: Numbers, weights: Weights) -> None:
     """Move the first vectors of words, and of pairs if there are any, the same way by what they say about a text's label."""
-    embedding.build((None, None))
     words, *of_pairs = embedding.weights
-    odds = log_odds(rows, len(words.value), labels, weights)
+    odds = log_odds(rows, words.shape[0], labels, weights)
     words.assign(words.value + np.float32(_LEANING) * odds[:, None])
     if isinstance(embedding, BigramEmbedding):
         pairs = of_pairs[0]
         numbers = [embedding.pairs_of(row[None])[0] - 1 for row in rows]
-        odds = log_odds(numbers, len(pairs.value), labels, weights)
+        odds = log_odds(numbers, pairs.shape[0], labels, weights)
         pairs.assign(pairs.value + np.float32(_LEANING / embedding.bigrams_scale) * odds[:, None])

@@ -282,6 +282,11 @@ def fma_rates(threads: int) -> list[float]:
     return [rate / 1e9 for rate in _core.fma_rates(threads)]
 
 
+def fma_peak(threads: int) -> float:
+    """The best of them now."""
+    return max(fma_rates(threads))
+
+
 def _processor() -> str:
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():

@@ -16,7 +16,6 @@ _CELLS = {"gru_after": "GRU", "gru_before": "GRU, reset before", "lstm": "LSTM"}
 _FACTS = {
     "gflops": "{:.0f} GF/s",
     "share_of_peak": "{:.0%} of peak",
-    "share_of_median": "{:.0%} of FMA median",
     "tokens_per_row": "{:.0f} tokens a row",
     "padding": "{:.0%} padding",
 }

@@ -6,7 +6,6 @@ import functools
 import importlib.util
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -169,18 +168,15 @@ def least_bytes(cell: str, shape: Shape) -> float:
     return 4.0 * (tokens_ * (3 * inputs + 2 * units) + 3 * weights) + 2.0 * tokens_ * units * _SAVED[cell]
 
 
-def _layer_facts(cell: str, shape: Shape, milliseconds: float, before: list[float], threads_: int) -> dict[str, float]:
-    """Rate, and its shares of the peak and of the median of multiply-adds alone, measured `before` and now."""
-    multiply_adds = before + harness.fma_rates(threads_)
-    peak, median = max(multiply_adds), statistics.median(multiply_adds)
+def _layer_facts(cell: str, shape: Shape, milliseconds: float, peak: float, threads_: int) -> dict[str, float]:
+    """Rate and share of the peak: the greater one of before and now, as it moves with the clock, and others only lower it."""
+    peak = max(peak, harness.fma_peak(threads_))
     work = gflop(cell, shape)
     rate = work / milliseconds * 1e3
     return {
         "gflops": rate,
         "share_of_peak": rate / peak,
-        "share_of_median": rate / median,
         "fma_peak_gflops": peak,
-        "fma_median_gflops": median,
         "operations_per_byte": work * 1e9 / least_bytes(cell, shape),
     }
 
@@ -199,9 +195,9 @@ def layer(settings: Settings) -> Iterator[Row]:
                 "rnnext": Task(ours.layer, settings.threads, arguments),
                 "torch-ftz": Task(peers.torch_layer, settings.threads, arguments | {"flush": True}),
             }
-            multiply_adds = harness.fma_rates(settings.threads)
+            peak = harness.fma_peak(settings.threads)
             values = pool.measure(settings.chosen(cell, tasks), rounds=settings.rounds)
-            facts = _layer_facts(cell, case.shape, values["rnnext"].median, multiply_adds, settings.threads)
+            facts = _layer_facts(cell, case.shape, values["rnnext"].median, peak, settings.threads)
             yield Row("layer", f"{case.name} {cell}", "ms", values, facts)
 
 
@@ -214,9 +210,9 @@ def threads(settings: Settings) -> Iterator[Row]:
                 f"rnnext {count} thread{'s' * (count > 1)}": Task(ours.layer, count, arguments)
                 for count in dict.fromkeys((settings.threads, 1))
             }
-            multiply_adds = harness.fma_rates(settings.threads)
+            peak = harness.fma_peak(settings.threads)
             values = pool.measure(tasks, rounds=settings.rounds)
-            facts = _layer_facts(cell, case.shape, next(iter(values.values())).median, multiply_adds, settings.threads)
+            facts = _layer_facts(cell, case.shape, next(iter(values.values())).median, peak, settings.threads)
             yield Row("threads", f"{case.name} {cell}", "ms", values, facts)
 
 
@@ -266,11 +262,11 @@ def long(settings: Settings) -> Iterator[Row]:
                 "rnnext": Task(ours.layer, settings.threads, arguments),
                 "torch-ftz": Task(peers.torch_layer, settings.threads, arguments | {"flush": True}),
             }
-            multiply_adds = harness.fma_rates(settings.threads)
+            peak = harness.fma_peak(settings.threads)
             with Pool() as pool:  # processes of their own, as memory is not always given back
                 values = pool.measure(settings.chosen(cell, tasks), rounds=min(settings.rounds, 5))
                 held = {name: pool.peak_memory(name, settings.threads) for name in values}
-            facts = _layer_facts(cell, shape, values["rnnext"].median, multiply_adds, settings.threads)
+            facts = _layer_facts(cell, shape, values["rnnext"].median, peak, settings.threads)
             yield Row("long", f"T={steps} {cell}", "ms", values, facts)
             if all(held.values()):
                 memory = {name: Spread(value, value, value) for name, value in held.items()}

@@ -7,11 +7,12 @@ from rnnext.layers._branches import Branches
 from rnnext.layers._dense import Dense
 from rnnext.layers._dropout import Dropout, SpatialDropout1D
 from rnnext.layers._embedding import Embedding
+from rnnext.layers._gru import GRU
 from rnnext.layers._input import Input, InputLayer
 from rnnext.layers._layer import Backprop, Gather, Layer
+from rnnext.layers._lstm import LSTM
 from rnnext.layers._masking import Masking
 from rnnext.layers._pooling import AttentionPooling1D, ConcatPooling1D, GlobalAveragePooling1D, GlobalMaxPooling1D
-from rnnext.layers._recurrent import GRU, LSTM
 from rnnext.layers._reshaping import Flatten, RepeatVector
 from rnnext.layers._wrapper import TimeDistributed
 

@@ -7,8 +7,9 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
+from rnnext.layers._gru import GRU
 from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape
-from rnnext.layers._recurrent import GRU, LSTM
+from rnnext.layers._lstm import LSTM
 from rnnext.layers._wrapper import Wrapper, description_of, layer_of, own_name
 from rnnext.parameters import Array, Gradients, sum_of
 

@@ -1,4 +1,4 @@
-"""LSTM and GRU: Keras's arguments and weights in front of the engine."""
+"""What LSTM and GRU have in common: Keras's weights, states and windows in front of the engine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from rnnext.layers._windows import Holes, Window, from_lengths, from_mask
 from rnnext.parameters import Array, Gradients, Parameter, RowGradient
 
 _Weights: TypeAlias = dict[str, Any]  # arrays by the engine's names
-_Cell: TypeAlias = Literal["lstm", "gru_reset_after", "gru_reset_before"]
+Cell: TypeAlias = Literal["lstm", "gru_reset_after", "gru_reset_before"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class _Kept:
     tokens: int = 0  # read since they were packed
 
 
-class _Recurrent(Layer):
+class Recurrent(Layer):
     """What LSTM and GRU share: windows, states, the call of the engine.
 
     Options of both. In training, `dropout` drops features of the inputs and `recurrent_dropout` units of the state that the
@@ -70,7 +70,7 @@ class _Recurrent(Layer):
     largest_vocabulary: ClassVar[int] = 256 << 20  # bytes of a projected vocabulary
     gates: ClassVar[int]
     states: ClassVar[int]  # h and c, or h
-    cell: _Cell
+    cell: Cell
     update_gate_writes = False
     weight_names: list[str]  # of the weights, as the engine calls them
 
@@ -578,209 +578,3 @@ class _Recurrent(Layer):
         ):
             if value != only and getattr(value, "__name__", None) != only:
                 raise ValueError(f"{self.name}: {name} is {value!r}, expected {only!r}, the one that the engine computes")
-
-
-class LSTM(_Recurrent):
-    """Long short-term memory (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000).
-
-    i, f, o = σ(x W + h' U + b), g = tanh(likewise); c = f ⊙ c' + i ⊙ g; h = o ⊙ tanh(c). Weights: kernel [I, 4H],
-    recurrent_kernel [H, 4H], bias [4H], gates in the order i f g o; with `unit_forget_bias` f's bias starts at 1.
-
-    `peepholes` lets the gates see the state (Gers & Schmidhuber 2000), `coupled` makes f = 1 - i, `projection` is the width P
-    of h = (o ⊙ tanh(c)) R (Sak et al. 2014). Their weights follow the others: peephole [3, H] (of i f o), projection [H, P],
-    with `layer_norm` kernel_norm [4H], recurrent_norm [4H], state_norm [2, H] (scale, shift).
-
-    For long sequences: with `segment` training keeps the states only after every that many steps, and computes the steps
-    between them again on the way back, for about a third more time; `truncate` cuts the gradients there (truncated
-    back-propagation). `unroll`, `use_cudnn` and `implementation`, which tell Keras how to compute, are accepted and ignored.
-    """
-
-    gates, states = 4, 2
-    cell = "lstm"
-
-    def __init__(
-        self,
-        units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
-        unit_forget_bias: bool = True,
-        *,
-        kernel_regularizer: Any = None,
-        recurrent_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        recurrent_constraint: Any = None,
-        bias_constraint: Any = None,
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        recurrent_weight_dropout: float = 0.0,
-        zoneout_h: float = 0.0,
-        zoneout_c: float = 0.0,
-        layer_norm: bool = False,
-        norm_epsilon: float = 1e-3,
-        clip: float | None = None,
-        peepholes: bool = False,
-        coupled: bool = False,
-        projection: int | None = None,
-        seed: int | None = None,
-        dtype: Any = "float32",
-        return_sequences: bool = False,
-        return_state: bool = False,
-        go_backwards: bool = False,
-        stateful: bool = False,
-        zero_output_for_mask: bool = False,
-        segment: int | None = None,
-        truncate: bool = False,
-        unroll: bool = False,
-        use_cudnn: bool | Literal["auto"] = "auto",
-        implementation: int = 2,
-        name: str | None = None,
-        trainable: bool = True,
-        input_shape: RowShape | None = None,
-    ) -> None:
-        super().__init__(
-            units,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            recurrent_weight_dropout=recurrent_weight_dropout,
-            zoneout_h=zoneout_h,
-            zoneout_c=zoneout_c,
-            terms=Terms(layer_norm, norm_epsilon, clip, peepholes, coupled, projection),
-            seed=seed,
-            dtype=dtype,
-            return_sequences=return_sequences,
-            return_state=return_state,
-            go_backwards=go_backwards,
-            stateful=stateful,
-            zero_output_for_mask=zero_output_for_mask,
-            segment=segment,
-            truncate=truncate,
-            name=name,
-            trainable=trainable,
-            input_shape=input_shape,
-        )
-        self._expect_activations(activation, recurrent_activation)
-        self.unit_forget_bias = unit_forget_bias
-
-    def _make_bias(self) -> Array:
-        if not self.unit_forget_bias:
-            return super()._make_bias()
-        part = self.bias_initializer((self.units,), self.dtype)
-        rest = self.bias_initializer((2 * self.units,), self.dtype)
-        return np.concatenate([part, np.ones(self.units, self.dtype), rest])
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "unit_forget_bias": self.unit_forget_bias}
-
-
-class GRU(_Recurrent):
-    """Gated recurrent unit (Cho et al. 2014).
-
-    z, r = σ(x W + h' U + b). With `reset_after` (Keras's default, PyTorch's only form) n = tanh(x W_n + b_n + r ⊙ (h' U_n +
-    b'_n)), without it n = tanh(x W_n + (r ⊙ h') U_n + b_n). `update_gate="keep"`: h = z ⊙ h' + (1 - z) ⊙ n, as in Keras and
-    PyTorch; `"write"`: h = (1 - z) ⊙ h' + z ⊙ n, the textbook's. Weights: kernel [I, 3H], recurrent_kernel [H, 3H], bias
-    [2, 3H] (row 0 of the input, row 1 of the state) or, without `reset_after`, [3H]; gates in the order z r n. With
-    `layer_norm` kernel_norm [3H] and recurrent_norm [3H] follow. `segment` and `truncate` are for long sequences, as in LSTM.
-    """
-
-    gates, states = 3, 1
-
-    def __init__(
-        self,
-        units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
-        *,
-        kernel_regularizer: Any = None,
-        recurrent_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        recurrent_constraint: Any = None,
-        bias_constraint: Any = None,
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        recurrent_weight_dropout: float = 0.0,
-        zoneout_h: float = 0.0,
-        layer_norm: bool = False,
-        norm_epsilon: float = 1e-3,
-        clip: float | None = None,
-        seed: int | None = None,
-        dtype: Any = "float32",
-        return_sequences: bool = False,
-        return_state: bool = False,
-        go_backwards: bool = False,
-        stateful: bool = False,
-        zero_output_for_mask: bool = False,
-        segment: int | None = None,
-        truncate: bool = False,
-        reset_after: bool = True,
-        update_gate: Literal["keep", "write"] = "keep",
-        unroll: bool = False,
-        use_cudnn: bool | Literal["auto"] = "auto",
-        implementation: int = 2,
-        name: str | None = None,
-        trainable: bool = True,
-        input_shape: RowShape | None = None,
-    ) -> None:
-        super().__init__(
-            units,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            recurrent_weight_dropout=recurrent_weight_dropout,
-            zoneout_h=zoneout_h,
-            zoneout_c=0.0,
-            terms=Terms(layer_norm, norm_epsilon, clip),
-            seed=seed,
-            dtype=dtype,
-            return_sequences=return_sequences,
-            return_state=return_state,
-            go_backwards=go_backwards,
-            stateful=stateful,
-            zero_output_for_mask=zero_output_for_mask,
-            segment=segment,
-            truncate=truncate,
-            name=name,
-            trainable=trainable,
-            input_shape=input_shape,
-        )
-        self._expect_activations(activation, recurrent_activation)
-        if update_gate not in ("keep", "write"):
-            raise ValueError(f"{self.name}: update_gate is {update_gate!r}, expected 'keep' or 'write'")
-        self.reset_after = reset_after
-        self.update_gate = update_gate
-        self.update_gate_writes = update_gate == "write"
-        self.cell: _Cell = "gru_reset_after" if reset_after else "gru_reset_before"
-
-    def _make_bias(self) -> Array:
-        return self.bias_initializer((2, 3 * self.units), self.dtype) if self.reset_after else super()._make_bias()
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "reset_after": self.reset_after, "update_gate": self.update_gate}

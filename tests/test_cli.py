@@ -208,7 +208,7 @@ def test_what_cannot_be_trained_is_one_line(run: Run, tmp_path: Path, monkeypatc
         assert "it is for a file, and movie_sentences is a data set" in failed(run("train", "movies", *option))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").touch()
-    assert "exists and is not a saved model" in failed(run("train", file, "--out", "other"))
+    assert "exists and is not a model folder" in failed(run("train", file, "--out", "other"))
     assert os.listdir(tmp_path / "other") == ["thesis.txt"]
 
 

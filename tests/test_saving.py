@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import errno
 import fcntl
 import json
 import os
@@ -480,6 +481,8 @@ def test_a_save_that_was_cut_off_while_it_deleted_the_old_model(
     assert bits(load_model(folder)) == bits(model)
 
 
+OURS, ITS = (saving.config_to_bytes({"by": who}) for who in ("ours", "its"))
+
 # Saves as it is told, "folder" or "file", and is killed or waits for a line when its bytes are written but not in their place.
 SAVER = """
 import os, signal, sys
@@ -491,7 +494,8 @@ def fsync(descriptor):
     print("writing", flush=True)
     sys.stdin.readline()
 os.fsync = fsync
-saving.write_folder(path, {saving.CONFIG: b"its"}) if kind == "folder" else saving.write_file(path, b"its")
+its = saving.config_to_bytes({"by": "its"})
+saving.write_folder(path, {saving.CONFIG: its}) if kind == "folder" else saving.write_file(path, its)
 """
 
 
@@ -502,9 +506,9 @@ def saver(kind: str, path: Path, end: str) -> subprocess.Popen[str]:
 
 def save(kind: str, path: Path) -> None:
     if kind == "folder":
-        saving.write_folder(path, {saving.CONFIG: b"ours"})
+        saving.write_folder(path, {saving.CONFIG: OURS})
     else:
-        saving.write_file(path, b"ours")
+        saving.write_file(path, OURS)
 
 
 def saved(kind: str, path: Path) -> bytes:
@@ -517,13 +521,13 @@ def test_what_a_killed_saver_left_is_cleared_away_by_the_next(kind: str, tmp_pat
     save(kind, path)
     with saver(kind, path, "killed") as process:
         assert process.wait(60) == -signal.SIGKILL
-    assert saved(kind, path) == b"ours"
+    assert saved(kind, path) == OURS
     assert len(list(tmp_path.iterdir())) == 2
     unrelated = {".model.settings", ".models.rnnext-new-12345678", ".model"}  # none of them is this target's
     for name in unrelated:
         (tmp_path / name).write_text("dear")
     save(kind, path)
-    assert saved(kind, path) == b"ours"
+    assert saved(kind, path) == OURS
     assert {each.name for each in tmp_path.iterdir()} == {"model"} | unrelated
 
 
@@ -546,11 +550,11 @@ def test_what_another_is_writing_is_left_to_it(kind: str, tmp_path: Path, monkey
         save(kind, path)
         assert other
         assert set(tmp_path.iterdir()) == {scratch, path}
-        assert saved(kind, path) == b"ours"
+        assert saved(kind, path) == OURS
         process.communicate("\n", timeout=60)
     assert process.returncode == 0
     assert list(tmp_path.iterdir()) == [path]
-    assert saved(kind, path) == b"its"
+    assert saved(kind, path) == ITS
 
 
 def test_what_is_no_model_is_never_deleted(tmp_path: Path) -> None:
@@ -562,7 +566,7 @@ def test_what_is_no_model_is_never_deleted(tmp_path: Path) -> None:
     for unrelated in (tmp_path / "letters", saving._aside(folder)):
         unrelated.mkdir()
         (unrelated / "letter.txt").write_text("dear")
-    with pytest.raises(FileExistsError, match=r"letters: exists and is not a model folder \(no config.json\)"):
+    with pytest.raises(FileExistsError, match=r"letters: exists and is not a model folder \(no config.json of a model\)"):
         model.save(tmp_path / "letters")
     with pytest.raises(FileExistsError, match="is in the way"):
         model.save(folder)
@@ -574,6 +578,85 @@ def test_what_is_no_model_is_never_deleted(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "text"
     load_model(folder)
     assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize("config", ['{"name": "my web app"}', '{"format": 1, "rnnext"', "[]", ""])
+def test_another_programs_config_json_makes_no_model_folder(config: str, tmp_path: Path) -> None:
+    folder = tmp_path / "app"
+    (folder / "src").mkdir(parents=True)
+    (folder / "config.json").write_text(config)
+    with pytest.raises(FileExistsError, match="app: exists and is not a model folder"):
+        trained().save(folder)
+    assert (folder / "config.json").read_text() == config
+    assert {path.name for path in folder.iterdir()} == {"config.json", "src"}
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_lies_beside_a_model_is_never_deleted(kind: str, tmp_path: Path) -> None:
+    model, folder = trained(), tmp_path / "model"
+    model.save(folder, extras={"words.txt": b"a b"})
+    before = contents(folder)
+    model.save(folder)  # without the extra file, which was the model's own
+    assert contents(folder).keys() == before.keys() - {"words.txt"}
+    if kind == "file":
+        (folder / "notes.txt").write_text("dear")
+    else:
+        (folder / "notes.txt").mkdir()
+    with pytest.raises(FileExistsError, match=r"model: has 'notes\.txt' beside a model, which would be lost"):
+        model.save(folder)
+    assert (folder / "notes.txt").exists()
+    load_model(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_somebody_puts_beside_a_model_meanwhile_is_not_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, folder, rename = trained(), tmp_path / "model", os.rename
+    model.save(folder)
+
+    def late(old: Any, new: Any) -> None:
+        if old == folder:
+            (folder / "notes.txt").write_text("dear")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", late)
+    model.save(folder)
+    load_model(folder)
+    assert (saving._aside(folder) / "notes.txt").read_text() == "dear"
+
+
+def test_a_model_of_before_its_files_were_listed_is_replaced(tmp_path: Path) -> None:
+    model, path = trained(), tmp_path / "model" / "config.json"
+    model.save(tmp_path / "model")
+    path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "files"}))
+    model.save(tmp_path / "model")
+    assert "files" in json.loads(path.read_text())
+
+
+def test_a_place_where_a_file_system_is_mounted_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "volume").mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: True)
+    with pytest.raises(FileExistsError, match="volume: a file system is mounted here, which cannot be moved"):
+        trained().save(tmp_path / "volume")
+
+
+def test_permissions_stay_and_errors_name_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, folder, file = trained(), tmp_path / "model", tmp_path / "weights"
+    model.save(folder)
+    model.save_weights(file)
+    for path, mode in ((folder, 0o700), (folder / "config.json", 0o600), (file, 0o604)):
+        path.chmod(mode)
+    model.save(folder)
+    model.save_weights(file)
+    assert [path.stat().st_mode & 0o777 for path in (folder, folder / "config.json", file)] == [0o700, 0o600, 0o604]
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for path, save in ((folder, model.save), (file, model.save_weights)):
+        with pytest.raises(OSError, match="No space left on device") as found:
+            save(path)
+        assert found.value.filename == str(path)
 
 
 def test_paths_of_all_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -627,7 +710,7 @@ def test_one_that_was_taken_for_left_over_begins_again(
     monkeypatch.setattr(saving, "_create", hindered)
     save(kind, tmp_path / "model")
     assert len(made) == 2
-    assert saved(kind, tmp_path / "model") == b"ours"
+    assert saved(kind, tmp_path / "model") == OURS
     for descriptor in descriptors:  # the other deletes what it has locked, or was killed: then the next one does
         os.close(descriptor)
     save(kind, tmp_path / "model")
@@ -750,7 +833,7 @@ def test_names_as_long_as_they_may_be(name: str, kind: str, tmp_path: Path) -> N
     assert len(left) == 2
     assert all(each.startswith(f".{name[:40]}") for each in left)
     save(kind, path)
-    assert saved(kind, path) == b"ours"
+    assert saved(kind, path) == OURS
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -773,13 +856,14 @@ def test_what_is_read_is_of_one_save(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_several_save_and_load_at_the_same_time(tmp_path: Path) -> None:
     code = """
-import sys
+import json, sys
 from rnnext import saving
 folder, mine = sys.argv[1:]
 for n in range(60):
-    saving.write_folder(folder, {saving.CONFIG: mine.encode(), saving.WEIGHTS: mine.encode()})
+    config = saving.config_to_bytes({"by": mine}, [saving.WEIGHTS])
+    saving.write_folder(folder, {saving.CONFIG: config, saving.WEIGHTS: mine.encode()})
     found = saving.read_folder(folder, (saving.CONFIG, saving.WEIGHTS))
-    assert len(set(found.values())) == 1, found
+    assert json.loads(found[saving.CONFIG])["by"] == found[saving.WEIGHTS].decode(), found
 """
     folder = tmp_path / "model"
     processes = [

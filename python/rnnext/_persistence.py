@@ -44,7 +44,7 @@ def files_of(
     if compiled is not None and include_optimizer and compiled.optimizer.parameters:
         config["optimized"] = _names_of_optimized(stack, compiled.optimizer)
         files[saving.OPTIMIZER] = saving.arrays_to_bytes(compiled.optimizer.state())
-    files[saving.CONFIG] = saving.config_to_bytes(config)
+    files[saving.CONFIG] = saving.config_to_bytes(config, files)
     return files
 
 

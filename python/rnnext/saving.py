@@ -1,7 +1,7 @@
 """Model folders and weight files: written as a whole or not at all, and read without running anything in them.
 
-A folder holds `config.json` (with the number of its format), `model.safetensors`, the optimizer's state if it was wanted, and
-whatever other files its writer adds. Knows files; does not know what a model is.
+A folder holds `config.json` (with the number of its format and the names of all files), `model.safetensors`, the optimizer's
+state if it was wanted, and whatever other files its writer adds. Knows files; does not know what a model is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import stat
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from rnnext._version import __version__
 
 FORMAT = 1
 CONFIG, WEIGHTS, OPTIMIZER = "config.json", "model.safetensors", "optimizer.safetensors"
+_FILES_BEFORE = (CONFIG, WEIGHTS, OPTIMIZER, "vocabulary.json", "labels.json")  # when config.json did not name them
 
 _NEW = "rnnext-new-"  # in the name of what is being written
 _LONGEST = 255 - len(f"..{_NEW}") - 12  # bytes of a name that leave room for this and twelve digits
@@ -112,8 +113,8 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
         Path(path).write_bytes(content)
         return
     path = Path(os.path.realpath(path))
-    with scratch(path) as new:
-        _write(new, content)
+    with _errors_name(path), scratch(path) as new:
+        _write(new, content, instead_of=path)
         os.replace(new, path)
 
 
@@ -121,22 +122,34 @@ def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> 
     """Write a model folder: all files, or none and what was there stays.
 
     The folder is written next to its place and moved there; an older one is moved aside first, and comes back if the move
-    fails. Of a link the target is replaced. FileExistsError if something else than a model folder is there, which is not ours
-    to delete; ValueError for a file's name that is not plain.
+    fails. Of a link the target is replaced. FileExistsError if something else than a model is there, which is not ours to
+    delete; ValueError for a file's name that is not plain.
     """
     folder = Path(os.path.realpath(folder))
     for name in files:
         if Path(name).name != name or name.startswith("."):
             raise ValueError(f"save: {name!r} is not a plain file name")
     with _alone_in(folder.parent):  # else another saver may move it in between
-        if not replaceable(folder):
-            raise FileExistsError(f"{folder}: exists and is not a model folder (no {CONFIG}); choose another place")
+        check_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with scratch(folder, folder=True) as new:
+    with _errors_name(folder), scratch(folder, folder=True) as new:
         for name, content in files.items():
-            _write(new / name, content)
+            _write(new / name, content, instead_of=folder / name)
+        with contextlib.suppress(FileNotFoundError):
+            new.chmod(stat.S_IMODE(folder.stat().st_mode) | stat.S_IRWXU)
         with _alone_in(folder.parent):
             _put_in_place(new, folder)
+
+
+@contextlib.contextmanager
+def _errors_name(path: Path) -> Iterator[None]:
+    """Let what the system refuses name the path that the caller knows."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _is_special(path: str | os.PathLike[str]) -> bool:
@@ -148,8 +161,11 @@ def _is_special(path: str | os.PathLike[str]) -> bool:
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes, *, instead_of: Path) -> None:
+    """Write a file that takes the place of another, if that is there, with the same permissions."""
     with path.open("wb") as file:
+        with contextlib.suppress(FileNotFoundError):
+            os.fchmod(file.fileno(), stat.S_IMODE(instead_of.stat().st_mode))
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -249,11 +265,35 @@ def _delete_tree(folder: Path, *, ignore_errors: bool = False) -> None:
     shutil.rmtree(folder, ignore_errors)
 
 
-def replaceable(folder: Path) -> bool:
-    """Whether a model may be written here: there is nothing, a model folder or an empty folder."""
-    if not folder.exists() or (folder / CONFIG).is_file():
-        return True
-    return folder.is_dir() and not any(folder.iterdir())
+def check_replaceable(folder: Path) -> None:
+    """FileExistsError unless a model may be written here: there is nothing, an empty folder, or a model and nothing else."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise FileExistsError(f"{folder}: exists and is not a model folder; choose another place")
+    if os.path.ismount(folder):
+        raise FileExistsError(f"{folder}: a file system is mounted here, which cannot be moved; choose a folder in it")
+    names = _names_in(folder)
+    if names is None and any(folder.iterdir()):
+        raise FileExistsError(f"{folder}: exists and is not a model folder (no {CONFIG} of a model); choose another place")
+    for entry in folder.iterdir():
+        if names is not None and not (entry.name in names and _is_file(entry)):
+            raise FileExistsError(f"{folder}: has {entry.name!r} beside a model, which would be lost; choose another place")
+
+
+def _names_in(folder: Path) -> frozenset[str] | None:
+    """The names of the files that the model in this folder was saved in; None if there is no model."""
+    try:
+        config = json.loads((folder / CONFIG).read_bytes())
+        if not isinstance(config, dict) or not config.keys() >= {"format", "rnnext"}:
+            return None
+        return frozenset(map(str, config.get("files", _FILES_BEFORE)))
+    except (OSError, TypeError, ValueError, RecursionError):
+        return None
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_symlink() or path.is_file()
 
 
 def _put_in_place(new: Path, folder: Path) -> None:
@@ -263,8 +303,10 @@ def _put_in_place(new: Path, folder: Path) -> None:
         return
     aside = _aside(folder)
     if aside.exists():  # an earlier save was killed before or while it deleted this
-        if not replaceable(aside):
-            raise FileExistsError(f"{aside}: exists and is not a model folder (no {CONFIG}); it is in the way of {folder}")
+        try:
+            check_replaceable(aside)
+        except FileExistsError as error:
+            raise FileExistsError(f"{error}; it is in the way of {folder}") from None
         _remove(aside)
     os.rename(folder, aside)
     try:
@@ -277,13 +319,15 @@ def _put_in_place(new: Path, folder: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Delete a model folder so that it is at every moment a model folder or empty, and can still be deleted after a kill."""
-    for entry in folder.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            _delete_tree(entry)
-        elif entry.name != CONFIG:
-            entry.unlink()
-    (folder / CONFIG).unlink(missing_ok=True)
+    """Delete a model folder so that it is at every moment a model folder or empty, and can still be deleted after a kill.
+
+    What somebody has just put beside the model stays, and the folder with it: OSError.
+    """
+    names = _names_in(folder) or frozenset()
+    for name in sorted(names - {CONFIG}):
+        (folder / name).unlink(missing_ok=True)
+    if os.listdir(folder) == [CONFIG]:
+        (folder / CONFIG).unlink()
     folder.rmdir()
 
 
@@ -291,9 +335,10 @@ def _aside(folder: Path) -> Path:
     return folder.with_name(f".{_short(folder.name)}.rnnext-old")
 
 
-def config_to_bytes(config: Mapping[str, Any]) -> bytes:
-    """A configuration as the config.json of this version."""
-    return (json.dumps({"format": FORMAT, "rnnext": __version__, **config}, indent=1) + "\n").encode()
+def config_to_bytes(config: Mapping[str, Any], others: Iterable[str] = ()) -> bytes:
+    """A configuration as the config.json of this version, beside files of these names."""
+    files = {"files": sorted([CONFIG, *others])}
+    return (json.dumps({"format": FORMAT, "rnnext": __version__, **files, **config}, indent=1) + "\n").encode()
 
 
 def read_folder(folder: str | os.PathLike[str], names: Collection[str]) -> dict[str, bytes]:

@@ -89,8 +89,10 @@ def _say_to_stderr(line: str) -> None:
 def _output_folder(options: Namespace) -> Path:
     """Where to save. ValueError, before any time is spent, if something else is there."""
     folder = Path(options.out or f"{Path(options.data).name.split('.')[0] or 'texts'}-model")
-    if not saving.replaceable(Path(os.path.realpath(folder))):
-        raise ValueError(f"{folder}: exists and is not a saved model; name another folder with --out")
+    try:
+        saving.check_replaceable(Path(os.path.realpath(folder)))
+    except FileExistsError as error:
+        raise ValueError(f"{error}, with --out") from None
     return folder
 
 

@@ -472,6 +472,34 @@ def test_saved_and_loaded(fitted: TextClassifier, tmp_path: Path) -> None:
     np.testing.assert_array_equal(TextClassifier.load(tmp_path / "model").predict_proba(TEXTS), fitted.predict_proba(TEXTS))
 
 
+def test_options_of_numpys_types_are_kept(tmp_path: Path) -> None:
+    """As GridSearchCV with np.arange brings them."""
+    numbers = {
+        "maxlen": np.int64(9),
+        "max_tokens": np.int32(30),
+        "min_count": np.int8(1),
+        "units": np.int64(4),
+        "epochs": np.int64(1),
+    }
+    switches = {name: np.bool_(name == "wide") for name in ("punctuation", "pretrain", "refit", "wide")}
+    vectors = {word: np.ones(3) for word in (*GOOD, *BAD)}
+    classifier = small(**numbers, **switches, dropout=np.float32(0.25), vectors=vectors).fit(TEXTS, LABELS)
+    classifier.save(tmp_path / "model")
+    for again in (TextClassifier.load(tmp_path / "model"), pickle.loads(pickle.dumps(classifier))):
+        np.testing.assert_array_equal(again.predict_proba(TEXTS), classifier.predict_proba(TEXTS))
+        for name in (*numbers, *switches, "dropout"):
+            assert getattr(again, name) == getattr(classifier, name)
+    assert "vectors=<dict>" in repr(classifier)
+
+
+def test_where_vectors_came_from_is_not_kept(tmp_path: Path) -> None:
+    (tmp_path / "v.txt").write_text("\n".join(f"{word} 1 2" for word in (*GOOD, *BAD)))
+    classifier = small(epochs=1, vectors=str(tmp_path / "v.txt")).fit(TEXTS, LABELS)
+    classifier.save(tmp_path / "model")
+    assert "v.txt" in repr(classifier)
+    assert TextClassifier.load(tmp_path / "model").vectors is None
+
+
 def test_a_folder_of_the_first_format(fitted: TextClassifier, tmp_path: Path) -> None:
     fitted.save(tmp_path / "model")
     first = {"format": 1, "labels": ["0", "1"], "text_column": "text", "label_column": "label"}
@@ -629,6 +657,7 @@ def a_generator() -> Iterator[str]:
         (["a"] * 2, [1, 2**64], ValueError, r"labels\[1\] is 18446744073709551616"),
         (["a"] * 2, ["a", "a\0"], ValueError, r"labels\[1\] is 'a\\x00', expected a label that does not end in NUL"),
         (["a"] * 2, np.array(["a", "a\0"], object), ValueError, r"labels\[1\] is 'a\\x00'"),
+        (["a"] * 3, np.ma.array([0, 1, 9], mask=[0, 0, 1]), ValueError, "labels has masked entries"),
         (np.array([["a", "b"], ["c", "d"]]), [0, 1], ValueError, r"texts has the shape \(2, 2\), expected \[N\]"),
     ],
 )
@@ -650,6 +679,10 @@ def test_texts_and_labels_that_do_not_fit(texts: Any, labels: Any, error: type[E
         ({"class_weight": "even"}, {}, TypeError, "class_weight is 'even'"),
         ({"class_weight": {5: 1.0}}, {}, ValueError, "class_weight has the label 5, expected one of 0, 1"),
         ({"class_weight": {1: -1.0}}, {}, ValueError, "class_weight has -1.0 for 1"),
+        ({"class_weight": {1: 10**400}}, {}, ValueError, "class_weight has 10+ for 1, expected a number from 0 on"),
+        ({"learning_rate": -1}, {}, ValueError, "TextClassifier: learning_rate is -1, expected more than 0"),
+        ({"bigrams_scale": 0}, {}, ValueError, "TextClassifier: bigrams_scale is 0, expected more than 0"),
+        ({"weight_decay": -0.1}, {}, ValueError, "TextClassifier: weight_decay is -0.1, expected 0 or more"),
         ({"lang": "xx"}, {}, ValueError, "lang is 'xx', expected 'auto', 'en' or 'zh'"),
         ({"random_state": -1}, {}, ValueError, "random_state is -1"),
         ({"random_state": "1"}, {}, TypeError, "random_state is '1'"),
@@ -710,6 +743,11 @@ def test_what_predict_refuses(fitted: TextClassifier, monkeypatch: pytest.Monkey
         fitted.predict(np.full((3, 2), "a"))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="texts is empty"):
         fitted.score([], [])
+    with pytest.raises(TypeError, match="labels has '1', expected such as 0"):
+        fitted.score(["good", "bad"], ["1", "0"])
+    with pytest.raises(TypeError, match="labels has 1, expected such as '0'"):
+        small(epochs=1).fit(TEXTS, [*map(str, LABELS)]).score(["good", "bad"], [1, 0])
+    assert fitted.score(["good", "bad"], [True, False]) == fitted.score(["good", "bad"], np.array([1, 0], object))
 
 
 def test_a_failed_fit_leaves_what_was_learned(fitted: TextClassifier) -> None:
@@ -741,3 +779,6 @@ def test_a_tokenizer_of_ones_own(tmp_path: Path) -> None:
     for again in (loaded, pickle.loads(pickle.dumps(classifier))):
         np.testing.assert_array_equal(again.predict_proba(TEXTS), expected)
         assert again.tokenizer is halves
+    small(epochs=1).fit(TEXTS, LABELS).save(tmp_path / "model")
+    with pytest.raises(ValueError, match="a tokenizer is given, but it was made without one of its own"):
+        TextClassifier.load(tmp_path / "model", tokenizer=halves)

@@ -35,7 +35,7 @@ def test_forms(form: str, tmp_path: Path) -> None:
     vectors: Any = {
         "dict": lambda: dict(zip(WORDS, MATRIX, strict=True)),
         "lists": lambda: {word: row.tolist() for word, row in zip(WORDS, MATRIX, strict=True)},
-        "pair": lambda: (iter(WORDS), MATRIX),
+        "pair": lambda: (dict.fromkeys(WORDS), MATRIX),
         "npz of bytes": lambda: as_npz(tmp_path / "v.npz", np.frombuffer("\n".join(WORDS).encode(), np.uint8)),
         "npz of str": lambda: str(as_npz(tmp_path / "v.npz", np.array(WORDS))),
         "text": lambda: as_text(tmp_path / "v.txt", False),
@@ -83,6 +83,8 @@ def test_further_words(form: str, tmp_path: Path) -> None:
         ({"bad": [1.0], "do": [1.0, 2.0]}, ValueError, "shapes of different words"),
         ({"bad": [[1.0]]}, ValueError, "shapes of different words"),
         ({"bad": [np.nan]}, ValueError, "not finite"),
+        ((iter(WORDS), MATRIX), TypeError, "vectors has a list_iterator of words, expected a list"),
+        (b"v.txt", TypeError, "vectors is a bytes, expected a dict"),
     ],
 )
 def test_refused(vectors: Any, error: type[Exception], message: str) -> None:
@@ -94,12 +96,23 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"nothing of the kind")
     np.savez(tmp_path / "b.npz", words=np.array(WORDS))
     np.savez(tmp_path / "c.npz", words=np.array(WORDS, object), vectors=MATRIX)
-    for name in "abc":
+    (tmp_path / "e.npz").write_bytes(b"")
+    with (tmp_path / "f.npz").open("wb") as file:
+        np.save(file, MATRIX)
+    for name in "abcef":
         with pytest.raises(ValueError, match=rf"{name}\.npz: not an \.npz file with the arrays words and vectors"):
             vectors_for(tmp_path / f"{name}.npz", VOCABULARY)
     (tmp_path / "d.txt").write_text("good 1 2\nbad 1 x\n")
     with pytest.raises(ValueError, match=r"d\.txt:2: expected a word and numbers"):
         vectors_for(tmp_path / "d.txt", VOCABULARY)
+    (tmp_path / "g.txt").write_text("good 1 2\nbad 1\n")
+    with pytest.raises(ValueError, match=r"g\.txt:2: has 1 numbers, expected a word and 2 numbers"):
+        vectors_for(tmp_path / "g.txt", VOCABULARY)
+    (tmp_path / "g.txt").write_text("bad\n")
+    with pytest.raises(ValueError, match=r"g\.txt:1: has 0 numbers, expected a word and some numbers"):
+        vectors_for(tmp_path / "g.txt", VOCABULARY)
+    (tmp_path / "g.txt").write_text("\ngood 1 2\n\nbad 3 4\n\n")
+    assert vectors_for(tmp_path / "g.txt", ["good", "bad"])[1].tolist() == [[1, 2], [3, 4]]
     with pytest.raises(FileNotFoundError):
         vectors_for(tmp_path / "e.txt", VOCABULARY)
     (tmp_path / "f.txt").write_bytes(b"good 1 2\nb\xe9d 1 2\n")

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from rnnext._checks import whole_number, whole_number_or_none
+from rnnext._checks import flag, whole_number, whole_number_or_none
 from rnnext._tokens import Tokenizer, count_cjk
 from rnnext.preprocessing.sequence import pad_sequences
 
@@ -99,26 +99,27 @@ class TextVectorizer:
         tokenizer: _Split | None = None,
         punctuation: bool = False,
     ) -> None:
-        whole_number_or_none("TextVectorizer", "max_tokens", max_tokens, len(_RESERVED) + 1)
-        whole_number_or_none("TextVectorizer", "maxlen", maxlen)
-        whole_number("TextVectorizer", "min_count", min_count)
         _check_choice("unit", unit, ("word", "char"))
         _check_choice("output", output, ("ragged", "padded"))
         _check_choice("padding", padding, ("pre", "post"))
         _check_choice("truncating", truncating, ("pre", "post", "middle"))
-        self.max_tokens = max_tokens
+        self.max_tokens = whole_number_or_none("TextVectorizer", "max_tokens", max_tokens, len(_RESERVED) + 1)
         self.unit = unit
-        self.lowercase = lowercase
-        self.strip_html = strip_html
-        self.min_count = min_count
+        self.lowercase = flag("TextVectorizer", "lowercase", lowercase)
+        self.strip_html = flag("TextVectorizer", "strip_html", strip_html)
+        self.min_count = whole_number("TextVectorizer", "min_count", min_count)
         self.output = output
-        self.maxlen = maxlen
+        self.maxlen = whole_number_or_none("TextVectorizer", "maxlen", maxlen)
         self.padding: _Side = padding
         self.truncating = truncating
         self.tokenizer = tokenizer
-        self.punctuation = punctuation
+        self.punctuation = flag("TextVectorizer", "punctuation", punctuation)
         self._tokenizer = Tokenizer(
-            unit, _split_of(tokenizer), lowercase=lowercase, strip_html=strip_html, punctuation=punctuation
+            unit,
+            _split_of(tokenizer),
+            lowercase=self.lowercase,
+            strip_html=self.strip_html,
+            punctuation=self.punctuation,
         )
         self._words: list[str] = []
         self._ids: dict[str, int] = {}
@@ -230,7 +231,7 @@ class TextVectorizer:
 
     @classmethod
     def from_json(cls, content: bytes, *, tokenizer: Callable[[str], Iterable[str]] | None = None) -> TextVectorizer:
-        """The vectorizer that `to_json` wrote, with the function it had; ValueError if that is not what `content` is."""
+        """The vectorizer that `to_json` wrote, with its function, if it had one. ValueError if `content` is something else."""
         try:
             document = json.loads(content.decode("utf-8", "surrogatepass"))
         except ValueError as error:
@@ -247,6 +248,8 @@ class TextVectorizer:
                 if tokenizer is None:
                     raise ValueError("TextVectorizer: it was made with a tokenizer of its own, which must be given again")
                 config["tokenizer"] = tokenizer
+            elif tokenizer is not None:
+                raise ValueError("TextVectorizer: a tokenizer is given, but it was made without one of its own")
             vectorizer = cls.from_config(config)
         except (TypeError, AttributeError) as error:
             raise ValueError(f"TextVectorizer: the vocabulary has a wrong configuration ({error})") from error

@@ -267,11 +267,16 @@ class TextClassifier:
         return np.concatenate([1 - y, y], axis=1) if len(self.classes_) == 2 else y
 
     def score(self, texts: Iterable[str], labels: Any, sample_weight: Any = None) -> float:
-        """The accuracy: the share of texts whose label is predicted, weighted by `sample_weight` [N]."""
+        """The accuracy: the share of texts whose label is predicted, weighted by `sample_weight` [N].
+
+        TypeError if the labels are numbers where str was learned, or the other way round.
+        """
         predicted = self.predict(texts)
         if not len(predicted):
             raise ValueError("TextClassifier: texts is empty, expected at least one text")
         truth = _labels.labels_of(labels, len(predicted))
+        if _labels.are_texts(truth) != _labels.are_texts(self.classes_):  # none of which could be right
+            raise TypeError(f"TextClassifier: labels has {truth.tolist()[0]!r}, expected such as {self.classes_.tolist()[0]!r}")
         weights = _labels.weights_of(sample_weight, len(predicted))
         return float(((predicted == truth) * weights).sum() / weights.sum())
 
@@ -315,7 +320,7 @@ class TextClassifier:
         defaults = inspect.signature(type(self).__init__).parameters
         plain = (bool, int, float, str)  # of which a loaded model has others that are equal
         said = (
-            f"{name}={value!r}"
+            f"{name}={value!r}" if name != "vectors" or isinstance(value, plain) else f"{name}=<{type(value).__name__}>"
             for name, value in self.get_params().items()
             if value is not (default := defaults[name].default) and not (isinstance(value, plain) and value == default)
         )
@@ -350,6 +355,7 @@ class TextClassifier:
         self._check_fitted()
         params = {name: value for name, value in self.get_params().items() if _is_plain(value)}
         columns = {name: params.pop(name) for name in ("text_column", "label_column")}
+        params.pop("vectors", None)
         if isinstance(self.class_weight, Mapping):
             params["class_weight"] = list(self.class_weight.items())
         content = {
@@ -460,7 +466,7 @@ def _is_token(vectorizer: TextVectorizer, word: str) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, bool | int | float | str | np.integer | np.floating)
+    return value is None or isinstance(value, bool | int | float | str | np.bool_ | np.integer | np.floating)
 
 
 def _plain(value: Any) -> Any:
@@ -539,6 +545,8 @@ def _divided(part: _Part, settings: Settings) -> tuple[_Part, _Part | None]:
     if not settings.validation_fraction:
         return part, None
     one_in = 1 / settings.validation_fraction
+    if one_in > len(texts) ** 2:  # not even by chance
+        return part, None
     whole = round(one_in)
     out = held_out(texts, one_in=whole if math.isclose(one_in, whole) else one_in, purpose="validation")
     learned = np.unique(numbers[~out])

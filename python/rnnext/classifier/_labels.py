@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ def labels_of(labels: object, rows: int, *, name: str = "labels") -> Labels:
     """Labels as an array [N]. ValueError or TypeError unless there is one label for each text, all of one type."""
     if labels is None or isinstance(labels, str | bytes):
         raise TypeError(f"{_OWNER}: {name} is {labels!r}, expected a label for each text")
+    if np.ma.is_masked(labels):
+        raise ValueError(f"{_OWNER}: {name} has masked entries, expected a label for each text")
     given = labels if hasattr(labels, "__array__") or isinstance(labels, list | tuple) else list(labels)  # type: ignore[call-overload]
     try:
         found = np.asarray(given)
@@ -45,6 +48,11 @@ def labels_of(labels: object, rows: int, *, name: str = "labels") -> Labels:
         if too_large or (isinstance(label, int | np.integer) and int(label) != kept):
             raise ValueError(f"{_OWNER}: {name}[{row}] is {label}, expected a number that NumPy holds exactly")
     return found
+
+
+def are_texts(labels: Labels) -> bool:
+    """Whether all labels are str."""
+    return labels.dtype.kind == "U" or (labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels.tolist()))
 
 
 def _of_one_kind(labels: list[Any]) -> bool:
@@ -111,7 +119,7 @@ def weights_of_classes(class_weight: object, classes: Labels, numbers: Numbers, 
     for label, weight in class_weight.items():
         if label not in known:
             raise ValueError(f"{_OWNER}: class_weight has the label {label!r}, expected one of {_listed(classes)}")
-        if not isinstance(weight, int | float | np.number) or not 0 <= weight < np.inf:
+        if not isinstance(weight, int | float | np.number) or not 0 <= weight <= sys.float_info.max:
             raise ValueError(f"{_OWNER}: class_weight has {weight!r} for {label!r}, expected a number from 0 on")
         weights[known.index(label)] = weight
     return _below_one(weights)

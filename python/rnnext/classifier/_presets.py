@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rnnext._checks import flag, number, whole_number
+from rnnext._checks import flag, number, positive, whole_number
 from rnnext.classifier._labels import Numbers, Weights
 from rnnext.classifier._log_odds import log_odds
 from rnnext.classifier._neighbours import vectors_from_neighbours
@@ -147,6 +147,7 @@ def settings_for(
     """
     _check("lang", lang)
     said = {name: value for name, value in given.items() if value is not None}
+    said |= {name: value.item() for name, value in said.items() if isinstance(value, np.generic)}
     for name, value in said.items():
         _check(name, value)
     lang = language_of(texts) if lang == "auto" else lang
@@ -202,8 +203,10 @@ def _check(name: str, value: Any) -> None:
         raise ValueError(f"{_OWNER}: {name} is {value!r}, expected {expected}")
     if name in _SHARES and not 0 <= number(_OWNER, name, value) < 1:
         raise ValueError(f"{_OWNER}: {name} is {value}, expected 0 to below 1")
-    if name == "rare_dropout":
+    if name in ("rare_dropout", "weight_decay"):
         number(_OWNER, name, value, 0, expected="0 or more")
+    if name in ("learning_rate", "bigrams_scale"):
+        positive(_OWNER, name, value)
     if name in _SWITCHES:
         flag(_OWNER, name, value)
     if name in _COUNTS:
@@ -266,7 +269,7 @@ def _embedding(
     dropout: float | npt.NDArray[np.float64] = settings.word_dropout
     if settings.rare_dropout:
         counts = np.bincount(np.concatenate(rows), minlength=vocabulary)
-        rare = settings.rare_dropout / (settings.rare_dropout + counts)
+        rare = float(settings.rare_dropout) / (float(settings.rare_dropout) + counts)
         dropout = np.maximum(dropout, rare.round(3))  # rounded, as a saved model lists them all
     pairs = frequent_pairs(rows, settings.bigrams)
     if len(pairs):

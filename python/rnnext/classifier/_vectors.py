@@ -74,13 +74,15 @@ def _pairs(vectors: Any, wanted: set[str], take: _Take) -> Iterator[tuple[str, F
         yield from _of_matrix(*vectors, take)
     elif isinstance(vectors, Mapping):
         yield from ((word, np.asarray(vectors[word], np.float32)) for word in vectors if take(word))
-    elif hasattr(vectors, "__getitem__") and hasattr(vectors, "__contains__"):
+    elif hasattr(vectors, "__getitem__") and hasattr(vectors, "__contains__") and not isinstance(vectors, bytes):
         yield from ((word, np.asarray(vectors[word], np.float32)) for word in sorted(wanted) if word in vectors)
     else:
         raise TypeError(f"{_OWNER}: vectors is a {type(vectors).__name__}, expected a dict, (words, matrix) or a path")
 
 
 def _of_matrix(words: Iterable[str], matrix: Any, take: _Take) -> Iterator[tuple[str, Floats]]:
+    if isinstance(words, Iterator):  # of which a second training would find nothing left
+        raise TypeError(f"{_OWNER}: vectors has a {type(words).__name__} of words, expected a list")
     listed, values = list(words), np.asarray(matrix)
     if values.ndim != 2 or len(values) != len(listed) or values.dtype.kind not in "iuf":
         raise ValueError(
@@ -94,8 +96,9 @@ def _read_npz(path: Path) -> tuple[list[str], Any]:
         with np.load(path) as file:
             words, matrix = file["words"], file["vectors"]
         listed = words.tobytes().decode("utf-8").split("\n") if words.dtype == np.uint8 else [*map(str, words.tolist())]
-    except (KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not an .npz file with the arrays words and vectors ({error})") from error
+    except (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        what = f" ({error})" if isinstance(error, KeyError | UnicodeDecodeError) else ""  # others may advise to load pickles
+        raise ValueError(f"{path}: not an .npz file with the arrays words and vectors{what}") from error
     return listed, matrix
 
 
@@ -106,17 +109,21 @@ def _read_text(path: Path, take: _Take) -> Iterator[tuple[str, Floats]]:
     with lines_of(path) as lines:
         for number, line in enumerate(lines, 1):
             line = line.rstrip(" \r\n")
+            if not line:
+                continue
             word, _, numbers = line.partition(" ")
-            if number == 1:
-                if word.isdecimal() and numbers.isdecimal():  # word2vec's first line: how many, how long
-                    size = int(numbers)
-                    continue
-                size = len(numbers.split())
+            if number == 1 and word.isdecimal() and numbers.isdecimal():  # word2vec's first line: how many, how long
+                size = int(numbers)
+                continue
+            size = size or len(numbers.split())
             if line.count(" ") > size and len(fields := line.rsplit(maxsplit=size)) > size:  # a token with blanks in it
                 word, numbers = fields[0], " ".join(fields[1:])
             if not take(word):
                 continue
             try:
-                yield word, np.array(numbers.split(), np.float32)
+                vector = np.array(numbers.split(), np.float32)
             except ValueError as error:
                 raise ValueError(f"{path}:{number}: expected a word and numbers ({error})") from error
+            if not 0 < len(vector) == size:
+                raise ValueError(f"{path}:{number}: has {len(vector)} numbers, expected a word and {size or 'some'} numbers")
+            yield word, vector

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from rnnext import Sequential, TextClassifier, cli, datasets, saving
 from rnnext.classifier import _presets
@@ -278,7 +279,7 @@ def test_without_a_network_it_says_so(run: Run, tmp_path: Path, monkeypatch: pyt
         (["report", "m", "f", "--out", "none/a"], "argument --out: 'none/a' is in a folder that does not exist"),
         (["convert", "m", ".", "--to", "onnx"], "argument FILE: '.' is a folder, expected a file to be written"),
         (["convert", "m", "none/a", "--to", "keras"], "argument FILE: 'none/a' is in a folder that does not exist"),
-        (["info", "more"], "unrecognized arguments: more"),
+        (["info", "more"], "unrecognized arguments: more (see rnnext info --help)"),
         (["predict", "m", "--loud", "text"], "unrecognized arguments: --loud"),
     ],
 )
@@ -599,9 +600,10 @@ def test_info_and_version(run: Run) -> None:
 def start(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
     pipe = subprocess.PIPE
     command = [sys.executable, "-m", "rnnext", *map(str, arguments)]
+    options = {"stdout": pipe, **options}
     if os.name == "posix":  # whoever started us in the background may have had interrupts ignored, and that is inherited
         options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, **options)  # type: ignore[call-overload, no-any-return]
+    return subprocess.Popen(command, stdin=pipe, stderr=pipe, **options)  # type: ignore[call-overload, no-any-return]
 
 
 def test_half_a_surrogate_pair_is_shown_as_something_else(folder: Path, tmp_path: Path) -> None:
@@ -629,6 +631,69 @@ def test_a_closed_pipe_is_quiet(folder: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(60) == 141
+
+
+@pytest.mark.parametrize("arguments", [["train", "--help"], ["--version"], ["info"]])
+@pytest.mark.parametrize("place", ["a closed pipe", "/dev/full"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_that_takes_nothing(arguments: list[str], place: str, unbuffered: str) -> None:
+    if place == "/dev/full":
+        if not os.path.exists(place):
+            pytest.skip("this system has no /dev/full")
+        output = os.open(place, os.O_WRONLY)
+    else:
+        reader, output = os.pipe()
+        os.close(reader)
+    with start(*arguments, stdout=output, env={**os.environ, "PYTHONUNBUFFERED": unbuffered}) as process:
+        os.close(output)
+        _, error = process.communicate(timeout=60)
+    if place == "a closed pipe":
+        assert (process.returncode, error) == (141, b"")
+    else:
+        assert process.returncode == 2
+        assert error.decode().splitlines() == ["rnnext: error: [Errno 28] No space left on device"]
+
+
+def test_what_was_trained_is_saved_though_nobody_listens(tmp_path: Path) -> None:
+    file = reviews(tmp_path / "a.csv", ["bad", "good"])
+    with start(
+        "train",
+        file,
+        "--out",
+        tmp_path / "model",
+        *COLUMNS,
+        *SMALL,
+        "--epochs",
+        "2",
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        assert process.stdout
+        assert b"texts to train on" in process.stdout.readline()
+        process.stdout.close()
+        process.wait(60)
+    assert process.returncode == 141
+    TextClassifier.load(tmp_path / "model")
+
+
+def test_through_standard_output_comes_the_file_alone(folder: Path, tmp_path: Path) -> None:
+    for options in ((), ("--json",)):
+        with start("convert", folder / "two", "/dev/stdout", "--to", "torch", *options) as process:
+            out, err = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert b"/dev/stdout" in err
+        assert safetensors.numpy.load(out)
+
+
+def test_nothing_is_written_over_what_is_read(run: Run, folder: Path, tmp_path: Path) -> None:
+    file = reviews(tmp_path / "a.csv", ["bad", "good"])
+    model, before = folder / "two", file.read_bytes()
+    assert "a.csv: is what is read" in failed(run("report", model, file, "--out", file))
+    assert file.read_bytes() == before
+    for place in ("config.json", "page.html"):
+        assert "is in the model's folder" in failed(run("report", model, file, "--out", model / place))
+    assert "is in the model's folder" in failed(run("convert", model, model / "model.safetensors", "--to", "torch"))
+    TextClassifier.load(model)
+    assert not (model / "page.html").exists()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell closes them")

@@ -34,9 +34,12 @@ def convert(options: Namespace) -> None:
     import os
 
     from rnnext import interop
+    from rnnext.cli._outputs import beside, check_output
     from rnnext.models import load_model
 
     model = load_model(options.model, compile=False)
+    check_output(options.file, options.model)
+    said = beside(options.file)
     try:
         if options.to == "onnx":
             interop.to_onnx(model, options.file, lengths=True)
@@ -47,9 +50,9 @@ def convert(options: Namespace) -> None:
     except ImportError as error:
         raise ValueError(f"--to {options.to} needs the package {error.name}: pip install 'rnnext[interop]'") from error
     if options.json:
-        print(json.dumps({"model": os.fspath(options.model), "file": os.fspath(options.file), "format": options.to}))
+        print(json.dumps({"model": os.fspath(options.model), "file": os.fspath(options.file), "format": options.to}), file=said)
         return
-    print(f"saved in {os.fspath(options.file)}; the vocabulary and the labels stay in {options.model}")
+    print(f"saved in {os.fspath(options.file)}; the vocabulary and the labels stay in {options.model}", file=said)
 
 
 def info(options: Namespace) -> None:

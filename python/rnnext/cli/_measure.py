@@ -14,6 +14,7 @@ import numpy as np
 
 from rnnext import datasets
 from rnnext.classifier import TextClassifier
+from rnnext.cli._outputs import beside, check_output
 from rnnext.cli._predict import chunks, progress
 from rnnext.cli._printable import json_line, printable
 from rnnext.evaluation import Evaluation
@@ -58,6 +59,8 @@ def report(options: Namespace) -> None:
     from rnnext.saving import write_file
 
     classifier = TextClassifier.load(options.model)
+    check_output(options.out, options.model, options.data)
+    said = beside(options.out)
     found, wrong, right = measured(classifier, labelled(options, classifier), options.data, keep=options.examples)
     names = found.labels
 
@@ -74,10 +77,11 @@ def report(options: Namespace) -> None:
     )
     write_file(options.out, page.to_html())
     if options.json:
-        print(json_line({"page": str(options.out), **found.to_dict()}))
+        print(json_line({"page": str(options.out), **found.to_dict()}), file=said)
         return
     low, high = found.interval
-    print(f"{found.rows:,} rows: accuracy {found.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}); page in {options.out}")
+    accuracy = f"accuracy {found.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%})"
+    print(f"{found.rows:,} rows: {accuracy}; page in {options.out}", file=said)
 
 
 def labelled(options: Namespace, classifier: TextClassifier) -> Iterator[tuple[str, str]]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rnnext._version import __version__
 from rnnext.cli import _commands
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 BAD_INPUT = 2
 
@@ -22,6 +26,10 @@ _FILES = "CSV, TSV or JSON lines, compressed or not"
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(BAD_INPUT, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        if message:  # argparse's own ignores an output that takes nothing
+            (file or sys.stderr).write(message)
 
 
 def _number(kind: Callable[[str], Any], least: float, below: float = float("inf")) -> Callable[[str], Any]:
@@ -56,7 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: Callable[[argparse.Namespace], None], about: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=about, description=about, epilog=_EXIT_CODES)
-        added.set_defaults(run=run)
+        added.set_defaults(run=run, parser=added)
         return added
 
     _train(command("train", _commands.train, "Train a classifier, measure it on held-out texts and save it."))

@@ -42,10 +42,10 @@ def progress(title: str, unit: str = " texts", *, shown: bool = True) -> Any:
 
 def _texts(options: Namespace, classifier: TextClassifier) -> Iterable[str]:
     if options.texts:
-        if options.file:
+        if options.file is not None:
             raise ValueError("predict: both texts and --file are given, expected only one of them")
         return options.texts  # type: ignore[no-any-return]
-    if options.file:
+    if options.file is not None:
         return text_rows(options.file, text=options.text or classifier.text_column or "text")
     return (line.rstrip("\r\n") for line in decoded_lines("standard input", sys.stdin.buffer))
 
@@ -57,7 +57,7 @@ def predict(options: Namespace) -> None:
     classifier = TextClassifier.load(options.model)
     labels = [str(label) for label in classifier.classes_.tolist()]
     # To texts that are typed, each answer should come at once.
-    typed = not options.texts and not options.file and sys.stdin.isatty()
+    typed = not options.texts and options.file is None and sys.stdin.isatty()
     with progress(Path(options.file).name if options.file else "texts", shown=not (typed or sys.stdout.isatty())) as count:
         for texts in chunks(_texts(options, classifier), most=1 if typed else _TEXTS_AT_ONCE):
             p = classifier.predict_proba(texts)

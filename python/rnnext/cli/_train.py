@@ -63,19 +63,18 @@ def _train_into(folder: Path, backup: BackupAndRestore, options: Namespace) -> N
         if backup.filepath.exists():
             _say_to_stderr("interrupted; the same command with --resume continues")
         raise
-    kept = _kept(classifier, again)
+    kept, found = _kept(classifier, again), _measured(classifier, data)
+    classifier.save(folder)  # before anything is printed, as nobody may read it any more
+    _discard(backup, again)
     if kept is not None:
         then = "; then trained again, on all texts" if kept["refit"] else ""
         which = f"{kept['epoch']} of {kept['epochs']}"
         say(f"epoch {which} was the most accurate on texts set aside: {kept['accuracy']:.1%}{then}")
-    found = _measured(classifier, data)
     low, high = found.interval
     say(
         f"held-out accuracy {found.accuracy:.1%}, 95 % interval {low:.1%} to {high:.1%}"
         f" (always the most frequent label: {found.majority:.1%})"
     )
-    classifier.save(folder)
-    _discard(backup, again)
     say(f"saved in {folder}; use it: rnnext predict {folder} TEXT")
     if options.json:
         result = {"model": str(folder), "data": data.name, "train_rows": len(data.train_texts), "kept": kept}
@@ -88,7 +87,7 @@ def _say_to_stderr(line: str) -> None:
 
 def _output_folder(options: Namespace) -> Path:
     """Where to save. ValueError, before any time is spent, if something else is there."""
-    folder = Path(options.out or f"{Path(options.data).name.split('.')[0] or 'texts'}-model")
+    folder = Path(f"{Path(options.data).name.split('.')[0] or 'texts'}-model" if options.out is None else options.out)
     try:
         saving.check_replaceable(Path(os.path.realpath(folder)))
     except FileExistsError as error:

@@ -218,6 +218,16 @@ def batches(labels: str) -> list[tuple[Any, Any, Any]]:
     return [(y[part], p[part], w[part]) for part in (slice(0, 7), slice(7, 8), slice(8, N))]
 
 
+def test_each_number_of_a_flat_array_counts() -> None:
+    metric = metrics.RootMeanSquaredError()
+    metric.update_state([0.0] * 4, [1.0] * 4)
+    metric.update_state([0.0], [3.0])
+    assert metric.result() == pytest.approx((13 / 5) ** 0.5)
+    metric.reset_state()
+    metric.update_state([0.0, 0.0], [1.0, 2.0], [3.0, 1.0])
+    assert metric.result() == pytest.approx((7 / 4) ** 0.5)
+
+
 @pytest.mark.parametrize(("kind", "options", "labels"), METRICS)
 def test_batches_add_up(kind: Any, options: dict[str, Any], labels: str) -> None:
     parts = batches(labels)

@@ -537,7 +537,8 @@ def test_weights_of_rows_and_classes() -> None:
     assert found["accuracy"] == once.evaluate(x, y, verbose=0, return_dict=True)["accuracy"]
     assert found["accuracy"] != found["weighted_accuracy"]
     by_row = once.fit(x, y, sample_weight=weights, shuffle=False, verbose=0, validation_data=(x, y))
-    by_class = classes.fit(x, y, class_weight={1: 2.0}, shuffle=False, verbose=0, validation_data=(x, y))
+    keys: dict[Any, float] = {0.0: 1.0, np.True_: 2.0}  # as np.unique finds them
+    by_class = classes.fit(x, y, class_weight=keys, shuffle=False, verbose=0, validation_data=(x, y))
     assert_same(by_class.history, by_row.history)
     assert bits(once) == bits(classes)
 

@@ -316,6 +316,27 @@ def test_inputs_as_stateful_programs_say_them() -> None:
             Input(shape)  # type: ignore[arg-type]
 
 
+def test_a_model_that_is_not_trained_trains_no_layer(tmp_path: Path) -> None:
+    model = tutorial()
+    model.trainable = False
+    model.layers[-1].trainable = True
+    assert model.trainable_weights == []
+    before = bits(model)
+    with pytest.warns(UserWarning, match="no weights that are trainable"):
+        model.fit(X, np.zeros(len(X)), verbose=0)
+    assert bits(model) == before
+    model.save(tmp_path / "model")
+    for again in (models.load_model(tmp_path / "model"), models.clone_model(model)):
+        assert not again.trainable
+        assert again.layers[-1].trainable
+    for layer in model.layers:
+        layer.trainable = False
+    model.trainable = True
+    assert all(layer.trainable for layer in model.layers)
+    model.layers[0].trainable = model.layers[1].trainable = False
+    assert model.trainable
+
+
 def test_input_length_is_only_said() -> None:
     model = tutorial(input_length=T)
     assert model.input_shape == (None, T)

@@ -11,8 +11,8 @@ from model_cases import D, T, V, X, Y, bits, tutorial
 
 import rnnext
 from rnnext import Sequential
-from rnnext.callbacks import Callback
-from rnnext.layers import GRU, Dense, Embedding
+from rnnext.callbacks import Callback, EarlyStopping
+from rnnext.layers import GRU, LSTM, Dense, Embedding, Input
 from rnnext.utils import set_random_seed
 
 NAN = np.full((50, T, D), np.nan, np.float32)
@@ -88,6 +88,11 @@ def fit(*data: Any, **options: Any) -> Callable[[Sequential], Any]:
         (fit(X, Y, sample_weight=["a"] * 50), TypeError, "fit: sample_weight has dtype <U1, expected numbers"),
         (fit(X, Y, sample_weight=np.ones((50, T))), ValueError, "fit: y does not fit .*sample_weight has shape"),
         (fit(X, Y, class_weight={"a": 1}), TypeError, "fit: class_weight has the key 'a', expected class numbers"),
+        (fit(X, Y, class_weight={0.5: 1}), TypeError, "fit: class_weight has the key 0.5, expected class numbers"),
+        (fit(X, Y, validation_data={"a": 1}), TypeError, "fit: validation_data is a dict, expected"),
+        (fit(X, Y, validation_data=5), TypeError, "fit: validation_data is a int, expected"),
+        (fit(X, Y, validation_data="ab"), TypeError, "fit: validation_data is a str, expected"),
+        (fit(X, Y, validation_data=(X, Y), validation_batch_size=0), ValueError, "fit: validation_batch_size is 0, expected"),
         (fit(X, Y, class_weight={0: -1}), ValueError, "fit: class_weight has -1 for class 0, expected 0 to"),
         (fit(X, Y, class_weight=[1, 2]), TypeError, "fit: class_weight is a list, expected a dict"),
         (fit(X, Y, batch_size=0), ValueError, "fit: batch_size is 0, expected at least 1"),
@@ -195,3 +200,52 @@ def test_an_interrupted_fit_leaves_a_model_that_works(tmp_path: Any) -> None:
         set_random_seed(1)
         each.fit(X, Y, batch_size=8, verbose=0)
     assert bits(loaded) == bits(model)
+
+
+def test_a_refused_fit_makes_no_weights() -> None:
+    x, y = np.zeros((4, 5, 3), np.float32), np.zeros(4)
+    model, other = (Sequential([LSTM(4), Dense(1)]) for _ in range(2))
+    for each in (model, other):
+        each.compile("adam", "mse")
+    set_random_seed(1)
+    with pytest.raises(ValueError, match=r"lstm: input has shape \(None, 5, 2\), expected"):
+        model.fit(x, y, validation_data=(x[:, :, :2], y), verbose=0)
+    assert not model.built
+    model.fit(x[:, :, :2], y, verbose=0)
+    set_random_seed(1)
+    other.fit(x[:, :, :2], y, verbose=0)
+    assert bits(model) == bits(other)
+
+
+def test_a_refused_fit_leaves_the_history() -> None:
+    model = tutorial()
+    history = model.fit(X, Y, verbose=0)
+    with pytest.raises(ValueError, match="val_loss"):
+        model.fit(X, Y, callbacks=[EarlyStopping("val_loss")], verbose=0)
+    assert model.history is history
+
+
+def test_batches_of_another_size_than_a_stateful_models_input_says() -> None:
+    x, y = np.ones((8, 5, 2), np.float32), np.zeros((8, 1))
+    model = Sequential([Input(batch_shape=(4, 5, 2)), LSTM(4, stateful=True), Dense(1)])
+    model.compile("adam", "mse")
+    before = bits(model)
+    for call in (
+        lambda: model.fit(x[:2], y[:2], verbose=0),
+        lambda: model.predict(x[:2], verbose=0),
+        lambda: model.evaluate(x[:6], y[:6], verbose=0),
+        lambda: model.train_on_batch(x, y),
+        lambda: model(x[:2]),
+        lambda: model.fit(x, y, shuffle=False, validation_data=(x[:2], y[:2]), verbose=0),
+    ):
+        with pytest.raises(
+            ValueError, match=r"(x|validation_data\[0\]) has [268] rows, expected .*4.*: sequential is stateful"
+        ):
+            call()
+    assert bits(model) == before
+    model = Sequential([LSTM(4, stateful=True), Dense(1)])
+    model.compile("adam", "mse")
+    for options in ({"validation_data": (x[:2], y[:2])}, {"validation_data": (x, y), "validation_batch_size": 2}):
+        with pytest.raises(ValueError, match="fit: validation has batches of 2 rows, expected 4 as in training"):
+            model.fit(x, y, batch_size=4, verbose=0, **options)
+    assert not model.built

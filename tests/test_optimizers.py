@@ -411,6 +411,13 @@ def test_excluded_from_weight_decay() -> None:
         optimizer.apply([np.zeros(TABLE, np.float32)] * 2 + [rows] * 2, named)
     for each, expected in zip(named, [0.95**3, 1.0, 0.95**3, 1.0], strict=True):
         np.testing.assert_allclose(each.value, expected, rtol=4 * EPSILON)
+    for names, kept in ((["^kernel$"], [1.0, 0.95]), (["lstm"], [0.95, 0.95]), (["^b"], [0.95, 1.0])):  # without the layer's
+        pair = [Parameter(name, np.ones(TABLE, np.float32)) for name in ("lstm/kernel", "lstm/bias")]
+        other = AdamW(0.1, weight_decay=0.5)
+        other.exclude_from_weight_decay(var_names=names)
+        other.apply([np.zeros(TABLE, np.float32)] * 2, pair)
+        for each, expected in zip(pair, kept, strict=True):
+            np.testing.assert_allclose(each.value, expected, rtol=4 * EPSILON)
     with pytest.raises(ValueError, match="exclude_from_weight_decay is called after the first step"):
         optimizer.exclude_from_weight_decay(var_names=["kernel"])
     with pytest.raises(TypeError, match="var_names is one str"):

@@ -25,6 +25,7 @@ import safetensors.numpy
 import rnnext
 from rnnext import Sequential, _random, layers, losses, metrics, optimizers, saving
 from rnnext.callbacks import BackupAndRestore, ModelCheckpoint
+from rnnext.initializers import Constant
 from rnnext.layers import GRU, LSTM, Dense, Dropout, Embedding, SpatialDropout1D
 from rnnext.models import load_model
 from rnnext.optimizers.schedules import LearningRateSchedule
@@ -364,6 +365,19 @@ def test_what_is_somebodys_own_is_not_loaded_but_the_model_is(
             load_model(tmp_path / name)
     loaded = load_model(tmp_path / "model", compile=False)
     assert bits(loaded) == bits(model)
+    for copied in (copy.deepcopy, pickle.dumps):
+        with pytest.raises(ValueError, match=rf"sequential: {message}, somebody's own, which a copy or pickle cannot hold"):
+            copied(model)
+
+
+def test_an_initializer_of_ones_own_is_refused(tmp_path: Path) -> None:
+    class Halves(Constant):
+        pass
+
+    model = Sequential([Embedding(V, 6), LSTM(5, bias_initializer=Halves(0.5)), Dense(1)])
+    with pytest.raises(ValueError, match="initializer is a Halves, expected one of this module's, to be read again"):
+        model.save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 def test_names_that_are_there_twice_are_not_written(tmp_path: Path) -> None:

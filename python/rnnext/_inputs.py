@@ -244,7 +244,7 @@ def class_weights_of(class_weight: Mapping[int, float], y: Rows, *, who: str) ->
     if not isinstance(class_weight, Mapping):
         raise TypeError(f"{who}: class_weight is a {type(class_weight).__name__}, expected a dict from classes to weights")
     for key, weight in class_weight.items():
-        if isinstance(key, bool) or not isinstance(key, int | np.integer):
+        if not isinstance(key, int | float | np.number | np.bool_) or key != np.rint(key):
             raise TypeError(f"{who}: class_weight has the key {key!r}, expected class numbers")
         if not isinstance(weight, int | float | np.number) or not 0 <= weight <= _LARGEST:
             raise ValueError(f"{who}: class_weight has {weight!r} for class {key}, expected 0 to {_LARGEST:.3g}")

@@ -133,15 +133,22 @@ def damage_in(path: Path) -> Iterator[None]:
         raise ValueError(f"{path}: damaged ({type(error).__name__}: {error})") from error
 
 
-def compiled_from(described: Mapping[str, Any]) -> Compiled:
-    """The arguments of `compile` that `described_of` described. NotInFileError if a part was the user's own."""
+def own_part(described: Mapping[str, Any]) -> str:
+    """What of the arguments of `compile` is the user's own, as an error says it; "" if nothing is."""
     for what, given in described.items():
         for part in given if isinstance(given, list) else [given]:
             if isinstance(part, Mapping) and _OWN in part:
-                raise NotInFileError(
-                    f"{what} has {part[_OWN]}, somebody's own, which a file cannot hold;"
-                    " load_model(..., compile=False) loads the model, to be compiled anew"
-                )
+                return f"{what} has {part[_OWN]}"
+    return ""
+
+
+def compiled_from(described: Mapping[str, Any]) -> Compiled:
+    """The arguments of `compile` that `described_of` described. NotInFileError if a part was the user's own."""
+    if own := own_part(described):
+        raise NotInFileError(
+            f"{own}, somebody's own, which a file cannot hold;"
+            " load_model(..., compile=False) loads the model, to be compiled anew"
+        )
     return Compiled(
         optimizers.get(described["optimizer"]),
         described["loss"],

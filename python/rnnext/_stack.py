@@ -5,12 +5,13 @@ Knows no loss, no epoch and no file.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from rnnext import layers
+from rnnext import _random, layers
 from rnnext._inputs import Batch, Rows, first_that_is_no_id
 from rnnext.layers._layer import Backprop, Layer, Mask, Shape, Weighted, turned
 from rnnext.parameters import Array, Gradient, Parameter, dense
@@ -23,6 +24,7 @@ class Stack(Weighted):
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self._trainable = True
         self._layers: list[Layer] = []  # with the InputLayer, if there is one
         self.input_shape: Shape | None = None  # batch axis included; None until it is known
         self.output_shape: Shape = ()
@@ -117,6 +119,21 @@ class Stack(Weighted):
             shape = layer.compute_output_shape(shape)
         return shape
 
+    @contextlib.contextmanager
+    def making_weights(self) -> Iterator[None]:
+        """Take back the weights that are made in this block if it fails, and what was drawn for them."""
+        shapes, drawn = (self.input_shape, self.output_shape), _random.get_state()
+        fresh = [layer for layer in self._layers if not layer.built]
+        try:
+            yield
+        except Exception:
+            if made := [layer for layer in fresh if layer.built]:
+                for layer in made:
+                    layer.discard_weights()
+                _random.set_state(drawn)
+                (self.input_shape, self.output_shape), self._last_shapes = shapes, None
+            raise
+
     def build(self, input_shape: Shape) -> None:
         """Make all weights that are not there yet, for inputs of that shape; none if a layer does not take its input."""
         shape = tuple(input_shape)
@@ -154,21 +171,23 @@ class Stack(Weighted):
     @property
     def trainable_weights(self) -> list[Parameter]:
         """Those that training changes."""
-        return [weight for layer in self.layers for weight in layer.trainable_weights]
+        return [weight for layer in self.layers for weight in layer.trainable_weights] if self.trainable else []
 
     @property
     def trainable(self) -> bool:
-        """Whether any layer is trained; setting it says so to all of them."""
-        return not self.layers or any(layer.trainable for layer in self.layers)
+        """Whether the model is trained at all; setting it says so to all layers, too."""
+        return self._trainable
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
+        self._trainable = value
         for layer in self.layers:
             layer.trainable = value
 
     def get_config(self) -> dict[str, Any]:
         """Name and layers, as JSON can hold them. ValueError for a layer that is none of this package's."""
-        return {"name": self.name, "layers": [layers.serialize(layer) for layer in self._layers]}
+        frozen = {} if self.trainable else {"trainable": False}
+        return {"name": self.name, **frozen, "layers": [layers.serialize(layer) for layer in self._layers]}
 
     def summary(
         self,
@@ -287,6 +306,8 @@ class Stack(Weighted):
             x = y
 
         def backward(dy: Any) -> list[Gradient]:
+            if not self.trainable:
+                return []
             found: list[list[Gradient]] = []
             # Nobody needs the gradients before the first layer that learns.
             first = next((n for n, layer in enumerate(self._layers) if layer.trainable_weights), len(undo))

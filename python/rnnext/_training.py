@@ -247,6 +247,7 @@ class Run:
     generator: np.random.Generator  # of the order of the rows
     at_epoch: Mapping[str, Any]  # the generator's state when the epoch began
     logs: dict[str, float]  # of the last epoch
+    began: bool = False  # whether all callbacks have taken the beginning
 
 
 class _Interrupts:
@@ -290,6 +291,7 @@ def train(stack: Stack, compiled: Compiled, training: Feed, validation: Feed | N
     model = watchers.model
     with _Interrupts() as interrupts:
         watchers.on_train_begin({})  # which may find where an earlier run was
+        run.began = True
         while run.epoch < plan.last and not model.stop_training and not interrupts.pending:
             if not training.begin(run.epoch, run.step):
                 warnings.warn(f"fit: x has no more batches, training ends before epoch {run.epoch + 1}", stacklevel=3)

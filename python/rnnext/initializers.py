@@ -394,7 +394,13 @@ def get(identifier: str | Mapping[str, Any] | type[Initializer] | InitializerFun
 
 
 def serialize(initializer: InitializerFunction) -> dict[str, Any]:
-    """The class's name and its arguments, for `get`. TypeError for a function, which cannot be written down."""
+    """The class's name and its arguments, for `get`.
+
+    TypeError for a function, which cannot be written down, ValueError for a class that is not from this module.
+    """
     if not isinstance(initializer, Initializer):
         raise TypeError(f"initializers.serialize: initializer is {initializer!r}, expected an instance of an initializer class")
-    return {"class_name": type(initializer).__name__, "config": initializer.get_config()}
+    name = type(initializer).__name__
+    if _NAMES.get(name) is not type(initializer):
+        raise ValueError(f"initializers.serialize: initializer is a {name}, expected one of this module's, to be read again")
+    return {"class_name": name, "config": initializer.get_config()}

@@ -33,6 +33,7 @@ from rnnext._persistence import (
     files_of,
     finite_weights_of,
     load_weights,
+    own_part,
     restore_generators,
     restore_optimizer,
     restore_run,
@@ -76,6 +77,7 @@ class Sequential(Stack):
     def __call__(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> Array:
         """y_pred for one batch x, an array or a list of sequences."""
         rows = self._rows_of(x, who=self.name)
+        self._expect_one_batch(rows, who=self.name)
         batch = rows.batch(slice(None))
         if mask is not None and batch.mask is not None:
             raise ValueError(f"{self.name}: mask is given, expected None: sequences of different length have their own")
@@ -92,26 +94,44 @@ class Sequential(Stack):
         if not self.built:
             self.build((None, *rows.row_shape))
 
-    def _batch_size(self, given: int | None, default: int, *, who: str, rows: int = 0, steps: int | None = None) -> int:
+    @property
+    def _is_stateful(self) -> bool:
+        return any(layer.stateful for layer in self.layers)
+
+    @property
+    def _fixed_rows(self) -> int | None:
+        """The rows of every batch, where layers are stateful and the `Input` says it."""
+        fixed = next((layer.batch_size for layer in self._layers if isinstance(layer, layers.InputLayer)), None)
+        return fixed if self._is_stateful else None
+
+    def _batch_size(
+        self, given: int | None, default: int, *, who: str, rows: int = 0, steps: int | None = None, name: str = "batch_size"
+    ) -> int:
         """Rows of a batch. With stateful layers the `Input` may fix it, and Keras's default is the same for all methods.
 
         Where `steps` says how many batches there are, and nobody how large they are, they have all rows among them.
         """
-        size = whole_number_or_none(who, "batch_size", given)
+        size = whole_number_or_none(who, name, given)
         if size is None and steps is not None:
             size = -(-rows // steps)
-        if not any(layer.stateful for layer in self.layers):
+        if not self._is_stateful:
             return size or default
-        fixed = next((layer.batch_size for layer in self._layers if isinstance(layer, layers.InputLayer)), None)
+        fixed = self._fixed_rows
         if fixed is not None and given not in (None, fixed):
-            raise ValueError(f"{who}: batch_size is {given}, expected {fixed}: {self.name} is stateful and its Input says so")
+            raise ValueError(f"{who}: {name} is {given}, expected {fixed}: {self.name} is stateful and its Input says so")
         return fixed or size or _FIT_ROWS
 
     def _expect_equal_batches(self, rows: int, size: int, *, who: str, name: str = "x") -> None:
-        """ValueError if stateful layers, which go on row by row, would get a last batch of fewer rows than the others."""
-        if rows > size and rows % size and any(layer.stateful for layer in self.layers):
+        """ValueError if stateful layers, which go on row by row, would get a batch of fewer rows than the others."""
+        if self._is_stateful and rows % size and (rows > size or self._fixed_rows is not None):
             raise ValueError(
                 f"{who}: {name} has {rows} rows, expected a number that batch_size, {size}, divides: {self.name} is stateful"
+            )
+
+    def _expect_one_batch(self, rows: Rows, *, who: str) -> None:
+        if self._fixed_rows not in (None, len(rows)):
+            raise ValueError(
+                f"{who}: x has {len(rows)} rows, expected {self._fixed_rows}: {self.name} is stateful and its Input says so"
             )
 
     # ------------------------------------------------------------ how to train
@@ -238,6 +258,7 @@ class Sequential(Stack):
             verbose=check_verbose(verbose),
             validation_freq=_checked_freq(validation_freq),
         )
+        whole_number_or_none("fit", "validation_batch_size", validation_batch_size)
         measured = (
             batch_size if validation_batch_size is None else validation_batch_size,
             whole_number_or_none("fit", "validation_steps", validation_steps),
@@ -250,42 +271,60 @@ class Sequential(Stack):
         steps = whole_number_or_none("fit", "steps_per_epoch", steps_per_epoch)
         training: Feed
         validation: Feed | None
-        if is_rows(x):
-            share = validation_split if validation_data is None else 0.0
-            rows, held_out = self._rows_for_fit(compiled, (x, y, sample_weight), class_weight, share)
-            part = "validation_split of x"
-            validation = None if held_out is None else self._first_batches(held_out, _FIT_ROWS, *measured, who="fit", name=part)
-            if plan.pool > 1 and (rows.x.offsets is None or not shuffle):
-                raise ValueError(f"fit: pool is {pool}, expected 1 unless x is a list of sequences and shuffle is True")
-            plan = replace(plan, size=self._batch_size(batch_size, _FIT_ROWS, who="fit", rows=len(rows.x), steps=steps))
-            self._expect_equal_batches(len(rows.x), plan.size, who="fit")
-            training = RowsFeed(rows, plan.size, shuffle=shuffle, pool=plan.pool, steps=steps, first=plan.first)
-            self._build_for(rows.x)
-        else:
-            beside = {"y": y, "sample_weight": sample_weight, "batch_size": batch_size, "pool": pool if pool != 1 else None}
-            _refuse("fit", _ALL_OF_THAT, **beside)
-            if validation_split:
-                raise ValueError(f"fit: validation_split is {validation_split}, expected 0, as x hands out batches")
-            training = feed_of(x, steps, self._check_for(compiled, class_weight, who="fit"), plan.first, shuffle=shuffle)
-            first = training.peek() if isinstance(training, StreamFeed) else x[0] if len(x) else None
-            if first is None:
-                raise ValueError("fit: x is empty, expected at least one batch")
-            training.check(first)
-            validation = None
-        if validation_data is not None:
-            validation = self._validation_feed(compiled, validation_data, *measured)
+        with self.making_weights():
+            if is_rows(x):
+                share = validation_split if validation_data is None else 0.0
+                rows, held_out = self._rows_for_fit(compiled, (x, y, sample_weight), class_weight, share)
+                part = "validation_split of x"
+                validation = (
+                    None if held_out is None else self._first_batches(held_out, _FIT_ROWS, *measured, who="fit", name=part)
+                )
+                if plan.pool > 1 and (rows.x.offsets is None or not shuffle):
+                    raise ValueError(f"fit: pool is {pool}, expected 1 unless x is a list of sequences and shuffle is True")
+                plan = replace(plan, size=self._batch_size(batch_size, _FIT_ROWS, who="fit", rows=len(rows.x), steps=steps))
+                self._expect_equal_batches(len(rows.x), plan.size, who="fit")
+                training = RowsFeed(rows, plan.size, shuffle=shuffle, pool=plan.pool, steps=steps, first=plan.first)
+                self._build_for(rows.x)
+            else:
+                beside = {"y": y, "sample_weight": sample_weight, "batch_size": batch_size, "pool": pool if pool != 1 else None}
+                _refuse("fit", _ALL_OF_THAT, **beside)
+                if validation_split:
+                    raise ValueError(f"fit: validation_split is {validation_split}, expected 0, as x hands out batches")
+                training = feed_of(x, steps, self._check_for(compiled, class_weight, who="fit"), plan.first, shuffle=shuffle)
+                first = training.peek() if isinstance(training, StreamFeed) else x[0] if len(x) else None
+                if first is None:
+                    raise ValueError("fit: x is empty, expected at least one batch")
+                training.check(first)
+                validation = None
+            if validation_data is not None:
+                validation = self._validation_feed(compiled, validation_data, *measured)
+            self._expect_equal_validation(training, validation)
         if not self.trainable_weights:
             warnings.warn(f"fit: {self.name} has no weights that are trainable", stacklevel=2)
         watchers.set_model(self)
-        self.history, self.stop_training, self.interrupted = history, False, False
+        before, self.history, self.stop_training, self.interrupted = self.history, history, False, False
         generator = _random.generator()
         run = Run(plan, training.steps, watchers, plan.first, 0, generator, generator.bit_generator.state, {})
         self._run = run
         try:
             train(self, compiled, training, validation, run)
+        except Exception:
+            if not run.began:  # a callback has refused it
+                self.history = before
+            raise
         finally:
             self._run = None
         return history
+
+    def _expect_equal_validation(self, training: Feed, validation: Feed | None) -> None:
+        """ValueError if stateful layers would get batches of another number of rows in validation than in training."""
+        if self._is_stateful and isinstance(training, RowsFeed) and isinstance(validation, RowsFeed):
+            trained, measured = (min(feed.size, len(feed.examples.x)) for feed in (training, validation))
+            if trained != measured:
+                raise ValueError(
+                    f"fit: validation has batches of {measured} rows, expected {trained} as in training:"
+                    f" {self.name} is stateful"
+                )
 
     def _rows_for_fit(
         self,
@@ -316,6 +355,10 @@ class Sequential(Stack):
         return check
 
     def _validation_feed(self, compiled: Compiled, given: Any, batch_size: int | None, steps: int | None) -> Feed:
+        if isinstance(given, str | bytes | Mapping) or not (isinstance(given, Iterable) or hasattr(given, "__getitem__")):
+            raise TypeError(
+                f"fit: validation_data is a {type(given).__name__}, expected (x, y), (x, y, sample_weight) or batches of such"
+            )
         if isinstance(given, RowSource):
             given = (given, None)
         if isinstance(given, tuple | list | np.ndarray):
@@ -356,7 +399,6 @@ class Sequential(Stack):
         sample_weight: Any = None,
         steps: int | None = None,
         callbacks: Sequence[Callback] | Callback | None = None,
-        *,
         return_dict: bool = False,
     ) -> Any:
         """Loss and metrics on rows that are not trained on: a list (the loss alone if there are no metrics), or a dict.
@@ -470,13 +512,13 @@ class Sequential(Stack):
         y: Any,
         sample_weight: Any = None,
         class_weight: Mapping[int, float] | None = None,
-        *,
         return_dict: bool = False,
     ) -> Any:
         """One step on one batch: its own loss and metrics, from before the step, as `evaluate` returns them."""
         compiled = self._expect_compiled("train_on_batch")
         batch = check_examples(self, compiled, examples_of((x, y, sample_weight), who="train_on_batch"), who="train_on_batch")
         batch = weighted_by_class(batch, class_weight, who="train_on_batch")
+        self._expect_one_batch(batch.x, who="train_on_batch")
         self._build_for(batch.x)
         compiled.reset()
         train_step(self, compiled, batch, slice(None))
@@ -486,7 +528,7 @@ class Sequential(Stack):
         """Forget the batches that loss and metrics have seen. `fit`, `evaluate` and `train_on_batch` begin with this."""
         self._expect_compiled("reset_metrics").reset()
 
-    def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None, *, return_dict: bool = False) -> Any:
+    def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Loss and metrics of one batch."""
         rows = len(rows_of(x, who="test_on_batch"))
         return self.evaluate(x, y, rows, 0, sample_weight, return_dict=return_dict)
@@ -500,7 +542,9 @@ class Sequential(Stack):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Sequential:
         """A model, without weights unless its first layer tells the input's shape, as `get_config` described it."""
-        return cls([layers.deserialize(layer) for layer in config["layers"]], name=config["name"])
+        model = cls([layers.deserialize(layer) for layer in config["layers"]], name=config["name"])
+        model._trainable = flag("Sequential", "trainable", config.get("trainable", True))
+        return model
 
     def to_files(self, *, include_optimizer: bool = True, extras: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
         """The contents of the folder that `save` writes, by their names; errors as there."""
@@ -524,7 +568,12 @@ class Sequential(Stack):
         saving.write_folder(filepath, self.to_files(include_optimizer=include_optimizer, extras=extras))
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles what `save` writes, with its errors; a model that is not built yet as it is."""
+        """For copies and pickles what `save` writes, with its errors; a model that is not built yet as it is.
+
+        ValueError if it was compiled with a loss or metric of the user's own, which could not be read again.
+        """
+        if self._compiled is not None and (own := own_part(described_of(self._compiled))):
+            raise ValueError(f"{self.name}: {own}, somebody's own, which a copy or pickle cannot hold; copy before compile")
         if self.built:
             return {"files": self.to_files()}
         return {**vars(self), "_compiled": None if self._compiled is None else described_of(self._compiled)}

@@ -172,7 +172,7 @@ class Bidirectional(Wrapper):
         return (d, d), tuple(dlast)
 
     def reset_state(self) -> None:
-        """Forget the last call's states. ValueError if the layers are not `stateful`."""
+        """Forget the last call's states: the next call starts from zeros, as each does of layers that are not `stateful`."""
         for part in (self.forward_layer, self.backward_layer):
             part.reset_state()
 

@@ -459,9 +459,7 @@ class Recurrent(Layer):
         return (mask[:, ::-1] if self.go_backwards else mask)[:, :, None]
 
     def reset_state(self) -> None:
-        """Forget the last call's states: the next call starts from zeros. ValueError if the layer is not `stateful`."""
-        if not self.stateful:
-            raise ValueError(f"{self.name}: stateful is False, expected True: there are no states to reset")
+        """Forget the last call's states: the next call starts from zeros, as each does of a layer that is not `stateful`."""
         self.kept_states = ()
 
     reset_states = reset_state  # Keras's older name

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rnnext import losses
 from rnnext.losses import Loss, weights_of_losses
-from rnnext.metrics._metric import Averaged
+from rnnext.metrics._metric import Averaged, as_pair
 from rnnext.parameters import Array
 
 
@@ -79,11 +79,15 @@ class MeanAbsoluteError(_AveragedLoss):
         super().__init__(losses.MeanAbsoluteError(name=name))
 
 
-class RootMeanSquaredError(_AveragedLoss):
-    """The root of the mean of `losses.mean_squared_error`."""
+class RootMeanSquaredError(Averaged):
+    """The root of the mean of (y_pred - y_true)², of arrays of one shape."""
 
     def __init__(self, name: str = "root_mean_squared_error") -> None:
-        super().__init__(losses.MeanSquaredError(name=name))
+        super().__init__(name)
+
+    def update_state(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> None:
+        labels, predictions = as_pair("RootMeanSquaredError", y_true, y_pred)
+        self._add(np.square(predictions - labels), sample_weight)
 
     def result(self) -> float:
         return math.sqrt(super().result())

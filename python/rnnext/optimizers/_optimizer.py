@@ -197,7 +197,8 @@ class Optimizer:
     ) -> None:
         """Exempt parameters from weight decay: those in `var_list`, and those whose names contain one of `var_names`.
 
-        As in Keras each call replaces the one before, and a name may be a regular expression. ValueError after the first step.
+        As in Keras a name is the weight's alone ("kernel", without its layer's), each call replaces the one before, and
+        `var_names` may be regular expressions. ValueError after the first step.
         """
         owner = type(self).__name__
         if self._known:
@@ -438,7 +439,7 @@ class Optimizer:
     def _decays(self, parameter: Parameter) -> bool:
         if id(parameter) in self._undecayed:
             return False
-        return self._undecayed_names is None or self._undecayed_names.search(parameter.name) is None
+        return self._undecayed_names is None or self._undecayed_names.search(parameter.name.rpartition("/")[2]) is None
 
     def _track(self, parameters: Sequence[Parameter]) -> list[_Tracked]:
         if len(self._last) == len(parameters) and all(

@@ -111,6 +111,7 @@ def test_several_read_at_the_same_time(tmp_path: Path) -> None:
         ),
         ("text,label\n", "a.csv: a header and no rows"),
         ("review,label\nx,1\n", "a.csv: no column 'text'; found 'review', 'label'"),
+        ("text,label,text\nx,1,y\n", "a.csv: has 2 columns 'text', expected one"),
         ("text,label\nx,1\ny\n", "a.csv:3: 1 columns, expected 2 as in the header"),
         ("text,label\nx,1\ny,0,z\n", "a.csv:3: 3 columns, expected 2"),
         ('text,label\n"x\ny",1\n\nz\n', "a.csv:5: 1 columns"),

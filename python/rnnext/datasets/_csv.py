@@ -72,4 +72,6 @@ def _next(reader: Any) -> list[str] | None:
 def _column(path: Path, header: Sequence[str], name: str) -> int:
     if name not in header:
         raise ValueError(f"{path}: no column {name!r}; found {', '.join(map(repr, header))}")
+    if header.count(name) > 1:
+        raise ValueError(f"{path}: has {header.count(name)} columns {name!r}, expected one")
     return header.index(name)

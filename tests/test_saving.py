@@ -623,6 +623,19 @@ def test_what_lies_beside_a_model_is_never_deleted(kind: str, tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+def test_names_in_a_file_that_point_elsewhere_delete_nothing(tmp_path: Path) -> None:
+    model, path, letter = trained(), tmp_path / "model" / "config.json", tmp_path / "letter.txt"
+    letter.write_text("dear")
+    model.save(tmp_path / "model")
+    config = json.loads(path.read_text())
+    config["files"] += ["../letter.txt", str(letter), "..", "."]
+    path.write_text(json.dumps(config))
+    model.save(tmp_path / "model")
+    assert letter.read_text() == "dear"
+    load_model(tmp_path / "model")
+    assert {each.name for each in tmp_path.iterdir()} == {"model", "letter.txt"}
+
+
 def test_what_somebody_puts_beside_a_model_meanwhile_is_not_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, folder, rename = trained(), tmp_path / "model", os.rename
     model.save(folder)

@@ -320,8 +320,9 @@ def _remove(folder: Path) -> None:
     What somebody has just put beside the model stays, and the folder with it: OSError.
     """
     names = _names_in(folder) or frozenset()
-    for name in sorted(names - {CONFIG}):
-        (folder / name).unlink(missing_ok=True)
+    for entry in folder.iterdir():  # of what is in the folder: names in a file may be paths to anywhere
+        if entry.name in names - {CONFIG} and _is_file(entry):
+            entry.unlink()
     if os.listdir(folder) == [CONFIG]:
         (folder / CONFIG).unlink()
     folder.rmdir()

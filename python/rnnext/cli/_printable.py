@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 import sys
 from typing import Any
@@ -16,6 +15,10 @@ def printable(text: str) -> str:
 
 
 def json_line(value: Any) -> str:
-    """The value as JSON, with non-ASCII characters escaped unless standard output is UTF-8."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    return json.dumps(value, ensure_ascii=codecs.lookup(encoding).name != "utf-8")
+    """The value as JSON, with all non-ASCII characters escaped if standard output cannot hold one of them."""
+    line = json.dumps(value, ensure_ascii=False)
+    try:
+        line.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    return line

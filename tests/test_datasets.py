@@ -244,6 +244,16 @@ def test_data_that_cannot_be_learned_from(tmp_path: Path) -> None:
         datasets.file_dataset(write(tmp_path / "a.csv", "text,label\n" + "the same,1\nThe same,0\n" * 50))
 
 
+@pytest.mark.parametrize(("part", "share"), [("train", "none"), ("test", "all")])
+def test_a_part_is_not_divided_again(tmp_path: Path, part: str, share: str) -> None:
+    data = datasets.file_dataset(write(tmp_path / "a.csv", "text,label\n" + "".join(f"text {n},{n % 2}\n" for n in range(300))))
+    texts, labels = getattr(data, f"{part}_texts"), getattr(data, f"{part}_labels")
+    lines = "".join(f"{text},{label}\n" for text, label in zip(texts, labels, strict=True))
+    why = f"{len(texts)} rows, {share} of which the hash picks for the test, as in a {part}"
+    with pytest.raises(ValueError, match=f"{why}(ing)? part that was divided before; name a test file"):
+        datasets.file_dataset(write(tmp_path / "part.csv", "text,label\n" + lines))
+
+
 # ---------------------------------------------------------------- the split
 
 

@@ -40,7 +40,11 @@ _NO_TOKENS = re.compile(r"<[^<>]*>|&#?\w+;")  # tags and entities
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """The words of a text that a model has read, and how much each speaks for the label: in log-odds, below 0 against it."""
+    """The words of a text that a model has read, and how much each speaks for the label: in log-odds, below 0 against it.
+
+    `tokens` are the words. Of each, `scores` [T] is how much it speaks for `label`, `spans` where it is in `text`, as (begin,
+    end), or None where cleaning has changed it, and `known` whether it is in the vocabulary. `probability` is the label's.
+    """
 
     text: str
     tokens: tuple[str, ...]

@@ -45,7 +45,12 @@ _SLACK = 1e-6  # what soft labels, computed in float32, may be outside of 0 to 1
 
 
 class PerSample(NamedTuple):
-    """The losses of the rows before they are reduced, and the way back."""
+    """The losses of the rows before they are reduced, and the way back.
+
+    `losses` have the shape of y_pred without its last axis. `backprop` turns their gradients, of that shape or one number for
+    all, into that of y_pred. `valid`, of the same shape, is False where a row does not count: its loss is left out of the sum
+    and of the number that a mean divides by. None: all rows count.
+    """
 
     losses: Array  # [...], the shape of y_pred without its last axis
     backprop: Callable[[Array | float], Array]  # d losses, [...] or a number for all of them -> d y_pred
@@ -141,7 +146,14 @@ class Loss:
         self.reduction: Reduction = reduction
 
     def per_sample(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> PerSample:
-        """The losses of the rows, and the function from their gradients to that of `y_pred`."""
+        """The losses of the rows, and the function from their gradients to that of `y_pred`: for a subclass to define.
+
+        `y_pred` is `[B, K]`, or `[B, T, K]` of a model with an output for each step; `y_true` are the batch's labels as they
+        were given, but labels `[B, T]` of steps with one output come as `[B, T, 1]`. The losses are `[B]` or `[B, T]`.
+
+        It should raise ValueError for labels that do not fit. To find that out before anything is changed, it is called once
+        with predictions that are made up; labels of the steps of a list of sequences are then end to end, `[N]` or `[N, ...]`.
+        """
         also = "; it has Keras's call alone, which does not say the gradient" if hasattr(self, "call") else ""
         raise NotImplementedError(
             f"{type(self).__name__}: per_sample is not defined, expected the losses with their gradient,"
@@ -346,7 +358,8 @@ def _class_numbers(
 
 
 class SparseCategoricalCrossentropy(Loss):
-    """-log p of the right class; `y_true` is `[B]` or `[B, 1]`, numbers of classes from 0 to C-1, `y_pred` `[B, C]`.
+    """-log p of the right class; `y_true`, numbers of classes from 0 to C-1, is `[B]` or `[B, 1]` beside a `y_pred` `[B, C]`,
+    and `[B, T]` or `[B, T, 1]` beside a `[B, T, C]`.
 
     `from_logits` and probabilities as for `CategoricalCrossentropy`. Rows with the label `ignore_class` do not count.
     """

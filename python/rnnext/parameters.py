@@ -84,10 +84,12 @@ class Parameter:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """That of `value`."""
         return self._value.shape
 
     @property
     def dtype(self) -> np.dtype[np.float32]:
+        """That of `value`: float32, or float64 where the constructor was told so."""
         return self._value.dtype
 
     def numpy(self) -> Array:

@@ -123,6 +123,7 @@ class Normal(NamedTuple):
 
 
 def normalise(v: Array, epsilon: float | None) -> Normal:
+    """LN(v) over the last axis, ε being added to the variance; v itself if it is None."""
     if epsilon is None:
         return Normal(v, None)
     deviation = v - v.mean(axis=-1, keepdims=True)
@@ -148,10 +149,12 @@ class Product(NamedTuple):
 
     @property
     def value(self) -> Array:
+        """The numbers."""
         return self.normal.value * self.scale
 
 
 def product(v: Array, matrix: Array, scale: Array, epsilon: float | None) -> Product:
+    """LN(v M) ⊙ scale, with what its backward step needs."""
     return Product(v, matrix, scale, normalise(v @ matrix, epsilon))
 
 

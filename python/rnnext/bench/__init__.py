@@ -53,7 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"where they are installed and a suite has work for them: {peers}; or none",
     )
     parser.add_argument("--threads", metavar="N", type=_count, help="of everyone (default: as rnnext info says)")
-    parser.add_argument("--rounds", metavar="N", type=_count, default=15, help="turns of each contender, after a first one")
+    parser.add_argument(
+        "--rounds", metavar="N", type=_count, default=15, help="turns of each contender, after a first one (default: 15)"
+    )
     parser.add_argument("--data", metavar="IMDB", type=Path, help="the IMDB reviews (default: drawn by Zipf's law)")
     parser.add_argument("--epoch", action="store_true", help="step: also one epoch of 25,000 reviews")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write what was measured")

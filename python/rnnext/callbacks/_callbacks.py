@@ -46,9 +46,11 @@ class Callback:
     _open_logs: bool = True  # whether a user's own callback may add to the logs; set by fit
 
     def set_model(self, model: Sequential) -> None:
+        """Called before the first hook, with the model that is trained, evaluated or asked to predict."""
         self.model = model
 
     def set_params(self, params: dict[str, Any]) -> None:
+        """Called before the first hook, with what `params` is then."""
         self.params = params
 
     def on_train_begin(self, logs: Logs | None = None) -> None:

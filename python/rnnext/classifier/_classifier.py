@@ -41,6 +41,7 @@ class TextClassifier:
 
     Texts are str, in any iterable; labels are str, int, bool or float, two different ones or more. None for an option means
     the preset's choice for `lang` and the amount of data. The constructor only stores its arguments; `fit` checks them.
+    docs/classifier.md says what each option is and what is chosen.
 
     After `fit`: `classes_` (the labels in order, the columns of `predict_proba`), `model_` (a `Sequential`), `vectorizer_` (a
     `TextVectorizer`), `history_` (a number for each epoch by name), `best_epoch_` (from 1; None without

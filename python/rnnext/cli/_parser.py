@@ -108,14 +108,14 @@ def make_parser() -> argparse.ArgumentParser:
         "file",
         metavar="FILE",
         type=_new_file,
-        help="the file to write: .onnx for onnx, .safetensors for torch, .keras or .weights.h5 for keras",
+        help="the file to write; for keras its name must end in .keras or .weights.h5",
     )
     convert.add_argument(
         "--to",
         choices=("onnx", "torch", "keras"),
         required=True,
-        help="onnx: a graph with the inputs `input` (ids) and `lengths`; torch: a state_dict as safetensors; keras: a model, or"
-        " its weights alone",
+        help="onnx: a graph with the inputs `input` (ids) and `lengths`; torch: a state_dict as safetensors,"
+        " whatever the file's name ends in; keras: a model, or its weights alone",
     )
     _json(convert)
 

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from rnnext._tokens import nfkc
 
+_ENOUGH = 30  # different texts, of which the hash picks some but not all: by chance it would not once in 800 times
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TextDataset:
@@ -74,9 +76,10 @@ def divided(
 ) -> TextDataset:
     """A data set with a fifth of the texts held out for the test, except texts whose label the rest would then lack.
 
-    ValueError if there are too few texts for both parts.
+    ValueError if there are too few texts for both parts, or if they are one part of an earlier division.
     """
-    test, numbers = held_out(texts, one_in=5, purpose="test"), np.array(labels, np.int32)
+    picked, numbers = held_out(texts, one_in=5, purpose="test"), np.array(labels, np.int32)
+    test = picked.copy()
     alone = test & ~np.isin(numbers, numbers[~test])
     wanted = {normalised(text) for text, only in zip(texts, alone, strict=True) if only}
     if wanted:
@@ -88,7 +91,13 @@ def divided(
     if test.all() or not test.any():
         different = len({normalised(text) for text in texts})
         found = f"{len(texts)} rows" if different == len(texts) else f"{len(texts)} rows (different texts: {different})"
-        raise ValueError(f"{name}: {found} are too few to hold some out for the test; name a test file")
+        if different < _ENOUGH or (picked.any() and not picked.all()):
+            raise ValueError(f"{name}: {found} are too few to hold some out for the test; name a test file")
+        share, part = ("all", "test") if picked.all() else ("none", "training")
+        raise ValueError(
+            f"{name}: {found}, {share} of which the hash picks for the test, as in a {part} part that was divided before;"
+            " name a test file"
+        )
     return TextDataset(
         name=name,
         train_texts=[text for text, out in zip(texts, test, strict=True) if not out],

@@ -37,9 +37,10 @@ def drawn_places(generator: np.random.Generator, rate: float, shape: tuple[int, 
 
 
 class Dropout(Layer):
-    """Drops single values of x, or whole slices of it: `noise_shape` is the shape of what is drawn.
+    """In training sets each value of x to 0 with the probability `rate`, and multiplies the rest by 1 / (1 - rate).
 
-    Its entries are None for x's own size, and 1 along an axis whose entries are dropped together.
+    Outside training x is passed on as it is. `noise_shape` is the shape of what is drawn: its entries are None for x's own
+    size, and 1 along an axis whose entries are dropped together.
     """
 
     axes = "[B, ...]"
@@ -85,7 +86,7 @@ class Dropout(Layer):
 
 
 class SpatialDropout1D(Dropout):
-    """Drops whole features of x [B, T, D]: the same ones, drawn as [B, 1, D], in all steps of a row."""
+    """Dropout of whole features of x [B, T, D]: the same ones, drawn as [B, 1, D], in all steps of a row."""
 
     axes = "[B, T, D]"
 

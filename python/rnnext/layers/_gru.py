@@ -17,7 +17,11 @@ class GRU(Recurrent):
     b'_n)), without it n = tanh(x W_n + (r ⊙ h') U_n + b_n). `update_gate="keep"`: h = z ⊙ h' + (1 - z) ⊙ n, as in Keras and
     PyTorch; `"write"`: h = (1 - z) ⊙ h' + z ⊙ n, the textbook's. Weights: kernel [I, 3H], recurrent_kernel [H, 3H], bias
     [2, 3H] (row 0 of the input, row 1 of the state) or, without `reset_after`, [3H]; gates in the order z r n. With
-    `layer_norm` kernel_norm [3H] and recurrent_norm [3H] follow. `segment` and `truncate` are for long sequences, as in LSTM.
+    `layer_norm` kernel_norm [3H] and recurrent_norm [3H] follow.
+
+    LSTM explains the options that both have: `return_sequences`, `return_state`, `go_backwards`, `stateful`,
+    `zero_output_for_mask`, the dropouts, `zoneout_h`, `layer_norm`, `clip`, `dtype`, and `segment` and `truncate` for long
+    sequences. docs/layers.md lists all.
     """
 
     gates, states = 3, 1

@@ -35,6 +35,7 @@ class Gather:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """[B, T, D], that of the array which it stands for."""
         return (*self.ids.shape, self.table.shape[1])
 
 

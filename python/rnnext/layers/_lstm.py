@@ -25,6 +25,17 @@ class LSTM(Recurrent):
     For long sequences: with `segment` training keeps the states only after every that many steps, and computes the steps
     between them again on the way back, for about a third more time; `truncate` cuts the gradients there (truncated
     back-propagation). `unroll`, `use_cudnn` and `implementation`, which tell Keras how to compute, are accepted and ignored.
+
+    What LSTM and GRU have in common. `return_sequences`: all states [B, T, H] instead of the last [B, H]; `return_state`: the
+    last states besides. `go_backwards`: from a row's last token to its first. `stateful`: a call starts, row by row, from the
+    last states of the call before it, until `reset_state()`; no gradient flows back into that call. `zero_output_for_mask`:
+    the outputs of `return_sequences` are 0 where there is no token. In training `dropout` drops features of the inputs and
+    `recurrent_dropout` units of the state that the gates see, the same ones in all steps of a row (Gal & Ghahramani 2016);
+    `recurrent_weight_dropout` drops weights of the recurrent kernel, the same ones in a whole batch (DropConnect); `seed` is
+    that of all these draws. `zoneout_h` and an LSTM's `zoneout_c`: the probability that a unit keeps its state in a step
+    (Krueger et al. 2017); outside training it keeps that share of its state instead. `layer_norm` normalises the products of
+    input and state, and an LSTM's c (Ba et al. 2016); `norm_epsilon` is added to variances. `clip` bounds the pre-activations.
+    `dtype`: "float32", or "float64" for the layer by itself. docs/layers.md lists all options.
     """
 
     gates, states = 4, 2

@@ -54,18 +54,7 @@ class _Kept:
 
 
 class Recurrent(Layer):
-    """What LSTM and GRU share: windows, states, the call of the engine.
-
-    Options of both. In training, `dropout` drops features of the inputs and `recurrent_dropout` units of the state that the
-    gates see, the same ones in all steps of a row (Gal & Ghahramani 2016); `recurrent_weight_dropout` drops weights of the
-    recurrent kernel, the same ones in a whole batch (DropConnect). `zoneout_h` and an LSTM's `zoneout_c` are the probability
-    that a unit keeps its state in a step (Krueger et al. 2017); outside training it keeps that share of its state instead.
-    `layer_norm` normalises the products of input and state, and an LSTM's c (Ba et al. 2016; `norm_epsilon` is added to
-    variances). `clip` bounds the pre-activations. With `stateful` a call starts, row by row, from the last states of the call
-    before it, until `reset_state()`; no gradient flows back into that call. `zero_output_for_mask` makes the outputs of
-    `return_sequences` 0 where there is no token. `dtype` is "float32", or "float64" to check gradients; training a model needs
-    float32.
-    """
+    """What LSTM and GRU share: windows, states, the call of the engine. LSTM's docstring explains the options of both."""
 
     largest_vocabulary: ClassVar[int] = 256 << 20  # bytes of a projected vocabulary
     gates: ClassVar[int]

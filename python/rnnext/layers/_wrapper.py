@@ -63,6 +63,7 @@ class TimeDistributed(Wrapper):
 
     @property
     def layer(self) -> Layer:
+        """The layer that is applied to each step."""
         return self.parts[0]
 
     def make_weights(self, input_shape: Shape) -> list[Parameter]:

@@ -19,7 +19,12 @@ class Metric:
         self.name = name or type(self).__name__.lower()
 
     def update_state(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> None:
-        """Take a batch in."""
+        """Take a batch in.
+
+        `y_true` is its labels, `y_pred` the outputs `[B, K]`, or `[B, T, K]` of a model with an output for each step; labels
+        `[B, T]` of steps with one output come as `[B, T, 1]`. `sample_weight` is None, `[B]`, or `[B, T]`: for outputs of steps
+        with a mask it is 0 where there is no token, elsewhere 1 in `metrics` and the given weight in `weighted_metrics`.
+        """
         raise NotImplementedError(f"{type(self).__name__}: update_state is not defined")
 
     def result(self) -> float:

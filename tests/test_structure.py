@@ -130,7 +130,7 @@ MODULES: dict[str, set[str]] = {
     "evidence": {"layers", "models", "parameters", "preprocessing"},
     "report": {"evaluation", "evidence"},
     "callbacks": {"parameters", "_checks", "metrics", "plots"},
-    "_stack": {"parameters", "layers", "_inputs"},
+    "_stack": {"_random", "parameters", "layers", "_inputs"},
     "_training": {"_stack", "layers", *_TRAINED, "callbacks", "_feeds", "_inputs", "_progress"},
     "_persistence": {"_random", "_stack", "_training", "layers", *_TRAINED, "parameters", "saving"},
     "models": {"_persistence", "_training", "_stack", "layers", *_TRAINED, "callbacks", "saving", "parameters"}

@@ -235,7 +235,7 @@ class Sequential(Stack):
         unless `batch_size` says otherwise. What does not fit is said before anything is changed.
 
         With `steps_per_epoch` an epoch is so many batches, and the next one goes on behind them, as in Keras: the last epoch of
-        a pass over the rows may have fewer. Without `batch_size` all rows make that many.
+        a pass over the rows may have fewer. Without `batch_size` the batches are as large as that takes.
 
         `pool`: sequences of different length are cut into batches of like length, out of `pool` batches' rows at a time, which
         saves the time that is spent on padding; about 50 leaves enough to chance.
@@ -404,7 +404,7 @@ class Sequential(Stack):
         """Loss and metrics on rows that are not trained on: a list (the loss alone if there are no metrics), or a dict.
 
         x may also hand out batches (x, y[, sample_weight]), as for `fit`. `steps` batches are measured, or all; without
-        `batch_size` all rows make that many. Of the hooks of `callbacks` those of tests are called.
+        `batch_size` they are as large as it takes for all rows. Of the hooks of `callbacks` those of tests are called.
         """
         compiled = self._expect_compiled("evaluate")
         count = whole_number_or_none("evaluate", "steps", steps)
@@ -440,7 +440,7 @@ class Sequential(Stack):
 
         An array; for a list of sequences and a model with an output for each step, a list of arrays [T_n, ...]. x may also hand
         out batches, x or (x, y[, sample_weight]), as for `fit`. `steps` batches are predicted, or all; without
-        `batch_size` all rows make that many. Of the hooks of `callbacks` those of predictions are called.
+        `batch_size` they are as large as it takes for all rows. Of the hooks of `callbacks` those of predictions are called.
         """
         count = whole_number_or_none("predict", "steps", steps)
         watchers = CallbackList(_as_list(callbacks), who="predict")

@@ -7,6 +7,7 @@ from typing import Any
 
 from rnnext import _core, activations, constraints, initializers, regularizers
 from rnnext._checks import whole_number
+from rnnext.initializers import first_values
 from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_dtype, check_features, float_input
 from rnnext.parameters import Array, Gradients, Parameter
 
@@ -52,7 +53,7 @@ class Dense(Layer):
             raise ValueError(f"{self.name}: input has shape {input_shape}, expected (B, ..., F) with F known")
         kernel = Parameter(
             f"{self.name}/kernel",
-            self.kernel_initializer((features, self.units)),
+            first_values(self.kernel_initializer, (features, self.units)),
             regularizer=self.kernel_regularizer,
             constraint=self.kernel_constraint,
         )
@@ -60,7 +61,7 @@ class Dense(Layer):
             return [kernel]
         bias = Parameter(
             f"{self.name}/bias",
-            self.bias_initializer((self.units,)),
+            first_values(self.bias_initializer, (self.units,)),
             regularizer=self.bias_regularizer,
             constraint=self.bias_constraint,
         )

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from rnnext import _core, _random, constraints, initializers, regularizers
 from rnnext._checks import number, whole_number, whole_number_or_none
+from rnnext.initializers import first_values
 from rnnext.layers._dropout import Rates, drawn_scale
 from rnnext.layers._layer import Backprop, Gather, Layer, Mask, RowShape, Shape, check_dtype, check_rank
 from rnnext.parameters import Array, Gradients, Parameter, RowGradient
@@ -77,7 +78,7 @@ class Embedding(Layer):
     def make_weights(self, input_shape: Shape) -> list[Parameter]:
         embeddings = Parameter(
             f"{self.name}/embeddings",
-            self.embeddings_initializer((self.input_dim, self.output_dim)),
+            first_values(self.embeddings_initializer, (self.input_dim, self.output_dim)),
             regularizer=self.embeddings_regularizer,
             constraint=self.embeddings_constraint,
         )

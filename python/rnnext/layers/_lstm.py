@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from rnnext.initializers import first_values
 from rnnext.layers._layer import RowShape
 from rnnext.layers._recurrent import Recurrent
 from rnnext.layers._terms import Terms
@@ -111,8 +112,8 @@ class LSTM(Recurrent):
     def _make_bias(self) -> Array:
         if not self.unit_forget_bias:
             return super()._make_bias()
-        part = self.bias_initializer((self.units,), self.dtype)
-        rest = self.bias_initializer((2 * self.units,), self.dtype)
+        part = first_values(self.bias_initializer, (self.units,), self.dtype)
+        rest = first_values(self.bias_initializer, (2 * self.units,), self.dtype)
         return np.concatenate([part, np.ones(self.units, self.dtype), rest])
 
     def get_config(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from rnnext import _core, initializers
 from rnnext._checks import whole_number_or_none
+from rnnext.initializers import first_values
 from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_features, check_mask, check_rank, float_input
 from rnnext.parameters import Array, Gradients, Parameter
 
@@ -156,11 +157,11 @@ class AttentionPooling1D(Layer):
             raise ValueError(f"{self.name}: input has shape {input_shape}, expected (B, T, D) with D known")
         features = input_shape[2]
         if self.units is None:
-            return [Parameter(f"{self.name}/query", self.query_initializer((features,)))]
+            return [Parameter(f"{self.name}/query", first_values(self.query_initializer, (features,)))]
         return [
-            Parameter(f"{self.name}/kernel", self.kernel_initializer((features, self.units))),
-            Parameter(f"{self.name}/bias", self.bias_initializer((self.units,))),
-            Parameter(f"{self.name}/query", self.query_initializer((self.units,))),
+            Parameter(f"{self.name}/kernel", first_values(self.kernel_initializer, (features, self.units))),
+            Parameter(f"{self.name}/bias", first_values(self.bias_initializer, (self.units,))),
+            Parameter(f"{self.name}/query", first_values(self.query_initializer, (self.units,))),
         ]
 
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from rnnext import _core, _random, constraints, initializers, regularizers
 from rnnext._checks import number, whole_number, whole_number_or_none
+from rnnext.initializers import first_values
 from rnnext.layers._dropout import drawn_places, drawn_scale
 from rnnext.layers._layer import (
     Backprop,
@@ -149,19 +150,19 @@ class Recurrent(Layer):
         if len(input_shape) != 3 or input_shape[2] is None:
             raise ValueError(f"{self.name}: input has shape {input_shape}, expected (B, T, I) with I known")
         width = self.gates * self.units
-        first_values = {
-            "kernel": self.kernel_initializer((input_shape[2], width), self.dtype),
-            "recurrent_kernel": self.recurrent_initializer((self.outputs, width), self.dtype),
+        first = {
+            "kernel": first_values(self.kernel_initializer, (input_shape[2], width), self.dtype),
+            "recurrent_kernel": first_values(self.recurrent_initializer, (self.outputs, width), self.dtype),
         }
         if self.use_bias:
-            first_values["bias"] = self._make_bias()
+            first["bias"] = self._make_bias()
         penalties = dict(
             zip(("kernel", "recurrent_kernel", "bias"), zip(self.regularizers, self.constraints, strict=True), strict=True)
         )
-        first_values |= self.terms.weights(self.states, self.gates, self.units, self.kernel_initializer, self.dtype)
-        self.weight_names = list(first_values)
+        first |= self.terms.weights(self.states, self.gates, self.units, self.kernel_initializer, self.dtype)
+        self.weight_names = list(first)
         made = []
-        for name, value in first_values.items():
+        for name, value in first.items():
             regularizer, constraint = penalties.get(name, (None, None))
             made.append(
                 Parameter(f"{self.name}/{name}", value, regularizer=regularizer, constraint=constraint, dtype=self.dtype)
@@ -169,7 +170,7 @@ class Recurrent(Layer):
         return made
 
     def _make_bias(self) -> Array:
-        return self.bias_initializer((self.gates * self.units,), self.dtype)
+        return first_values(self.bias_initializer, (self.gates * self.units,), self.dtype)
 
     @property
     def outputs(self) -> int:

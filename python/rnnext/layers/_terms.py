@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rnnext._checks import positive, whole_number_or_none
+from rnnext.initializers import first_values
 from rnnext.layers._layer import Layer
 from rnnext.parameters import Array
 
@@ -36,9 +37,9 @@ class Terms:
         """First values of the terms' weights by the engine's names, in the order of `get_weights`: scales 1, shifts 0."""
         found = {}
         if self.peepholes:
-            found["peephole"] = initializer((3, units), dtype)
+            found["peephole"] = first_values(initializer, (3, units), dtype)
         if self.projection is not None:
-            found["projection"] = initializer((units, self.projection), dtype)
+            found["projection"] = first_values(initializer, (units, self.projection), dtype)
         if self.layer_norm:
             found["kernel_norm"] = np.ones(gates * units, dtype)
             found["recurrent_norm"] = np.ones(gates * units, dtype)

@@ -1,4 +1,4 @@
-"""Beside others: children of fork and spawn, threadpoolctl's limits, the variables that choose threads.
+"""Beside others: children of fork and spawn, threads at exit, threadpoolctl's limits, the variables that choose threads.
 
 Each in a process of its own that has a time limit, as what goes wrong here hangs.
 """
@@ -272,6 +272,34 @@ def test_a_pool_predicts_with_its_parents_model(tmp_path: Path) -> None:
             assert model.predict(x, verbose=0).tobytes() == expected.tobytes()
     """
     succeeds(program, tmp_path)
+
+
+# ---------------------------------------------------------------- threads at exit
+
+
+@pytest.mark.parametrize("doing", ["forward", "fit", "predict", "forward, fit, predict"])
+def test_the_process_ends_while_threads_are_in_the_engine(doing: str, tmp_path: Path) -> None:
+    program = f"""
+    import time
+    model, layer = classifier(), recurrent()
+    x, y = tokens()
+    model.fit(x, y, verbose=0)
+    works = {{
+        "forward": lambda: layer_step(layer),
+        "fit": lambda: model.fit(x, y, verbose=0),
+        "predict": lambda: classifier().predict(x, verbose=0),
+    }}
+
+    def go_on(work):
+        while True:
+            work()
+
+    for name in "{doing}".split(", "):
+        threading.Thread(target=go_on, args=(works[name],), daemon=True).start()
+    time.sleep(0.3)
+    """
+    done = run(program, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 # ---------------------------------------------------------------- who says how many threads

@@ -11,6 +11,7 @@
 #include "../dispatch.h"
 #include "../parallel.h"
 #include "arrays.h"
+#include "without_gil.h"
 
 namespace rnnext {
 namespace {
@@ -35,7 +36,7 @@ std::vector<double> fma_rates(int threads) {
   constexpr index_t n = 400'000;
   std::atomic<float> sink{0.0f};
   std::vector<double> rates(400);
-  const py::gil_scoped_release unlocked;
+  const WithoutGil unlocked;
   for (double& rate : rates) {
     int team = 1;
     const auto start = std::chrono::steady_clock::now();
@@ -54,7 +55,7 @@ double read_bandwidth(int threads) {
   constexpr std::size_t floats = std::size_t{64} << 20;
   std::atomic<float> sink{0.0f};
   double best = 0.0;
-  const py::gil_scoped_release unlocked;
+  const WithoutGil unlocked;
   const std::vector<float> memory(floats, 1.0f);
   for (int pass = 0; pass < 5; ++pass) {
     const auto start = std::chrono::steady_clock::now();

@@ -5,6 +5,7 @@
 
 #include "arrays.h"
 #include "module.h"
+#include "without_gil.h"
 
 namespace rnnext {
 namespace {
@@ -92,7 +93,7 @@ void settle_rows(PyParameter& self, const py::array& rows) {
   const auto settle = [&](auto id) {
     const auto* ids = static_cast<const decltype(id)*>(whole.data());
     const index_t count = whole.size();
-    const py::gil_scoped_release unlocked;
+    const WithoutGil unlocked;
     self.engine->settle_rows(ids, count);
   };
   if (whole.dtype().equal(py::dtype::of<std::int32_t>())) return settle(std::int32_t{});
@@ -118,7 +119,7 @@ std::vector<T> as_vector(const Argument& argument, const py::object& object, con
 py::object pending(PyParameter& self) {
   std::optional<OptimizedParameter::Pending> found;
   {
-    const py::gil_scoped_release unlocked;
+    const WithoutGil unlocked;
     found = self.engine->pending();
   }
   if (!found) return py::none();
@@ -158,7 +159,7 @@ void restore(PyParameter& self, const py::object& object, bool check_only) {
     found = std::move(p);
   }
   if (check_only) return;
-  const py::gil_scoped_release unlocked;
+  const WithoutGil unlocked;
   self.engine->restore(found);
 }
 
@@ -204,7 +205,7 @@ void step(const OptimizerRule& rule, const py::list& parameters, const py::list&
   for (std::size_t k = 0; k < parameters.size(); ++k) {
     checked.push_back(checked_gradient(py::cast<const PyParameter&>(parameters[k]), gradients[k], kept));
   }
-  const py::gil_scoped_release unlocked;
+  const WithoutGil unlocked;
   optimizer_step(rule, checked, rate, decay, {clipnorm, global_clipnorm, clipvalue});
 }
 
@@ -224,10 +225,10 @@ void bind_optimizers(py::module_& m) {
       .def(py::init(&PyParameter::make), py::arg("rule"), py::arg("name"), py::arg("p"), py::arg("slots"), py::kw_only(),
            py::arg("decays"))
       .def(
-          "settle", [](PyParameter& self) { self.engine->settle(); }, py::call_guard<py::gil_scoped_release>())
+          "settle", [](PyParameter& self) { self.engine->settle(); }, py::call_guard<WithoutGil>())
       .def("settle_rows", settle_rows, py::arg("rows"))
       .def(
-          "accept", [](PyParameter& self) { self.engine->accept(); }, py::call_guard<py::gil_scoped_release>())
+          "accept", [](PyParameter& self) { self.engine->accept(); }, py::call_guard<WithoutGil>())
       .def("pending", pending)
       .def(
           "check", [](PyParameter& self, const py::object& pending) { restore(self, pending, true); }, py::arg("pending"))

@@ -11,6 +11,7 @@
 #include "../parallel.h"
 #include "arrays.h"
 #include "module.h"
+#include "without_gil.h"
 
 namespace rnnext {
 namespace {
@@ -45,7 +46,7 @@ py::tuple sum_rows(const py::object& ids_in, const py::object& d_in, index_t tab
   std::copy(used.begin(), used.end(), rows.mutable_data());
   auto [sums, sums_view] = new_array<Real, 2>({static_cast<index_t>(used.size()), width});
   {
-    const py::gil_scoped_release unlocked;
+    const WithoutGil unlocked;
     std::fill_n(sums_view.data, static_cast<index_t>(used.size()) * width, Real{0});
     const auto* from = static_cast<const Real*>(d.data());
     for (index_t i = 0; i < tokens; ++i, from += width) {
@@ -71,7 +72,7 @@ py::array scale_steps(const py::object& x_in, const py::object& scale_in) {
   Real* to = y_view.data;
   const auto& k = recurrent_kernels<Real>();
   {
-    const py::gil_scoped_release unlocked;
+    const WithoutGil unlocked;
     parallel(rows * steps * width < worth_a_thread ? 1 : num_threads(), [&](const Member& member) {
       const Range mine = share(rows * steps, member.id, member.size);
       for (index_t i = mine.begin; i < mine.end; ++i)
@@ -98,7 +99,7 @@ py::array draw_places(std::uint64_t seed, std::uint32_t below, index_t count) {
   auto [places, view] = new_array<Real, 1>({count});
   Real* to = view.data;
   {  // counting references to what is returned needs the lock again
-    const py::gil_scoped_release unlocked;
+    const WithoutGil unlocked;
     parallel(count < worth_a_thread ? 1 : num_threads(), [&](const Member& member) {
       std::array<std::uint64_t, numbers> bits;
       std::array<std::uint16_t, chunk> drawn;
@@ -124,7 +125,7 @@ py::array multiplied(void (*multiply)(View<const float, 2>, View<const float, 2>
   if (!is_viewable(b)) b = aligned_array<float>(b);
   auto [c, view] = new_array<float, 2>({a.shape(1 - shared), b.shape(1)});
   {
-    const py::gil_scoped_release unlocked;
+    const WithoutGil unlocked;
     multiply(view_of<float, 2>(a), view_of<float, 2>(b), view);
   }
   return c;

@@ -16,7 +16,11 @@
 namespace rnnext {
 namespace {
 
-constexpr index_t worth_a_thread = 1 << 16;  // elements
+// How many threads share so many elements.
+int threads_for_elements(index_t count) {
+  constexpr index_t worth_a_thread = 1 << 16;
+  return static_cast<int>(std::clamp<index_t>(count / worth_a_thread, 1, num_threads()));
+}
 
 template <class Real>
 py::tuple sum_rows(const py::object& ids_in, const py::object& d_in, index_t table_rows) {
@@ -27,6 +31,9 @@ py::tuple sum_rows(const py::object& ids_in, const py::object& d_in, index_t tab
   py::array d = d_argument.require<Real>(d_in, 3, "[B, T, D]");
   d_argument.expect_shape(d, {ids.shape(0), ids.shape(1), d.shape(2)}, "[B, T, D]");
   d = aligned_array<Real>(d);
+  if (table_rows < 0) {
+    throw py::value_error(who + ": table_rows is " + std::to_string(table_rows) + ", expected at least 0");
+  }
   const index_t tokens = ids.size();
   const index_t width = d.shape(2);
   const auto* id = static_cast<const std::int32_t*>(ids.data());
@@ -73,7 +80,7 @@ py::array scale_steps(const py::object& x_in, const py::object& scale_in) {
   const auto& k = recurrent_kernels<Real>();
   {
     const WithoutGil unlocked;
-    parallel(rows * steps * width < worth_a_thread ? 1 : num_threads(), [&](const Member& member) {
+    parallel(threads_for_elements(rows * steps * width), [&](const Member& member) {
       const Range mine = share(rows * steps, member.id, member.size);
       for (index_t i = mine.begin; i < mine.end; ++i)
         k.multiply(from + i * width, by + i / steps * width, width, to + i * width);
@@ -100,7 +107,7 @@ py::array draw_places(std::uint64_t seed, std::uint32_t below, index_t count) {
   Real* to = view.data;
   {  // counting references to what is returned needs the lock again
     const WithoutGil unlocked;
-    parallel(count < worth_a_thread ? 1 : num_threads(), [&](const Member& member) {
+    parallel(threads_for_elements(count), [&](const Member& member) {
       std::array<std::uint64_t, numbers> bits;
       std::array<std::uint16_t, chunk> drawn;
       const Range mine = share((count + chunk - 1) / chunk, member.id, member.size);

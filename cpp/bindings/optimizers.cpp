@@ -3,6 +3,8 @@
 
 #include <pybind11/stl.h>
 
+#include <unordered_set>
+
 #include "arrays.h"
 #include "module.h"
 #include "without_gil.h"
@@ -202,8 +204,18 @@ void step(const OptimizerRule& rule, const py::list& parameters, const py::list&
   }
   std::vector<py::array> kept;
   std::vector<ParameterGradient> checked;
+  std::unordered_set<const PyParameter*> seen;
   for (std::size_t k = 0; k < parameters.size(); ++k) {
-    checked.push_back(checked_gradient(py::cast<const PyParameter&>(parameters[k]), gradients[k], kept));
+    const py::object given = parameters[k];
+    if (!py::isinstance<PyParameter>(given)) {
+      throw py::type_error("apply: parameters has a " + type_name(given) + " at " + std::to_string(k) +
+                           ", expected OptimizedParameters alone");
+    }
+    const auto& parameter = given.cast<const PyParameter&>();
+    if (!seen.insert(&parameter).second) {
+      throw py::value_error("apply: parameters has " + parameter.name + " twice, expected each parameter once");
+    }
+    checked.push_back(checked_gradient(parameter, gradients[k], kept));
   }
   const WithoutGil unlocked;
   optimizer_step(rule, checked, rate, decay, {clipnorm, global_clipnorm, clipvalue});
@@ -222,8 +234,8 @@ void bind_optimizers(py::module_& m) {
            py::arg("centered") = false, py::arg("beta_1") = 0.0, py::arg("beta_2") = 0.0, py::arg("amsgrad") = false,
            py::arg("epsilon") = 0.0);
   py::class_<PyParameter>(m, "OptimizedParameter")
-      .def(py::init(&PyParameter::make), py::arg("rule"), py::arg("name"), py::arg("p"), py::arg("slots"), py::kw_only(),
-           py::arg("decays"))
+      .def(py::init(&PyParameter::make), py::arg("rule").none(false), py::arg("name"), py::arg("p"), py::arg("slots"),
+           py::kw_only(), py::arg("decays"))
       .def(
           "settle", [](PyParameter& self) { self.engine->settle(); }, py::call_guard<WithoutGil>())
       .def("settle_rows", settle_rows, py::arg("rows"))

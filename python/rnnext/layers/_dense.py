@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rnnext import _core, activations, constraints, initializers, regularizers
-from rnnext._checks import whole_number
+from rnnext._checks import flag, whole_number
 from rnnext.initializers import first_values
 from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_dtype, check_features, float_input
 from rnnext.parameters import Array, Gradients, Parameter
@@ -39,7 +39,7 @@ class Dense(Layer):
         check_dtype(self, dtype, "float32")
         self.units = whole_number(self.name, "units", units)
         self.activation = activations.get(activation)
-        self.use_bias = use_bias
+        self.use_bias = flag(self.name, "use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)

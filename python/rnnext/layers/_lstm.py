@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from rnnext._checks import flag
 from rnnext.initializers import first_values
 from rnnext.layers._layer import RowShape
 from rnnext.layers._recurrent import Recurrent
@@ -107,7 +108,7 @@ class LSTM(Recurrent):
             input_shape=input_shape,
         )
         self._expect_activations(activation, recurrent_activation)
-        self.unit_forget_bias = unit_forget_bias
+        self.unit_forget_bias = flag(self.name, "unit_forget_bias", unit_forget_bias)
 
     def _make_bias(self) -> Array:
         if not self.unit_forget_bias:

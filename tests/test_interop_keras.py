@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -391,3 +392,27 @@ def test_nothing_is_drawn_for_the_layers_of_a_keras_model(keras: Any, tmp_path: 
         for name, content in files.items():
             archive.writestr(name, content)
     assert_refused(lambda: interop.from_keras(path), "a.keras: a weight has shape .*, expected at most the", model)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"config": None}, "its layers are damaged .AttributeError"),
+        ({"config": {"name": "x", "batch_shape": None}}, "its layers are damaged .TypeError"),
+        ({"config": {}}, "its layers are damaged .KeyError"),
+        ({"class_name": []}, r"from_keras: input_layer.* \(\[\]\) has no counterpart here"),
+    ],
+)
+def test_descriptions_of_layers_that_are_damaged(keras: Any, tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    model, path = filled(Embedding(V, D), LSTM(H), Dense(1)), tmp_path / "a.keras"
+    interop.to_keras(model, path)
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(files["config.json"])
+    config["config"]["layers"][0].update(change)
+    files["config.json"] = json.dumps(config).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    with pytest.raises(ValueError, match=message):
+        interop.from_keras(path)

@@ -95,9 +95,11 @@ def from_keras(source: Any, model: Sequential | None = None) -> Sequential:
         weighted_layers(who, model)
         for layer in model.layers:
             _expect_of_keras(who, layer)
-        _expect_same_layers(who, found, model)
+        with _damage_in_layers(found):
+            _expect_same_layers(who, found, model)
     else:
-        model = _model_of(who, found)
+        with _damage_in_layers(found):
+            model = _model_of(who, found)
     places = [
         (leaf, names)
         for layer, group in zip(model.layers, _groups([type(layer).__name__ for layer in model.layers]), strict=True)
@@ -217,6 +219,15 @@ def _read(who: str, source: Any) -> _Source:
     except _DAMAGED_ZIP as error:
         raise ValueError(f"{path}: not a .keras file, or a damaged one ({type(error).__name__}: {error})") from error
     return _Source(name, str(path), described, _unread_arrays_of(path, content), content)
+
+
+@contextlib.contextmanager
+def _damage_in_layers(found: _Source) -> Iterator[None]:
+    """Turn what a damaged description of layers raises, beside ValueErrors, into a ValueError that names the file."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{found.what}: its layers are damaged ({type(error).__name__}: {error})") from error
 
 
 @contextlib.contextmanager

@@ -75,8 +75,9 @@ int environment_threads() {
   if (text.empty()) return 0;
   int n = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
-  if (error != std::errc() || end != text.data() + text.size() || n < 1) {
-    throw std::runtime_error("RNNEXT_NUM_THREADS is '" + text + "', expected a whole number of threads, at least 1");
+  if (error != std::errc() || end != text.data() + text.size() || n < 1 || n > most_threads) {
+    throw std::runtime_error("RNNEXT_NUM_THREADS is '" + text + "', expected a whole number of threads from 1 to " +
+                             std::to_string(most_threads));
   }
   return n;
 }

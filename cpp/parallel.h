@@ -46,11 +46,14 @@ void parallel(int threads, F&& body) {
   run_team(threads, [](const Member& member, void* context) { (*static_cast<F*>(context))(member); }, &body);
 }
 
+// More than any machine has, and far fewer than OpenMP could start.
+inline constexpr int most_threads = 4096;
+
 // How many threads a call may use now: what was chosen, else RNNEXT_NUM_THREADS, else OpenMP's limit. That limit also holds in
 // the other cases if it has been lowered since import (threadpoolctl does so); a child of fork has one thread. The first call,
 // at import, throws std::runtime_error if RNNEXT_NUM_THREADS is not a number of threads.
 int num_threads();
-void set_num_threads(int n);  // n >= 1
+void set_num_threads(int n);  // from 1 to most_threads
 bool openmp_available();
 
 // Member m's share [begin, end) of n things.

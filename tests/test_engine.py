@@ -614,12 +614,21 @@ def test_backward_errors(
         _core.recurrent_backward(tape, **{"dy": None, **change})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("count", [0, -1])
+@pytest.mark.parametrize("count", [0, -1, 4097, 100_000])
 def test_thread_count_errors(count: int) -> None:
     before = _core.get_num_threads()
-    with pytest.raises(ValueError, match=f"set_num_threads: count is {count}, expected at least 1"):
+    with pytest.raises(ValueError, match=f"set_num_threads: count is {count}, expected 1 to 4096"):
         _core.set_num_threads(count)
     assert _core.get_num_threads() == before
+    with pytest.raises(ValueError, match=f"fma_rates: threads is {count}, expected 1 to 4096"):
+        _core.fma_rates(count)
+    with pytest.raises(ValueError, match=f"read_bandwidth: threads is {count}, expected 1 to 4096"):
+        _core.read_bandwidth(count)
+
+
+def test_sum_rows_of_no_table() -> None:
+    with pytest.raises(ValueError, match="sum_rows: table_rows is -1, expected at least 0"):
+        _core.sum_rows(np.zeros((2, 3), np.int32), zeros(2, 3, 4), -1)
 
 
 def test_elementwise_errors() -> None:

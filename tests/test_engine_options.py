@@ -371,6 +371,8 @@ GRU_NORMS = {"kernel_norm": zeros(12), "recurrent_norm": zeros(12)}
         ("lstm", {"clip": 0.0}, ValueError, "clip is 0.0, expected a number above 0, or None"),
         ("gru_reset_after", {"clip": -1.0}, ValueError, "clip is -1.0, expected a number above 0, or None"),
         ("lstm", {"clip": float("nan")}, ValueError, "clip is nan"),
+        ("lstm", {"clip": float("inf")}, ValueError, "clip is inf, expected a number above 0, or None"),
+        ("lstm", {"clip": "a"}, TypeError, "clip is 'a', expected a number above 0, or None"),
         (
             "lstm",
             {**LSTM_NORMS, "kernel_norm": zeros(12)},
@@ -387,6 +389,7 @@ GRU_NORMS = {"kernel_norm": zeros(12), "recurrent_norm": zeros(12)}
         ("lstm", {**LSTM_NORMS, "state_norm": zeros(2, 5)}, ValueError, r"state_norm has shape \(2, 5\), expected \(2, 4\)"),
         ("lstm", {**LSTM_NORMS, "state_norm": np.zeros((2, 4))}, TypeError, "state_norm has dtype float64, expected float32"),
         ("lstm", {**LSTM_NORMS, "norm_epsilon": 0.0}, ValueError, "norm_epsilon is 0.*expected a number above 0"),
+        ("lstm", {**LSTM_NORMS, "norm_epsilon": float("inf")}, ValueError, "norm_epsilon is inf, expected a number above 0"),
         *(
             ("lstm", {**LSTM_NORMS, missing: None}, ValueError, f"{missing} is None, expected an array like the other norms")
             for missing in LSTM_NORMS

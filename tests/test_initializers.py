@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from typing import Any
 
 import numpy as np
@@ -200,6 +201,23 @@ def test_other_names_and_functions() -> None:
 def test_refusals(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
+
+
+def test_nothing_is_drawn_where_weights_will_come_from_a_file() -> None:
+    elsewhere: list[np.ndarray] = []
+    glorot = initializers.GlorotUniform()
+    state = _random.get_state()
+    with initializers.without_drawing(12):
+        found = initializers.first_values(initializers.Orthogonal(), (3, 4), np.float64)
+        assert (found.shape, found.dtype, found.any()) == ((3, 4), np.float64, False)
+        with pytest.raises(ValueError, match=r"a weight has shape \(13,\), expected at most the 12 numbers that there are"):
+            initializers.first_values(glorot, (13,))
+        assert _random.get_state() == state
+        thread = threading.Thread(target=lambda: elsewhere.append(initializers.first_values(glorot, (50, 50))))
+        thread.start()
+        thread.join()
+    assert elsewhere[0].any()
+    assert initializers.first_values(glorot, (13,)).any()
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from interop_cases import (
     stacks,
 )
 
-from rnnext import Sequential, interop
+from rnnext import Sequential, _random, interop
 from rnnext.layers import (
     GRU,
     LSTM,
@@ -303,3 +304,115 @@ def test_keras_weights_that_do_not_fit(keras: Any, tmp_path: Path) -> None:
                 zipped.writestr(name, part)
         archive.write_bytes(written.getvalue())
         assert_refused(lambda: interop.from_keras(archive, model), message, model)
+
+
+def test_arrays_that_no_keras_wrote(keras: Any, tmp_path: Path) -> None:
+    """A file may say of an array that it is elsewhere, or that it is as large as no memory: nothing of that is read."""
+    h5py = pytest.importorskip("h5py", reason="h5py comes with Keras")
+    model, path, kernel = classifier("lstm"), tmp_path / "a.weights.h5", "layers/lstm/cell/vars/0"
+    shape = (D, 4 * H)
+    (tmp_path / "elsewhere").write_bytes(bytes(4 * D * 4 * H))
+
+    def virtual(file: Any) -> None:
+        layout = h5py.VirtualLayout(shape, "f4")
+        layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "x", shape)
+        file.create_virtual_dataset(kernel, layout)
+
+    damages: list[tuple[Any, str]] = [
+        (
+            lambda file: file.create_dataset(kernel, shape, "f4", external=[(str(tmp_path / "elsewhere"), 0, 4 * D * 4 * H)]),
+            rf"{kernel}, of shape \(5, 28\), is not stored in the file itself",
+        ),
+        (virtual, f"{kernel}, of shape .* is not stored in the file itself"),
+        (lambda file: file.create_dataset(kernel, shape, "f4"), f"{kernel}, of shape .* is not stored in the file itself"),
+        (
+            lambda file: file.create_dataset(kernel, data=np.ones(shape, "f4"), chunks=(8192, 8192), maxshape=(None, None)),
+            f"{kernel}, of shape .* is not stored in the file itself",
+        ),
+        (
+            lambda file: file.create_dataset(kernel, (10**9, 10**9), "f4", chunks=(64, 64)),
+            r"\(1000000000, 1000000000\)|too big",
+        ),
+        (lambda file: file.create_dataset(kernel, (10**5, 10**5), "f4", chunks=(64, 64)), r"expected \(5, 28\) of lstm/kernel"),
+        (
+            lambda file: file.create_dataset("layers/x/vars/0", (10**5, 10**5), "f4", chunks=(64, 64)),
+            "which the model has no place for",
+        ),
+        (lambda file: file.create_dataset(kernel, data=h5py.Empty("f4")), "a damaged one"),
+    ]
+    for damage, message in damages:
+        interop.to_keras(model, path)
+        with h5py.File(path, "a") as file:
+            if "no place" not in message:
+                del file[kernel]
+            damage(file)
+        assert_refused(lambda: interop.from_keras(path, model), message, model)
+
+
+def test_compressed_arrays_are_read(keras: Any, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="h5py comes with Keras")
+    model, path, kernel = classifier("lstm"), tmp_path / "a.weights.h5", "layers/lstm/cell/vars/0"
+    interop.to_keras(model, path)
+    with h5py.File(path, "a") as file:
+        value = file[kernel][...]
+        del file[kernel]
+        file.create_dataset(kernel, data=value, compression="gzip")
+    found = interop.from_keras(path, classifier("lstm", mask_zero=True))
+    for ours, theirs in zip(found.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_archives_that_unpack_to_much_more(keras: Any, tmp_path: Path) -> None:
+    model, path = classifier("lstm"), tmp_path / "a.keras"
+    interop.to_keras(model, path)
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    for name in ("config.json", "model.weights.h5"):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for each, content in files.items():
+                archive.writestr(each, bytes(len(content) + (50 << 20)) if each == name else content)
+        for into in (model, None):
+            assert_refused(
+                lambda into=into: interop.from_keras(path, into), f"a.keras: {name} has .* bytes unpacked, expected", model
+            )
+
+
+def test_nothing_is_drawn_for_the_layers_of_a_keras_model(keras: Any, tmp_path: Path) -> None:
+    model, path = filled(Embedding(V, D), LSTM(H), Dense(1)), tmp_path / "a.keras"
+    live, state = interop.to_keras(model, path), _random.get_state()
+    for source in (live, path):
+        found = interop.from_keras(source)
+        assert _random.get_state() == state
+        for ours, theirs in zip(found.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    files["config.json"] = files["config.json"].replace(b'"units": %d' % H, b'"units": 300000')
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    assert_refused(lambda: interop.from_keras(path), "a.keras: a weight has shape .*, expected at most the", model)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"config": None}, "its layers are damaged .AttributeError"),
+        ({"config": {"name": "x", "batch_shape": None}}, "its layers are damaged .TypeError"),
+        ({"config": {}}, "its layers are damaged .KeyError"),
+        ({"class_name": []}, r"from_keras: input_layer.* \(\[\]\) has no counterpart here"),
+    ],
+)
+def test_descriptions_of_layers_that_are_damaged(keras: Any, tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    model, path = filled(Embedding(V, D), LSTM(H), Dense(1)), tmp_path / "a.keras"
+    interop.to_keras(model, path)
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(files["config.json"])
+    config["config"]["layers"][0].update(change)
+    files["config.json"] = json.dumps(config).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    with pytest.raises(ValueError, match=message):
+        interop.from_keras(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from interop_cases import (
     stacks,
 )
 
-from rnnext import Sequential, interop, ops
+from rnnext import Sequential, _random, interop, ops
 from rnnext.layers import (
     GRU,
     LSTM,
@@ -250,9 +251,28 @@ def test_onnx_that_does_not_fit(onnx: Any, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         interop.from_onnx(tmp_path / "none.onnx")
     graph = interop.to_onnx(model)
-    graph.metadata_props[0].value = '{"model": {}}'
-    with pytest.raises(ValueError, match=r"its layers are damaged .KeyError"):
-        interop.from_onnx(graph)
+    whole = graph.metadata_props[0].value
+    for text, message in (
+        ('{"model": {}}', "KeyError"),
+        ("[" * 100_000, "RecursionError"),
+        ('{"model": {"name": "x", "layers": [[]]}}', "TypeError|AttributeError"),
+        (re.sub(r'"input_shape": \[.*?\]', '"input_shape": [null, Infinity]', whole), "input_shape is .None, inf., expected"),
+        (whole.replace(f'"units": {H}', '"units": 300000'), "a weight has shape .*, expected at most the"),
+        (whole.replace(f'"units": {H}', f'"units": {10**30}'), "a weight has shape .*, expected at most the"),
+    ):
+        assert text != whole
+        graph.metadata_props[0].value = text
+        with pytest.raises(ValueError, match=rf"the description of its layers: damaged \(.*({message})"):
+            interop.from_onnx(graph)
+
+
+def test_nothing_is_drawn_for_the_layers_of_a_graph() -> None:
+    model = filled(Embedding(V, D), LSTM(H, return_sequences=True), AttentionPooling1D(), Dense(1))
+    graph, state = interop.to_onnx(model), _random.get_state()
+    found = interop.from_onnx(graph)
+    assert _random.get_state() == state
+    for ours, theirs in zip(found.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 # ---------------------------------------------------------------- ONNX: nodes alone

@@ -23,6 +23,7 @@ from rnnext.layers import (
     Dense,
     Dropout,
     Embedding,
+    GlobalAveragePooling1D,
     GlobalMaxPooling1D,
     Input,
     SpatialDropout1D,
@@ -742,3 +743,54 @@ def test_errors_name_argument_value_and_expectation(call: Callable[[], Any], err
 def test_the_greatest_value_is_one_of_the_parts() -> None:
     x = some_x()
     np.testing.assert_array_equal(ConcatPooling1D()(x, mask=RIGHT)[:, D : 2 * D], GlobalMaxPooling1D()(x, mask=RIGHT))
+
+
+RECURRENT_FLAGS = (
+    *("use_bias", "return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask", "truncate"),
+    *("layer_norm", "trainable"),
+)
+FLAGS: list[tuple[Any, str]] = [
+    *((lambda **o: LSTM(3, segment=2, **o), name) for name in (*RECURRENT_FLAGS, "peepholes", "coupled", "unit_forget_bias")),
+    *((lambda **o: GRU(3, segment=2, **o), name) for name in (*RECURRENT_FLAGS, "reset_after")),
+    *((lambda **o: Dense(3, **o), name) for name in ("use_bias", "trainable")),
+    *((lambda **o: Embedding(5, 3, **o), name) for name in ("mask_zero", "trainable")),
+    (lambda **o: GlobalMaxPooling1D(**o), "keepdims"),
+    (lambda **o: Bidirectional(LSTM(3), **o), "trainable"),
+]
+
+
+@pytest.mark.parametrize(("make", "option"), FLAGS)
+def test_flags_are_true_or_false(make: Any, option: str) -> None:
+    for value in ("False", "x", 0, 1, None, 1.0):
+        with pytest.raises(TypeError, match=f": {option} is {value!r}, expected True or False"):
+            make(**{option: value})
+    for given in (True, False):
+        found = make(**{option: np.bool_(given)}).get_config()[option]
+        assert found is given
+
+
+@pytest.mark.filterwarnings("error")
+def test_complex_numbers_are_refused() -> None:
+    """NumPy would drop their imaginary part with a warning."""
+    x = np.random.default_rng(0).standard_normal((2, 4, 3)).astype(np.float32)
+    h = np.zeros((2, 3), np.complex64)
+    with pytest.raises(TypeError, match="gru: initial_state has dtype complex64, expected float32"):
+        GRU(3)(x, initial_state=h)
+    with pytest.raises(TypeError, match="lstm: state has dtype complex64, expected float32"):
+        LSTM(3).step(x[:, 0], (np.zeros((2, 3), np.float32), h))
+    ids = np.array([[1, 2], [0, 1]])
+    cases: list[tuple[Any, np.ndarray]] = [
+        (LSTM(3), x),
+        (GRU(3, return_sequences=True, dtype="float64"), x.astype(np.float64)),
+        (Bidirectional(GRU(3)), x),
+        (Embedding(5, 3), ids),
+        (Dense(3), x),
+        (GlobalMaxPooling1D(), x),
+        (GlobalAveragePooling1D(), x),
+        (ConcatPooling1D(), x),
+        (AttentionPooling1D(), x),
+    ]
+    for layer, given in cases:
+        y, backprop = layer.forward(given)
+        with pytest.raises(TypeError, match="has dtype complex"):
+            backprop(y.astype(np.complex64))

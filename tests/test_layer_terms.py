@@ -233,6 +233,11 @@ def test_refusals() -> None:
         LSTM(3, clip=0)
     with pytest.raises(TypeError, match="gru: norm_epsilon is '1', expected a number above 0"):
         GRU(3, norm_epsilon="1")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="gru: norm_epsilon is None, expected a number above 0"):
+        GRU(3, layer_norm=True, norm_epsilon=None)  # type: ignore[arg-type]
+    for option in ("layer_norm", "peepholes", "coupled"):
+        with pytest.raises(TypeError, match=f"lstm: {option} is 'False', expected True or False"):
+            LSTM(3, **{option: "False"})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="lstm: projection is 0, expected at least 1"):
         LSTM(3, projection=0)
     with pytest.raises(ValueError, match=r"lstm: zoneout_c is 1\.5, expected 0 to 1"):

@@ -491,6 +491,14 @@ IDS = np.zeros((2, 5), np.int32)
         (lambda: Dropout(0.5, noise_shape=3), TypeError, "dropout: noise_shape is 3, expected a tuple of int and None"),
         (lambda: Dropout(0.5, noise_shape="ab"), TypeError, "dropout: noise_shape is 'ab', expected a tuple"),
         (
+            lambda: Dropout(0.5, noise_shape=(None, True)),
+            TypeError,
+            r"dropout: noise_shape is \(None, True\), expected a tuple",
+        ),
+        (lambda: Dropout(0.5, noise_shape=(None, 0)), ValueError, r"noise_shape is \(None, 0\), expected for each axis of x"),
+        (lambda: Dropout(0.5, noise_shape=[-3, 1]), ValueError, r"noise_shape is \[-3, 1\], expected for each axis of x"),
+        (lambda: Dropout(0.5, noise_shape=()), ValueError, r"noise_shape is \(\), expected for each axis of x \[B, ...\]"),
+        (
             lambda: Dropout(0.5, noise_shape=(2, 4, 3))(X, training=True),
             ValueError,
             r"dropout: noise_shape is \(2, 4, 3\), expected for each axis of x \(2, 5, 3\) None, 1 or its size",

@@ -1,4 +1,4 @@
-"""Beside others: children of fork and spawn, threadpoolctl's limits, the variables that choose threads.
+"""Beside others: children of fork and spawn, threads at exit, threadpoolctl's limits, the variables that choose threads.
 
 Each in a process of its own that has a time limit, as what goes wrong here hangs.
 """
@@ -274,6 +274,34 @@ def test_a_pool_predicts_with_its_parents_model(tmp_path: Path) -> None:
     succeeds(program, tmp_path)
 
 
+# ---------------------------------------------------------------- threads at exit
+
+
+@pytest.mark.parametrize("doing", ["forward", "fit", "predict", "forward, fit, predict"])
+def test_the_process_ends_while_threads_are_in_the_engine(doing: str, tmp_path: Path) -> None:
+    program = f"""
+    import time
+    model, layer = classifier(), recurrent()
+    x, y = tokens()
+    model.fit(x, y, verbose=0)
+    works = {{
+        "forward": lambda: layer_step(layer),
+        "fit": lambda: model.fit(x, y, verbose=0),
+        "predict": lambda: classifier().predict(x, verbose=0),
+    }}
+
+    def go_on(work):
+        while True:
+            work()
+
+    for name in "{doing}".split(", "):
+        threading.Thread(target=go_on, args=(works[name],), daemon=True).start()
+    time.sleep(0.3)
+    """
+    done = run(program, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 # ---------------------------------------------------------------- who says how many threads
 
 SAYS = "print(rnnext.get_num_threads())"
@@ -294,12 +322,26 @@ def test_precedence_of_the_variables(variables: dict[str, str], threads: int, tm
     assert succeeds(f"rnnext.set_num_threads(4)\n{SAYS}", tmp_path, **variables) == "4"
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "two", "2.0", "2 ", "99999999999"])
+@pytest.mark.parametrize("value", ["0", "-1", "two", "2.0", "2 ", "4097", "99999999999"])
 def test_a_bad_rnnext_num_threads_is_said_at_import(value: str, tmp_path: Path) -> None:
     done = run("", tmp_path, RNNEXT_NUM_THREADS=value)
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1
-    assert last == f"RuntimeError: RNNEXT_NUM_THREADS is '{value}', expected a whole number of threads, at least 1"
+    assert last == f"RuntimeError: RNNEXT_NUM_THREADS is '{value}', expected a whole number of threads from 1 to 4096"
+
+
+@needs_openmp
+def test_more_threads_than_work(tmp_path: Path) -> None:
+    """OpenMP ends the process if it cannot start as many threads as it is asked for."""
+    program = """
+    x = np.ones((20, 60, 64), np.float32)
+    assert rnnext.get_num_threads() == 1_000_000
+    assert (rnnext._core.scale_steps(x, x[:, :1]) == x).all()
+    assert rnnext._core.draw_places(1, 1.0, 100_000).all()
+    layer_step(recurrent())
+    trained()
+    """
+    succeeds(program, tmp_path, OMP_NUM_THREADS="1000000")
 
 
 @needs_openmp

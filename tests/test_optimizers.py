@@ -572,6 +572,26 @@ def test_bad_gradients(gradients: list[Any], error: type[Exception], message: st
         Adam().apply(gradients, parameters([TABLE, (4, 3)]))
 
 
+def test_what_the_engine_refuses() -> None:
+    rule = _core.OptimizerRule("sgd")
+    p = np.ones(3, np.float32)
+    with pytest.raises(TypeError, match="incompatible constructor arguments"):
+        _core.OptimizedParameter(None, "p", p, (None, None, None), decays=False)  # type: ignore[arg-type]
+    one = _core.OptimizedParameter(rule, "p", p, (None, None, None), decays=False)
+    options = {"rate": 0.1, "decay": 0.0, "clipnorm": 0.0, "global_clipnorm": 0.0, "clipvalue": 0.0}
+    gradient = np.ones(3, np.float32)
+    for parameters, error, message in (
+        ([one, p], TypeError, "apply: parameters has a ndarray at 1, expected OptimizedParameters alone"),
+        ([one, None], TypeError, "apply: parameters has a NoneType at 1, expected OptimizedParameters alone"),
+        ([one, one], ValueError, "apply: parameters has p twice, expected each parameter once"),
+    ):
+        with pytest.raises(error, match=message):
+            _core.optimizer_step(rule, parameters, [gradient, gradient], **options)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        _core.optimizer_step(None, [one], [gradient], **options)  # type: ignore[arg-type]
+    assert (p == 1).all()
+
+
 def test_bad_parameters() -> None:
     one, other = parameters([(3,), (3,)])
     g = np.ones(3, np.float32)

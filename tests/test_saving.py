@@ -23,7 +23,7 @@ import pytest
 import safetensors.numpy
 
 import rnnext
-from rnnext import Sequential, _random, layers, losses, metrics, optimizers, saving
+from rnnext import Sequential, _random, initializers, layers, losses, metrics, optimizers, saving
 from rnnext.callbacks import BackupAndRestore, ModelCheckpoint
 from rnnext.initializers import Constant
 from rnnext.layers import GRU, LSTM, Dense, Dropout, Embedding, SpatialDropout1D
@@ -271,6 +271,14 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         lambda f: config_changed(f / "config.json", compile=compiled_with(loss="eval")),
         r"config\.json: damaged \(ValueError: losses.get: no loss 'eval'",
     ),
+    "more units than the file has numbers": (
+        lambda f: (f / "config.json").write_text((f / "config.json").read_text().replace('"units": 5', '"units": 300000')),
+        r"config\.json: damaged \(ValueError: a weight has shape \(6, 900000\), expected at most the \d+ numbers",
+    ),
+    "a shape that is none": (
+        lambda f: config_changed(f / "config.json", input_shape=[None, float("inf")]),
+        r"config\.json: damaged \(ValueError: the model: input_shape is \[None, inf\], expected sizes from 1 on or None",
+    ),
     "generators missing": (lambda f: config_changed(f / "config.json", generators={}), r"config\.json: damaged \(KeyError"),
     "generators damaged": (
         lambda f: config_changed(f / "config.json", generators={"spatial_dropout1d": {}, "dropout": {}}),
@@ -293,6 +301,24 @@ def test_damage_is_said_and_nothing_is_half_loaded(name: str, tmp_path: Path) ->
         with pytest.raises(ValueError, match=message):
             model.load_weights(folder)
         assert bits(model) == before
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_nothing_is_drawn_while_loading(compiled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = trained()
+    model.save(tmp_path / "model")
+    drew: list[object] = []
+    for kind in (initializers.Orthogonal, initializers.GlorotUniform, initializers.RandomUniform):
+        monkeypatch.setattr(kind, "__call__", lambda self, *given: drew.append(self))
+    state = _random.get_state()
+    found = load_model(tmp_path / "model", compile=compiled)
+    assert not drew
+    assert _random.get_state() == state
+    assert bits(found) == bits(model)
+    theirs = {name: generator.bit_generator.state for layer in model.layers for name, generator in layer.generators().items()}
+    ours = {name: generator.bit_generator.state for layer in found.layers for name, generator in layer.generators().items()}
+    assert len(ours) == 2
+    assert ours == theirs
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:

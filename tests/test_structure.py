@@ -134,7 +134,7 @@ MODULES: dict[str, set[str]] = {
     "_training": {"_stack", "layers", *_TRAINED, "callbacks", "_feeds", "_inputs", "_progress"},
     "_persistence": {"_random", "_stack", "_training", "layers", *_TRAINED, "parameters", "saving"},
     "models": {"_persistence", "_training", "_stack", "layers", *_TRAINED, "callbacks", "saving", "parameters"}
-    | {"_checks", "_feeds", "_inputs", "_progress", "_random"},
+    | {"_checks", "_feeds", "_inputs", "_progress", "_random", "initializers"},
     "classifier": {
         "_checks",
         "_progress",
@@ -150,7 +150,17 @@ MODULES: dict[str, set[str]] = {
     },
     "utils": {"_random", "preprocessing"},
     "ops": {"parameters", "_checks", "_core"},
-    "interop": {"constraints", "regularizers", "layers", "models", "ops", "parameters", "saving"},
+    "interop": {
+        "_persistence",
+        "constraints",
+        "initializers",
+        "regularizers",
+        "layers",
+        "models",
+        "ops",
+        "parameters",
+        "saving",
+    },
 }
 ABOVE_ALL = {"__init__", "__main__", "cli", "bench"}  # what people call; nobody imports it
 

@@ -32,6 +32,8 @@ inline std::string describe(const std::vector<index_t>& shape) {
 
 inline std::vector<index_t> shape_of(const py::array& array) { return {array.shape(), array.shape() + array.ndim()}; }
 
+inline std::string type_name(const py::object& object) { return py::str(py::type::of(object).attr("__name__")); }
+
 template <class T>
 bool holds(const py::object& object) {
   return py::isinstance<py::array>(object) && py::reinterpret_borrow<py::array>(object).dtype().equal(py::dtype::of<T>());
@@ -53,8 +55,7 @@ struct Argument {
   template <class T>
   py::array require(const py::object& object, int rank, const std::string& symbols) const {
     if (!py::isinstance<py::array>(object)) {
-      throw py::type_error(function + ": " + name + " is a " + std::string(py::str(py::type::of(object).attr("__name__"))) +
-                           ", expected a NumPy array");
+      throw py::type_error(function + ": " + name + " is a " + type_name(object) + ", expected a NumPy array");
     }
     auto array = py::reinterpret_borrow<py::array>(object);
     if (!array.dtype().is(py::dtype::of<T>()) && !array.dtype().equal(py::dtype::of<T>())) {

@@ -11,6 +11,7 @@
 #include "../dispatch.h"
 #include "../parallel.h"
 #include "arrays.h"
+#include "without_gil.h"
 
 namespace rnnext {
 namespace {
@@ -25,17 +26,25 @@ py::array elementwise(void (*function)(const float*, float*, index_t), const cha
   return y;
 }
 
+void expect_threads(const std::string& who, const std::string& name, int count) {
+  if (count < 1 || count > most_threads) {
+    throw py::value_error(who + ": " + name + " is " + std::to_string(count) + ", expected 1 to " +
+                          std::to_string(most_threads));
+  }
+}
+
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 // Operations a second of nothing but fused multiply-adds, in each of many short turns.
 std::vector<double> fma_rates(int threads) {
+  expect_threads("fma_rates", "threads", threads);
   const KernelTable& k = kernels();
   constexpr index_t n = 400'000;
   std::atomic<float> sink{0.0f};
   std::vector<double> rates(400);
-  const py::gil_scoped_release unlocked;
+  const WithoutGil unlocked;
   for (double& rate : rates) {
     int team = 1;
     const auto start = std::chrono::steady_clock::now();
@@ -50,11 +59,12 @@ std::vector<double> fma_rates(int threads) {
 
 // Bytes a second read from memory, best of several passes over an array that no cache holds.
 double read_bandwidth(int threads) {
+  expect_threads("read_bandwidth", "threads", threads);
   const KernelTable& k = kernels();
   constexpr std::size_t floats = std::size_t{64} << 20;
   std::atomic<float> sink{0.0f};
   double best = 0.0;
-  const py::gil_scoped_release unlocked;
+  const WithoutGil unlocked;
   const std::vector<float> memory(floats, 1.0f);
   for (int pass = 0; pass < 5; ++pass) {
     const auto start = std::chrono::steady_clock::now();
@@ -101,7 +111,7 @@ PYBIND11_MODULE(_core, m) {
   m.def(
       "set_num_threads",
       [](int count) {
-        if (count < 1) throw py::value_error("set_num_threads: count is " + std::to_string(count) + ", expected at least 1");
+        expect_threads("set_num_threads", "count", count);
         set_num_threads(count);
       },
       py::arg("count"));

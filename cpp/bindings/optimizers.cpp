@@ -3,8 +3,11 @@
 
 #include <pybind11/stl.h>
 
+#include <unordered_set>
+
 #include "arrays.h"
 #include "module.h"
+#include "without_gil.h"
 
 namespace rnnext {
 namespace {
@@ -92,7 +95,7 @@ void settle_rows(PyParameter& self, const py::array& rows) {
   const auto settle = [&](auto id) {
     const auto* ids = static_cast<const decltype(id)*>(whole.data());
     const index_t count = whole.size();
-    const py::gil_scoped_release unlocked;
+    const WithoutGil unlocked;
     self.engine->settle_rows(ids, count);
   };
   if (whole.dtype().equal(py::dtype::of<std::int32_t>())) return settle(std::int32_t{});
@@ -118,7 +121,7 @@ std::vector<T> as_vector(const Argument& argument, const py::object& object, con
 py::object pending(PyParameter& self) {
   std::optional<OptimizedParameter::Pending> found;
   {
-    const py::gil_scoped_release unlocked;
+    const WithoutGil unlocked;
     found = self.engine->pending();
   }
   if (!found) return py::none();
@@ -158,7 +161,7 @@ void restore(PyParameter& self, const py::object& object, bool check_only) {
     found = std::move(p);
   }
   if (check_only) return;
-  const py::gil_scoped_release unlocked;
+  const WithoutGil unlocked;
   self.engine->restore(found);
 }
 
@@ -201,10 +204,20 @@ void step(const OptimizerRule& rule, const py::list& parameters, const py::list&
   }
   std::vector<py::array> kept;
   std::vector<ParameterGradient> checked;
+  std::unordered_set<const PyParameter*> seen;
   for (std::size_t k = 0; k < parameters.size(); ++k) {
-    checked.push_back(checked_gradient(py::cast<const PyParameter&>(parameters[k]), gradients[k], kept));
+    const py::object given = parameters[k];
+    if (!py::isinstance<PyParameter>(given)) {
+      throw py::type_error("apply: parameters has a " + type_name(given) + " at " + std::to_string(k) +
+                           ", expected OptimizedParameters alone");
+    }
+    const auto& parameter = given.cast<const PyParameter&>();
+    if (!seen.insert(&parameter).second) {
+      throw py::value_error("apply: parameters has " + parameter.name + " twice, expected each parameter once");
+    }
+    checked.push_back(checked_gradient(parameter, gradients[k], kept));
   }
-  const py::gil_scoped_release unlocked;
+  const WithoutGil unlocked;
   optimizer_step(rule, checked, rate, decay, {clipnorm, global_clipnorm, clipvalue});
 }
 
@@ -221,13 +234,13 @@ void bind_optimizers(py::module_& m) {
            py::arg("centered") = false, py::arg("beta_1") = 0.0, py::arg("beta_2") = 0.0, py::arg("amsgrad") = false,
            py::arg("epsilon") = 0.0);
   py::class_<PyParameter>(m, "OptimizedParameter")
-      .def(py::init(&PyParameter::make), py::arg("rule"), py::arg("name"), py::arg("p"), py::arg("slots"), py::kw_only(),
-           py::arg("decays"))
+      .def(py::init(&PyParameter::make), py::arg("rule").none(false), py::arg("name"), py::arg("p"), py::arg("slots"),
+           py::kw_only(), py::arg("decays"))
       .def(
-          "settle", [](PyParameter& self) { self.engine->settle(); }, py::call_guard<py::gil_scoped_release>())
+          "settle", [](PyParameter& self) { self.engine->settle(); }, py::call_guard<WithoutGil>())
       .def("settle_rows", settle_rows, py::arg("rows"))
       .def(
-          "accept", [](PyParameter& self) { self.engine->accept(); }, py::call_guard<py::gil_scoped_release>())
+          "accept", [](PyParameter& self) { self.engine->accept(); }, py::call_guard<WithoutGil>())
       .def("pending", pending)
       .def(
           "check", [](PyParameter& self, const py::object& pending) { restore(self, pending, true); }, py::arg("pending"))

@@ -9,6 +9,7 @@
 #include "arrays.h"
 #include "module.h"
 #include "recurrent_arguments.h"
+#include "without_gil.h"
 
 namespace rnnext {
 namespace {
@@ -63,7 +64,7 @@ py::tuple run_forward(const std::string& who, Forward<Real> args, const InputArr
   args.input = input.views;
   args.between = between.views;
   {
-    const py::gil_scoped_release unlocked;
+    const WithoutGil unlocked;
     // Without a tape nothing is summed over blocks: only threads need one each.
     const index_t blocks = tape != nullptr ? row_blocks(rows, units) : std::clamp<index_t>(rows, 1, num_threads());
     // All rows in full, from no state, with nothing of their own on the way: those that begin alike may go together.
@@ -113,7 +114,7 @@ PackedCell<Real> pack(const std::string& cell_name, const WeightArguments& given
     argument.expect_shape(vocabulary, {vocabulary.shape(0), weights.kernel.shape(0)}, "[V, I]");
     vocabulary_view = view_of<Real, 2>(vocabulary);
   }
-  const py::gil_scoped_release unlocked;
+  const WithoutGil unlocked;
   return make_packed_cell(weights.views, vocabulary_view);
 }
 
@@ -205,7 +206,7 @@ py::tuple backward(const PyTape<Real>& py_tape, const py::object& dy_in, const p
     }
   }
   {
-    const py::gil_scoped_release unlocked;
+    const WithoutGil unlocked;
     recurrent_backward(tape, args);
   }
   if (dterms.empty()) return py::make_tuple(dx, dkernel, drecurrent, dbias, dh0, dc0);

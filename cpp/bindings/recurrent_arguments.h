@@ -2,6 +2,7 @@
 // against the cell. Every error names the function, the argument, what came and what was expected.
 #pragma once
 
+#include <cmath>
 #include <string>
 
 #include "../recurrent.h"
@@ -176,10 +177,15 @@ struct WeightArrays {
     expect_lstm(who, cell, "state_norm", !given.state_norm.is_none());
     views.coupled = given.coupled;
     if (!given.clip.is_none()) {
-      views.clip = py::cast<double>(given.clip);
-      if (!(views.clip > 0)) {
-        throw py::value_error(who + ": clip is " + std::string(py::str(given.clip)) + ", expected a number above 0, or None");
+      const auto problem = [&] {
+        return who + ": clip is " + std::string(py::repr(given.clip)) + ", expected a number above 0, or None";
+      };
+      try {
+        views.clip = py::cast<double>(given.clip);
+      } catch (const py::cast_error&) {
+        throw py::type_error(problem());
       }
+      if (!(views.clip > 0 && std::isfinite(views.clip))) throw py::value_error(problem());
     }
     if (!given.peephole.is_none()) views.peephole = vectors(who, "peephole", given.peephole, 3, units, "H", peephole);
     if (given.norms()) {
@@ -190,7 +196,7 @@ struct WeightArrays {
         if (!there)
           throw py::value_error(who + ": " + name + " is None, expected an array like the other norms, or none of them");
       }
-      if (!(given.epsilon > 0)) {
+      if (!(given.epsilon > 0 && std::isfinite(given.epsilon))) {
         throw py::value_error(who + ": norm_epsilon is " + std::to_string(given.epsilon) + ", expected a number above 0");
       }
       views.epsilon = given.epsilon;

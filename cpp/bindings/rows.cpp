@@ -11,11 +11,16 @@
 #include "../parallel.h"
 #include "arrays.h"
 #include "module.h"
+#include "without_gil.h"
 
 namespace rnnext {
 namespace {
 
-constexpr index_t worth_a_thread = 1 << 16;  // elements
+// How many threads share so many elements.
+int threads_for_elements(index_t count) {
+  constexpr index_t worth_a_thread = 1 << 16;
+  return static_cast<int>(std::clamp<index_t>(count / worth_a_thread, 1, num_threads()));
+}
 
 template <class Real>
 py::tuple sum_rows(const py::object& ids_in, const py::object& d_in, index_t table_rows) {
@@ -26,6 +31,9 @@ py::tuple sum_rows(const py::object& ids_in, const py::object& d_in, index_t tab
   py::array d = d_argument.require<Real>(d_in, 3, "[B, T, D]");
   d_argument.expect_shape(d, {ids.shape(0), ids.shape(1), d.shape(2)}, "[B, T, D]");
   d = aligned_array<Real>(d);
+  if (table_rows < 0) {
+    throw py::value_error(who + ": table_rows is " + std::to_string(table_rows) + ", expected at least 0");
+  }
   const index_t tokens = ids.size();
   const index_t width = d.shape(2);
   const auto* id = static_cast<const std::int32_t*>(ids.data());
@@ -45,7 +53,7 @@ py::tuple sum_rows(const py::object& ids_in, const py::object& d_in, index_t tab
   std::copy(used.begin(), used.end(), rows.mutable_data());
   auto [sums, sums_view] = new_array<Real, 2>({static_cast<index_t>(used.size()), width});
   {
-    const py::gil_scoped_release unlocked;
+    const WithoutGil unlocked;
     std::fill_n(sums_view.data, static_cast<index_t>(used.size()) * width, Real{0});
     const auto* from = static_cast<const Real*>(d.data());
     for (index_t i = 0; i < tokens; ++i, from += width) {
@@ -71,8 +79,8 @@ py::array scale_steps(const py::object& x_in, const py::object& scale_in) {
   Real* to = y_view.data;
   const auto& k = recurrent_kernels<Real>();
   {
-    const py::gil_scoped_release unlocked;
-    parallel(rows * steps * width < worth_a_thread ? 1 : num_threads(), [&](const Member& member) {
+    const WithoutGil unlocked;
+    parallel(threads_for_elements(rows * steps * width), [&](const Member& member) {
       const Range mine = share(rows * steps, member.id, member.size);
       for (index_t i = mine.begin; i < mine.end; ++i)
         k.multiply(from + i * width, by + i / steps * width, width, to + i * width);
@@ -98,8 +106,8 @@ py::array draw_places(std::uint64_t seed, std::uint32_t below, index_t count) {
   auto [places, view] = new_array<Real, 1>({count});
   Real* to = view.data;
   {  // counting references to what is returned needs the lock again
-    const py::gil_scoped_release unlocked;
-    parallel(count < worth_a_thread ? 1 : num_threads(), [&](const Member& member) {
+    const WithoutGil unlocked;
+    parallel(threads_for_elements(count), [&](const Member& member) {
       std::array<std::uint64_t, numbers> bits;
       std::array<std::uint16_t, chunk> drawn;
       const Range mine = share((count + chunk - 1) / chunk, member.id, member.size);
@@ -124,7 +132,7 @@ py::array multiplied(void (*multiply)(View<const float, 2>, View<const float, 2>
   if (!is_viewable(b)) b = aligned_array<float>(b);
   auto [c, view] = new_array<float, 2>({a.shape(1 - shared), b.shape(1)});
   {
-    const py::gil_scoped_release unlocked;
+    const WithoutGil unlocked;
     multiply(view_of<float, 2>(a), view_of<float, 2>(b), view);
   }
   return c;

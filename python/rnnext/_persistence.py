@@ -123,14 +123,14 @@ class NotInFileError(ValueError):
 
 
 @contextlib.contextmanager
-def damage_in(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged configuration raises into a ValueError that names the file."""
+def damage_in(what: Path | str) -> Iterator[None]:
+    """Turn whatever a damaged configuration raises into a ValueError that names the file, or says what it is."""
     try:
         yield
     except NotInFileError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{what}: {error}") from error
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, MemoryError, RecursionError) as error:
-        raise ValueError(f"{path}: damaged ({type(error).__name__}: {error})") from error
+        raise ValueError(f"{what}: damaged ({type(error).__name__}: {error})") from error
 
 
 def own_part(described: Mapping[str, Any]) -> str:

@@ -6,9 +6,11 @@ one initializer may serve several layers.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -391,6 +393,36 @@ def get(identifier: str | Mapping[str, Any] | type[Initializer] | InitializerFun
     elif callable(identifier):
         return identifier
     raise TypeError(f"initializers.get: identifier is {identifier!r}, expected a name, a dict, an initializer or a function")
+
+
+# Where weights will be set from a file: how many numbers that has.
+_numbers_to_come: ContextVar[int | None] = ContextVar("rnnext_numbers_to_come", default=None)
+
+
+@contextlib.contextmanager
+def without_drawing(numbers: int) -> Iterator[None]:
+    """In this block, and this thread, layers get zeros from `first_values`: their weights will be set to `numbers` numbers.
+
+    Nothing is drawn then, which takes seconds for a large layer. A weight of more numbers is a ValueError, since a damaged file
+    may describe layers that no memory can hold.
+    """
+    token = _numbers_to_come.set(numbers)
+    try:
+        yield
+    finally:
+        _numbers_to_come.reset(token)
+
+
+def first_values(initializer: InitializerFunction, shape: Sequence[int], dtype: npt.DTypeLike | None = "float32") -> Array:
+    """What a layer's weight starts from: what the initializer makes, or zeros inside `without_drawing`. It is to be copied."""
+    numbers = _numbers_to_come.get()
+    if numbers is None:
+        return initializer(shape, dtype)
+    if math.prod(shape) > numbers:
+        raise ValueError(
+            f"a weight has shape {tuple(shape)}, expected at most the {numbers} numbers that there are for all weights"
+        )
+    return np.broadcast_to(np.zeros((), dtype), tuple(shape))
 
 
 def serialize(initializer: InitializerFunction) -> dict[str, Any]:

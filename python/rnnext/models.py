@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from rnnext import _random, layers, losses, metrics, optimizers, saving
+from rnnext import _random, initializers, layers, losses, metrics, optimizers, saving
 from rnnext._checks import flag, whole_number, whole_number_or_none
 from rnnext._feeds import Feed, RowsFeed, StreamFeed, feed_of
 from rnnext._inputs import (
@@ -43,7 +43,7 @@ from rnnext._progress import Progress, Verbose, check_verbose
 from rnnext._stack import Stack
 from rnnext._training import Compiled, Plan, Run, batches, check_examples, measure, steps_of, train, train_step
 from rnnext.callbacks import BackupAndRestore, Callback, CallbackList, History
-from rnnext.layers._layer import Layer, Mask
+from rnnext.layers._layer import Layer, Mask, check_row_shape
 from rnnext.parameters import Array
 
 _Path: TypeAlias = str | os.PathLike[str]
@@ -663,16 +663,28 @@ def model_from_files(files: Mapping[str, bytes], origin: _Path, *, compile: bool
         return files[name]
 
     config = saving.config_from_bytes(read(saving.CONFIG), folder / saving.CONFIG)
-    with damage_in(folder / saving.CONFIG):
-        model = Sequential.from_config(config["model"])
-        model.build(tuple(config["input_shape"]))
-        compiled = compiled_from(config["compile"]) if compile and config["compile"] is not None else None
     path = folder / saving.WEIGHTS
-    load_weights(model, saving.arrays_from_bytes(read(saving.WEIGHTS), path), path)
+    weights = saving.arrays_from_bytes(read(saving.WEIGHTS), path)
+    # All generators are restored below, so what they are made from need not be drawn from the source that all share.
+    with damage_in(folder / saving.CONFIG), _random.seeded(0):
+        model = model_to_fill(config, sum(array.size for array in weights.values()))
+        compiled = compiled_from(config["compile"]) if compile and config["compile"] is not None else None
+    load_weights(model, weights, path)
     restore_generators(model, folder / saving.CONFIG, config)
     if compiled is not None:
         restore_optimizer(model, compiled, folder, config, read)
         model._compiled = compiled
+    return model
+
+
+def model_to_fill(config: Mapping[str, Any], numbers: int) -> Sequential:
+    """The model that a file describes, with zeros as weights: they will be set to the file's, which has so many numbers.
+
+    Raises whatever comes of a damaged description: see `damage_in`.
+    """
+    with initializers.without_drawing(numbers):
+        model = Sequential.from_config(config["model"])
+        model.build(check_row_shape("the model", "input_shape", config["input_shape"]))
     return model
 
 

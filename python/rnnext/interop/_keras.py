@@ -6,19 +6,23 @@ itself is imported only to make a Keras model.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import io
 import json
+import math
 import os
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from rnnext import constraints, layers, regularizers, saving
+from rnnext import constraints, initializers, layers, regularizers, saving
 from rnnext.interop._weights import (
     Tensors,
     cell_weights,
@@ -38,6 +42,11 @@ from rnnext.parameters import Array
 
 _Path: TypeAlias = str | os.PathLike[str]
 
+_MOST_UNPACKED = 100  # times a .keras file's size: Keras does not compress it, and trained weights hardly get smaller
+_DAMAGED_ZIP = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, OverflowError),
+    *(KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError),
+)
 _OURS_ALONE = {"AttentionPooling1D", "BigramEmbedding", "Branches", "ConcatPooling1D"}
 # Options of Keras's layers that need no counterpart here: with any value, or with a value that changes nothing.
 _ANYTHING = {"unroll", "use_cudnn", "seed", "sparse", "optional", "ragged", "batch_shape", "batch_input_shape"}
@@ -61,12 +70,16 @@ class _Described(NamedTuple):
 
 
 class _Source(NamedTuple):
-    """What was read of a model: its layers, if they are known, and its arrays by their names in Keras's files."""
+    """What was read of a model: its layers, if they are known, and its arrays by their names in Keras's files.
+
+    Of a file the arrays are not read yet: they have shape and type, and no memory.
+    """
 
     name: str
     what: str
     described: list[_Described] | None
-    arrays: dict[str, Any]
+    arrays: dict[str, npt.NDArray[Any]]
+    content: bytes | None = None  # the HDF5 file
 
 
 def from_keras(source: Any, model: Sequential | None = None) -> Sequential:
@@ -82,20 +95,23 @@ def from_keras(source: Any, model: Sequential | None = None) -> Sequential:
         weighted_layers(who, model)
         for layer in model.layers:
             _expect_of_keras(who, layer)
-        _expect_same_layers(who, found, model)
+        with _damage_in_layers(found):
+            _expect_same_layers(who, found, model)
     else:
-        model = _model_of(who, found)
-    tensors = Tensors(who, found.what, found.arrays)
+        with _damage_in_layers(found):
+            model = _model_of(who, found)
+    places = [
+        (leaf, names)
+        for layer, group in zip(model.layers, _groups([type(layer).__name__ for layer in model.layers]), strict=True)
+        for leaf, names in zip(leaves(layer), _file_names(group, layer), strict=True)
+    ]
+    tensors = Tensors(who, found.what, _arrays_for(who, found, places))
     values: list[Array] = []
-    for layer, group in zip(model.layers, _groups([type(layer).__name__ for layer in model.layers]), strict=True):
-        for leaf, names in zip(leaves(layer), _file_names(group, layer), strict=True):
-            arrays = [tensors.get(name, None) for name in names]
-            for array, name, weight in zip(arrays, names, leaf.weights, strict=True):
-                if array.shape != weight.shape:
-                    raise ValueError(f"{who}: {name} has shape {array.shape}, expected {weight.shape} of {weight.name}")
-            if is_recurrent(leaf):
-                arrays = layer_values(who, names[0], leaf, CellWeights(*arrays))
-            values += arrays
+    for leaf, names in places:
+        arrays = [tensors.get(name, None) for name in names]
+        if is_recurrent(leaf):
+            arrays = layer_values(who, names[0], leaf, CellWeights(*arrays))
+        values += arrays
     tensors.expect_all_asked()
     model.set_weights(values)
     return model
@@ -183,43 +199,100 @@ def _read(who: str, source: Any) -> _Source:
     if not zipfile.is_zipfile(path):
         if path.suffix == ".keras":
             raise ValueError(f"{path}: not a .keras file, or a damaged one (no zip archive)")
-        return _Source(path.name, str(path), None, _arrays_of(path, path.read_bytes()))
+        content = path.read_bytes()
+        return _Source(path.name, str(path), None, _unread_arrays_of(path, content), content)
     try:
         with zipfile.ZipFile(path) as archive:
+            most = _MOST_UNPACKED * path.stat().st_size
+            for name in ("config.json", "model.weights.h5"):
+                if archive.getinfo(name).file_size > most:
+                    raise ValueError(
+                        f"{path}: {name} has {archive.getinfo(name).file_size} bytes unpacked, expected at most"
+                        f" {_MOST_UNPACKED} times as many as the file, {most}"
+                    )
             config = json.loads(archive.read("config.json"))
             content = archive.read("model.weights.h5")
         if config["class_name"] != "Sequential":
             raise ValueError(f"{who}: {path} holds a {config['class_name']}, expected a Sequential")
         described = [_Described(layer["class_name"], layer["config"]) for layer in config["config"]["layers"]]
         name = config["config"]["name"]
-    except (zipfile.BadZipFile, KeyError, TypeError, EOFError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except _DAMAGED_ZIP as error:
         raise ValueError(f"{path}: not a .keras file, or a damaged one ({type(error).__name__}: {error})") from error
-    return _Source(name, str(path), described, _arrays_of(path, content))
+    return _Source(name, str(path), described, _unread_arrays_of(path, content), content)
 
 
-def _arrays_of(path: Path, content: bytes) -> dict[str, Any]:
-    """The weights of all layers in an HDF5 file by their paths, without an optimizer's state and seeds."""
+@contextlib.contextmanager
+def _damage_in_layers(found: _Source) -> Iterator[None]:
+    """Turn what a damaged description of layers raises, beside ValueErrors, into a ValueError that names the file."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{found.what}: its layers are damaged ({type(error).__name__}: {error})") from error
+
+
+@contextlib.contextmanager
+def _opened(path: Path | str, content: bytes) -> Iterator[Any]:
+    """The HDF5 file. Whatever is raised in the block, by what is damaged in it, becomes a ValueError that names the file."""
     import h5py
-
-    arrays: dict[str, Any] = {}
-
-    def keep(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and name.startswith("layers/") and "seed_generator" not in name:
-            arrays[name] = np.asarray(item)
 
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
-            file.visititems(keep)
-    except (OSError, RuntimeError, KeyError) as error:
+            yield file
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, ArithmeticError, MemoryError) as error:
         raise ValueError(f"{path}: not a Keras weights file, or a damaged one ({error})") from error
+
+
+def _unread_arrays_of(path: Path, content: bytes) -> dict[str, npt.NDArray[Any]]:
+    """What has the shapes and types of all layers' weights in an HDF5 file, by their paths, and takes no memory.
+
+    Without an optimizer's state and seeds. ValueError for weights that are not in the file itself.
+    """
+    import h5py
+
+    arrays: dict[str, npt.NDArray[Any]] = {}
+
+    def keep(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and name.startswith("layers/") and "seed_generator" not in name:
+            # Also what is shorter than its shape says, or a chunk of gigabytes for a few numbers.
+            stored = item.id.get_storage_size() == item.nbytes
+            if item.external or item.is_virtual or not (stored if item.chunks is None else _is_chunked_well(item)):
+                raise ValueError(f"{name}, of shape {item.shape}, is not stored in the file itself")
+            arrays[name] = np.broadcast_to(np.zeros((), item.dtype), item.shape)
+
+    with _opened(path, content) as file:
+        file.visititems(keep)
     return arrays
+
+
+def _is_chunked_well(dataset: Any) -> bool:
+    size = int(math.prod(dataset.chunks) * dataset.dtype.itemsize)
+    return size <= max(int(dataset.nbytes), 1 << 20)
+
+
+def _arrays_for(who: str, found: _Source, places: Sequence[tuple[Layer, Sequence[str]]]) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of `found`; from a file those are read that are weights of the layers with these names, the others are not.
+
+    ValueError, before anything is read, if one has another shape than the weight.
+    """
+    wanted = dict[str, npt.NDArray[Any]]()
+    for leaf, names in places:
+        for name, weight in zip(names, leaf.weights, strict=True):
+            if name in found.arrays:
+                wanted[name] = found.arrays[name]
+                if wanted[name].shape != weight.shape:
+                    raise ValueError(f"{who}: {name} has shape {wanted[name].shape}, expected {weight.shape} of {weight.name}")
+    if found.content is None:
+        return found.arrays
+    with _opened(found.what, found.content) as file:
+        read = {name: np.asarray(file[name]) for name, array in wanted.items() if array.dtype.kind == "f"}
+    return found.arrays | read
 
 
 def _read_live(who: str, source: Any) -> _Source:
     if type(source).__name__ != "Sequential":
         raise ValueError(f"{who}: source is a {type(source).__name__}, expected a Sequential")
     described = [_Described(layer["class_name"], layer["config"]) for layer in source.get_config()["layers"]]
-    arrays: dict[str, Any] = {}
+    arrays: dict[str, npt.NDArray[Any]] = {}
     for layer, group in zip(source.layers, _groups([type(layer).__name__ for layer in source.layers]), strict=True):
         for prefix, leaf in _keras_leaves(group, layer):
             arrays |= {f"{prefix}/{n}": array for n, array in enumerate(leaf.get_weights())}
@@ -267,9 +340,14 @@ def _model_of(who: str, found: _Source) -> Sequential:
     described = found.described
     # Keras adds an Input by itself, but an Embedding takes any number of steps; not so where all of them go to one Dense.
     added = [one.kind for one in described[:2]] == ["InputLayer", "Embedding"]
-    model = Sequential([_layer_of(who, one) for one in (described[1:] if added else described)], name=found.name)
-    if added and not model.built:
-        model = Sequential([_layer_of(who, one) for one in described], name=found.name)
+    made = [_layer_of(who, one) for one in described]
+    try:
+        with initializers.without_drawing(sum(array.size for array in found.arrays.values())):
+            model = Sequential(made[1:] if added else made, name=found.name)
+            if added and not model.built:
+                model = Sequential([_layer_of(who, one) for one in described], name=found.name)
+    except ValueError as error:
+        raise ValueError(f"{who}: {found.what}: {error}") from error
     if not model.built:
         raise ValueError(f"{who}: {found.what} does not tell the shape of its input")
     return model

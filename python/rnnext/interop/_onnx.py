@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from rnnext._persistence import damage_in
 from rnnext.interop._weights import (
     CellName,
     Tensors,
@@ -26,7 +28,7 @@ from rnnext.interop._weights import (
     weighted_layers,
 )
 from rnnext.layers import AttentionPooling1D, BigramEmbedding, Layer
-from rnnext.models import Sequential
+from rnnext.models import Sequential, model_to_fill
 from rnnext.ops import CellWeights
 from rnnext.parameters import Array
 
@@ -66,10 +68,11 @@ def from_onnx(source: Any, model: Sequential | None = None) -> Sequential:
     """
     who = "from_onnx"
     proto, what = _read(who, source)
+    constants = _constants(who, proto)
     if model is None:
-        model = _model_of(who, proto, what)
+        model = _model_of(who, proto, what, sum(np.size(array) for array in constants.values()))
     stack = [part for layer in weighted_layers(who, model) for part in in_branches(layer)]
-    found = _weighted(who, proto, what)
+    found = _weighted(who, proto, what, constants)
     kinds = [kind for kind, _, _ in found]
     if len(found) != len(stack):
         raise ValueError(
@@ -126,7 +129,7 @@ def _read(who: str, source: Any) -> tuple[Any, str]:
         raise ValueError(f"{who}: {what}: not an ONNX model, or a damaged one ({error})") from error
 
 
-def _constants(who: str, proto: Any) -> dict[str, Any]:
+def _constants(who: str, proto: Any) -> dict[str, npt.NDArray[Any]]:
     """The arrays in a graph: initializers and the values of Constant nodes."""
     tensors = {one.name: one for one in proto.graph.initializer}
     for node in proto.graph.node:
@@ -229,9 +232,8 @@ def cell_options(who: str, layer: Layer) -> dict[str, Any]:
     }
 
 
-def _weighted(who: str, proto: Any, what: str) -> list[tuple[str, str, Any]]:
+def _weighted(who: str, proto: Any, what: str, constants: Mapping[str, npt.NDArray[Any]]) -> list[tuple[str, str, Any]]:
     """The nodes with weights, in the graph's order: (our layer's class, the node's name, an OnnxNode or a list of arrays)."""
-    constants = _constants(who, proto)
     tensors = Tensors(who, what, constants)
     reads: dict[str, list[Any]] = {}
     for node in proto.graph.node:
@@ -289,16 +291,12 @@ def _pairs(tensors: Tensors, owner: str, table: Array, bigrams: Array) -> Array:
     return pairs
 
 
-def _model_of(who: str, proto: Any, what: str) -> Sequential:
+def _model_of(who: str, proto: Any, what: str, numbers: int) -> Sequential:
+    """The model that the graph describes, whose weights are to be set to what the graph has, so many numbers."""
     text = next((one.value for one in proto.metadata_props if one.key == CONFIG), None)
     if text is None:
         raise ValueError(
             f"{who}: {what} does not say its layers, expected a graph of to_onnx's, or model=, a Sequential to fill"
         )
-    try:
-        config = json.loads(text)
-        model = Sequential.from_config(config["model"])
-        model.build(tuple(config["input_shape"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{who}: {what}: its layers are damaged ({type(error).__name__}: {error})") from error
-    return model
+    with damage_in(f"{who}: {what}: the description of its layers"):
+        return model_to_fill(json.loads(text), numbers)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from rnnext import _core, _random, initializers
 from rnnext._checks import number, positive, whole_number
+from rnnext.initializers import first_values
 from rnnext.layers._dropout import drawn_scale
 from rnnext.layers._embedding import Embedding
 from rnnext.layers._layer import Gather, Shape
@@ -67,7 +68,7 @@ class BigramEmbedding(Embedding):
         return pairs
 
     def make_weights(self, input_shape: Shape) -> list[Parameter]:
-        bigrams = self.bigrams_initializer((self.pairs, self.output_dim))
+        bigrams = first_values(self.bigrams_initializer, (self.pairs, self.output_dim))
         pairs = np.zeros((self.pairs, 2), np.float32) if self._given is None else self._given.astype(np.float32)
         return [
             *super().make_weights(input_shape),

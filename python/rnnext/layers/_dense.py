@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from rnnext import _core, activations, constraints, initializers, regularizers
-from rnnext._checks import whole_number
+from rnnext._checks import flag, whole_number
+from rnnext.initializers import first_values
 from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_dtype, check_features, float_input
 from rnnext.parameters import Array, Gradients, Parameter
 
@@ -38,7 +39,7 @@ class Dense(Layer):
         check_dtype(self, dtype, "float32")
         self.units = whole_number(self.name, "units", units)
         self.activation = activations.get(activation)
-        self.use_bias = use_bias
+        self.use_bias = flag(self.name, "use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
@@ -52,7 +53,7 @@ class Dense(Layer):
             raise ValueError(f"{self.name}: input has shape {input_shape}, expected (B, ..., F) with F known")
         kernel = Parameter(
             f"{self.name}/kernel",
-            self.kernel_initializer((features, self.units)),
+            first_values(self.kernel_initializer, (features, self.units)),
             regularizer=self.kernel_regularizer,
             constraint=self.kernel_constraint,
         )
@@ -60,7 +61,7 @@ class Dense(Layer):
             return [kernel]
         bias = Parameter(
             f"{self.name}/bias",
-            self.bias_initializer((self.units,)),
+            first_values(self.bias_initializer, (self.units,)),
             regularizer=self.bias_regularizer,
             constraint=self.bias_constraint,
         )

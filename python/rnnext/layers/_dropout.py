@@ -57,13 +57,18 @@ class Dropout(Layer):
     ) -> None:
         super().__init__(name=name, trainable=trainable, input_shape=input_shape)
         self.rate = number(self.name, "rate", rate, 0, 1)
-        if noise_shape is not None and not (
-            isinstance(noise_shape, Sequence) and all(size is None or isinstance(size, int) for size in noise_shape)
-        ):
-            raise TypeError(f"{self.name}: noise_shape is {noise_shape!r}, expected a tuple of int and None")
-        self.noise_shape = None if noise_shape is None else tuple(noise_shape)
+        self.noise_shape = None if noise_shape is None else self._checked_noise(noise_shape)
         self.seed = whole_number_or_none(self.name, "seed", seed, 0)
         self.generator = _random.generator(seed)
+
+    def _checked_noise(self, noise_shape: object) -> tuple[int | None, ...]:
+        if not isinstance(noise_shape, Sequence) or not all(type(size) in (int, type(None)) for size in noise_shape):
+            raise TypeError(f"{self.name}: noise_shape is {noise_shape!r}, expected a tuple of int and None")
+        if len(noise_shape) < 2 or any(size is not None and size < 1 for size in noise_shape):
+            raise ValueError(
+                f"{self.name}: noise_shape is {noise_shape!r}, expected for each axis of x {self.axes} None or a size from 1 on"
+            )
+        return tuple(noise_shape)
 
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
         x = float_input(self, x, self.axes)

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext import _core, _random, constraints, initializers, regularizers
-from rnnext._checks import number, whole_number, whole_number_or_none
+from rnnext._checks import flag, number, whole_number, whole_number_or_none
+from rnnext.initializers import first_values
 from rnnext.layers._dropout import Rates, drawn_scale
-from rnnext.layers._layer import Backprop, Gather, Layer, Mask, RowShape, Shape, check_dtype, check_rank
+from rnnext.layers._layer import Backprop, Gather, Layer, Mask, RowShape, Shape, check_dtype, check_rank, real_array
 from rnnext.parameters import Array, Gradients, Parameter, RowGradient
 
 
@@ -48,7 +49,7 @@ class Embedding(Layer):
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
         self.embeddings_constraint = constraints.get(embeddings_constraint)
-        self.mask_zero = mask_zero
+        self.mask_zero = flag(self.name, "mask_zero", mask_zero)
         self.input_length = whole_number_or_none(self.name, "input_length", input_length)
         self.dropout = self._checked_rates(dropout)
         self.seed = whole_number_or_none(self.name, "seed", seed, 0)
@@ -77,7 +78,7 @@ class Embedding(Layer):
     def make_weights(self, input_shape: Shape) -> list[Parameter]:
         embeddings = Parameter(
             f"{self.name}/embeddings",
-            self.embeddings_initializer((self.input_dim, self.output_dim)),
+            first_values(self.embeddings_initializer, (self.input_dim, self.output_dim)),
             regularizer=self.embeddings_regularizer,
             constraint=self.embeddings_constraint,
         )
@@ -127,7 +128,7 @@ class Embedding(Layer):
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
             if not self.trainable_weights:
                 return Gradients(None, [])
-            rows, values = _core.sum_rows(ids, np.asarray(dy, dtype=np.float32), table.shape[0])
+            rows, values = _core.sum_rows(ids, real_array(self, "dy", dy), table.shape[0])
             return gathered.backprop(RowGradient(rows, values, table.shape))
 
         return table.current_rows(ids)[ids], backprop

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from rnnext._checks import flag
+from rnnext.initializers import first_values
 from rnnext.layers._layer import RowShape
 from rnnext.layers._recurrent import Cell, Recurrent
 from rnnext.layers._terms import Terms
@@ -101,13 +103,15 @@ class GRU(Recurrent):
         self._expect_activations(activation, recurrent_activation)
         if update_gate not in ("keep", "write"):
             raise ValueError(f"{self.name}: update_gate is {update_gate!r}, expected 'keep' or 'write'")
-        self.reset_after = reset_after
+        self.reset_after = flag(self.name, "reset_after", reset_after)
         self.update_gate = update_gate
         self.update_gate_writes = update_gate == "write"
-        self.cell: Cell = "gru_reset_after" if reset_after else "gru_reset_before"
+        self.cell: Cell = "gru_reset_after" if self.reset_after else "gru_reset_before"
 
     def _make_bias(self) -> Array:
-        return self.bias_initializer((2, 3 * self.units), self.dtype) if self.reset_after else super()._make_bias()
+        if not self.reset_after:
+            return super()._make_bias()
+        return first_values(self.bias_initializer, (2, 3 * self.units), self.dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "reset_after": self.reset_after, "update_gate": self.update_gate}

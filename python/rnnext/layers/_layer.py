@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from rnnext._checks import flag
 from rnnext.parameters import Array, Gradient, Gradients, Parameter
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -108,7 +109,7 @@ class Layer(Weighted):
             raise TypeError(f"{type(self).__name__}: name is {name!r}, expected a str that is not empty")
         self.given_name = name
         self.name = name if name is not None else _snake_case(type(self).__name__)
-        self.trainable = trainable
+        self.trainable = flag(self.name, "trainable", trainable)
         self.models = 0  # how many models have this layer, or a layer that holds it
         self.given_input_shape = None if input_shape is None else check_row_shape(self.name, "input_shape", input_shape)
         self.built = False
@@ -230,6 +231,14 @@ def float_input(layer: Layer, x: object, axes: str, dtype: npt.DTypeLike = np.fl
     if x.ndim != expected and not (axes.startswith("[B, ...") and x.ndim >= 2):
         raise ValueError(f"{layer.name}: x has shape {x.shape}, expected {axes} ({expected} dimensions)")
     return x if x.dtype == dtype else x.astype(dtype)
+
+
+def real_array(layer: Layer, name: str, value: object, dtype: npt.DTypeLike = np.float32) -> Array:
+    """The value as an array of `dtype`. TypeError unless it holds real numbers: NumPy would drop an imaginary part."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{layer.name}: {name} has dtype {array.dtype}, expected {np.dtype(dtype)}")
+    return np.asarray(array, dtype)
 
 
 def check_dtype(layer: Layer, dtype: Any, *known: str) -> np.dtype[Any]:

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from rnnext._checks import flag
+from rnnext.initializers import first_values
 from rnnext.layers._layer import RowShape
 from rnnext.layers._recurrent import Recurrent
 from rnnext.layers._terms import Terms
@@ -117,13 +119,13 @@ class LSTM(Recurrent):
             input_shape=input_shape,
         )
         self._expect_activations(activation, recurrent_activation)
-        self.unit_forget_bias = unit_forget_bias
+        self.unit_forget_bias = flag(self.name, "unit_forget_bias", unit_forget_bias)
 
     def _make_bias(self) -> Array:
         if not self.unit_forget_bias:
             return super()._make_bias()
-        part = self.bias_initializer((self.units,), self.dtype)
-        rest = self.bias_initializer((2 * self.units,), self.dtype)
+        part = first_values(self.bias_initializer, (self.units,), self.dtype)
+        rest = first_values(self.bias_initializer, (2 * self.units,), self.dtype)
         return np.concatenate([part, np.ones(self.units, self.dtype), rest])
 
     def get_config(self) -> dict[str, Any]:

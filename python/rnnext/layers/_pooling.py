@@ -7,8 +7,20 @@ from typing import Any
 import numpy as np
 
 from rnnext import _core, initializers
-from rnnext._checks import whole_number_or_none
-from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_features, check_mask, check_rank, float_input
+from rnnext._checks import flag, whole_number_or_none
+from rnnext.initializers import first_values
+from rnnext.layers._layer import (
+    Backprop,
+    Layer,
+    Mask,
+    RowShape,
+    Shape,
+    check_features,
+    check_mask,
+    check_rank,
+    float_input,
+    real_array,
+)
 from rnnext.parameters import Array, Gradients, Parameter
 
 
@@ -17,7 +29,7 @@ class _Pooling1D(Layer):
         self, *, keepdims: bool = False, name: str | None = None, trainable: bool = True, input_shape: RowShape | None = None
     ) -> None:
         super().__init__(name=name, trainable=trainable, input_shape=input_shape)
-        self.keepdims = keepdims
+        self.keepdims = flag(self.name, "keepdims", keepdims)
 
     def compute_mask(self, x: Any, mask: Mask | None = None) -> Mask | None:
         return None
@@ -58,7 +70,7 @@ class GlobalMaxPooling1D(_Pooling1D):
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
             dx = np.zeros_like(x)
-            np.put_along_axis(dx, best, dy.reshape(y.shape)[:, None], axis=1)
+            np.put_along_axis(dx, best, real_array(self, "dy", dy).reshape(y.shape)[:, None], axis=1)
             if empty is not None:
                 dx[empty] = 0
             return Gradients(dx, [])
@@ -82,7 +94,7 @@ class GlobalAveragePooling1D(_Pooling1D):
         y = _sum_of_steps(x, weights)
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
-            return Gradients(weights[:, :, None] * dy.reshape(y.shape)[:, None, :], [])
+            return Gradients(weights[:, :, None] * real_array(self, "dy", dy).reshape(y.shape)[:, None, :], [])
 
         return self._finish(y), backprop
 
@@ -109,7 +121,7 @@ class ConcatPooling1D(Layer):
         last[places[0]] = x[places]
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
-            dlast, dgreatest, dmean = np.split(np.asarray(dy, dtype=np.float32), 3, axis=1)
+            dlast, dgreatest, dmean = np.split(real_array(self, "dy", dy), 3, axis=1)
             dx: Any = greatest_backprop(dgreatest).inputs
             dx += mean_backprop(dmean).inputs
             dx[places] += dlast[places[0]]
@@ -156,11 +168,11 @@ class AttentionPooling1D(Layer):
             raise ValueError(f"{self.name}: input has shape {input_shape}, expected (B, T, D) with D known")
         features = input_shape[2]
         if self.units is None:
-            return [Parameter(f"{self.name}/query", self.query_initializer((features,)))]
+            return [Parameter(f"{self.name}/query", first_values(self.query_initializer, (features,)))]
         return [
-            Parameter(f"{self.name}/kernel", self.kernel_initializer((features, self.units))),
-            Parameter(f"{self.name}/bias", self.bias_initializer((self.units,))),
-            Parameter(f"{self.name}/query", self.query_initializer((self.units,))),
+            Parameter(f"{self.name}/kernel", first_values(self.kernel_initializer, (features, self.units))),
+            Parameter(f"{self.name}/bias", first_values(self.bias_initializer, (self.units,))),
+            Parameter(f"{self.name}/query", first_values(self.query_initializer, (self.units,))),
         ]
 
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
@@ -177,7 +189,7 @@ class AttentionPooling1D(Layer):
         y = _sum_of_steps(np.where(shown[:, :, None], x, np.float32(0)), a)
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
-            dy = np.asarray(dy, dtype=np.float32)[:, None]  # [B, 1, D]
+            dy = real_array(self, "dy", dy)[:, None]  # [B, 1, D]
             da = (x * dy).sum(axis=2)  # y = Σ a_t x_t
             ds = np.where(shown, a * (da - (a * da).sum(axis=1, keepdims=True)), np.float32(0))[:, :, None]  # a = softmax(s)
             dquery = (ds * u).sum(axis=(0, 1))  # s_t = u_t · q

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import numpy as np
 
 from rnnext import _core, _random, constraints, initializers, regularizers
-from rnnext._checks import number, whole_number, whole_number_or_none
+from rnnext._checks import flag, number, whole_number, whole_number_or_none
+from rnnext.initializers import first_values
 from rnnext.layers._dropout import drawn_places, drawn_scale
 from rnnext.layers._layer import (
     Backprop,
@@ -24,6 +25,7 @@ from rnnext.layers._layer import (
     check_mask,
     check_rank,
     float_input,
+    real_array,
 )
 from rnnext.layers._segments import Played, Segments, State, play_back
 from rnnext.layers._terms import Terms
@@ -98,7 +100,7 @@ class Recurrent(Layer):
     ) -> None:
         super().__init__(name=name, trainable=trainable, input_shape=input_shape)
         self.units = whole_number(self.name, "units", units)
-        self.use_bias = use_bias
+        self.use_bias = flag(self.name, "use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.recurrent_initializer = initializers.get(recurrent_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
@@ -114,22 +116,22 @@ class Recurrent(Layer):
         self.terms = terms.check(self)
         self.seed = whole_number_or_none(self.name, "seed", seed, 0)
         self.zoned = any(self.zoneout.values())
-        drawing = (self.dropout, self.recurrent_dropout, self.recurrent_weight_dropout, self.zoned)
-        self.generator = _random.generator(seed) if any(drawing) else None
         self.dtype = check_dtype(self, dtype, "float32", "float64")
         self.takes_gather = self.dtype == np.float32  # as a table of embeddings is
-        self.return_sequences = return_sequences
-        self.return_state = return_state
-        self.several_outputs = "return_state=True" if return_state else None
-        self.go_backwards = go_backwards
-        self.stateful = stateful
-        self.zero_output_for_mask = zero_output_for_mask
+        self.return_sequences = flag(self.name, "return_sequences", return_sequences)
+        self.return_state = flag(self.name, "return_state", return_state)
+        self.several_outputs = "return_state=True" if self.return_state else None
+        self.go_backwards = flag(self.name, "go_backwards", go_backwards)
+        self.stateful = flag(self.name, "stateful", stateful)
+        self.zero_output_for_mask = flag(self.name, "zero_output_for_mask", zero_output_for_mask)
         self.segment = whole_number_or_none(self.name, "segment", segment)
-        if truncate and segment is None:
+        self.truncate = flag(self.name, "truncate", truncate)
+        if self.truncate and segment is None:
             raise ValueError(f"{self.name}: truncate is {truncate} and segment is None, expected the steps of a segment")
         if segment is not None and self.zoned:
             raise ValueError(f"{self.name}: segment is {segment} and there is zoneout, expected one of them")
-        self.truncate = truncate
+        drawing = (self.dropout, self.recurrent_dropout, self.recurrent_weight_dropout, self.zoned)
+        self.generator = _random.generator(seed) if any(drawing) else None
         self._kept: _Kept | None = None
 
     # ------------------------------------------------------------ weights
@@ -138,19 +140,19 @@ class Recurrent(Layer):
         if len(input_shape) != 3 or input_shape[2] is None:
             raise ValueError(f"{self.name}: input has shape {input_shape}, expected (B, T, I) with I known")
         width = self.gates * self.units
-        first_values = {
-            "kernel": self.kernel_initializer((input_shape[2], width), self.dtype),
-            "recurrent_kernel": self.recurrent_initializer((self.outputs, width), self.dtype),
+        first = {
+            "kernel": first_values(self.kernel_initializer, (input_shape[2], width), self.dtype),
+            "recurrent_kernel": first_values(self.recurrent_initializer, (self.outputs, width), self.dtype),
         }
         if self.use_bias:
-            first_values["bias"] = self._make_bias()
+            first["bias"] = self._make_bias()
         penalties = dict(
             zip(("kernel", "recurrent_kernel", "bias"), zip(self.regularizers, self.constraints, strict=True), strict=True)
         )
-        first_values |= self.terms.weights(self.states, self.gates, self.units, self.kernel_initializer, self.dtype)
-        self.weight_names = list(first_values)
+        first |= self.terms.weights(self.states, self.gates, self.units, self.kernel_initializer, self.dtype)
+        self.weight_names = list(first)
         made = []
-        for name, value in first_values.items():
+        for name, value in first.items():
             regularizer, constraint = penalties.get(name, (None, None))
             made.append(
                 Parameter(f"{self.name}/{name}", value, regularizer=regularizer, constraint=constraint, dtype=self.dtype)
@@ -158,7 +160,7 @@ class Recurrent(Layer):
         return made
 
     def _make_bias(self) -> Array:
-        return self.bias_initializer((self.gates * self.units,), self.dtype)
+        return first_values(self.bias_initializer, (self.gates * self.units,), self.dtype)
 
     @property
     def outputs(self) -> int:
@@ -471,7 +473,7 @@ class Recurrent(Layer):
         for state, width in zip(states, (self.outputs, self.units), strict=False):
             if not isinstance(state, np.ndarray) or state.shape != (rows, width):
                 raise ValueError(f"{self.name}: {argument} has shape {np.shape(state)}, expected ({rows}, {width}) = [B, H]")
-        return tuple(np.asarray(state, dtype=self.dtype) for state in states)
+        return tuple(real_array(self, argument, state, self.dtype) for state in states)
 
     def _backward(
         self,
@@ -485,7 +487,7 @@ class Recurrent(Layer):
     ) -> Gradients:
         """Gradients for dy, which has y's form; entries of a tuple may be None."""
         doutput, *dlast = dy if isinstance(dy, tuple) else (dy,)
-        doutput, *dlast = (None if d is None else np.asarray(d, dtype=self.dtype) for d in (doutput, *dlast))
+        doutput, *dlast = (None if d is None else real_array(self, "dy", d, self.dtype) for d in (doutput, *dlast))
         if not self.return_sequences and doutput is not None and dlast and dlast[0] is not None:
             doutput, dlast[0] = doutput + dlast[0], None  # the output is the last state
         if tokens is not None and doutput is not None:

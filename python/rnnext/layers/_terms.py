@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from rnnext._checks import positive, whole_number_or_none
+from rnnext._checks import flag, positive, whole_number_or_none
+from rnnext.initializers import first_values
 from rnnext.layers._layer import Layer
 from rnnext.parameters import Array
 
@@ -25,20 +26,23 @@ class Terms:
     projection: int | None = None
 
     def check(self, layer: Layer) -> Terms:
-        """The terms themselves. TypeError or ValueError for one that is not what it must be."""
-        for name, value in (("clip", self.clip), ("norm_epsilon", self.norm_epsilon)):
-            if value is not None:
-                positive(layer.name, name, value, "a number above 0")
-        whole_number_or_none(layer.name, "projection", self.projection)
-        return self
+        """The same terms, in Python's own types. TypeError or ValueError for one that is not what it must be."""
+        return Terms(
+            layer_norm=flag(layer.name, "layer_norm", self.layer_norm),
+            norm_epsilon=positive(layer.name, "norm_epsilon", self.norm_epsilon, "a number above 0"),
+            clip=None if self.clip is None else positive(layer.name, "clip", self.clip, "a number above 0, or None"),
+            peepholes=flag(layer.name, "peepholes", self.peepholes),
+            coupled=flag(layer.name, "coupled", self.coupled),
+            projection=whole_number_or_none(layer.name, "projection", self.projection),
+        )
 
     def weights(self, states: int, gates: int, units: int, initializer: Callable[..., Array], dtype: Any) -> dict[str, Array]:
         """First values of the terms' weights by the engine's names, in the order of `get_weights`: scales 1, shifts 0."""
         found = {}
         if self.peepholes:
-            found["peephole"] = initializer((3, units), dtype)
+            found["peephole"] = first_values(initializer, (3, units), dtype)
         if self.projection is not None:
-            found["projection"] = initializer((units, self.projection), dtype)
+            found["projection"] = first_values(initializer, (units, self.projection), dtype)
         if self.layer_norm:
             found["kernel_norm"] = np.ones(gates * units, dtype)
             found["recurrent_norm"] = np.ones(gates * units, dtype)

@@ -47,7 +47,7 @@ void parallel(int threads, F&& body) {
 }
 
 // More than any machine has, and far fewer than OpenMP could start.
-inline constexpr int most_threads = 4096;
+inline constexpr int most_threads = 1024;
 
 // How many threads a call may use now: what was chosen, else RNNEXT_NUM_THREADS, else OpenMP's limit. That limit also holds in
 // the other cases if it has been lowered since import (threadpoolctl does so); a child of fork has one thread. The first call,

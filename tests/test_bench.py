@@ -429,6 +429,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["compare", "a.json"], "got 1 files, expected two"),
         (["layer", "--shapes", "AE"], "shapes is 'AE'"),
         (["layer", "--data", "nowhere"], "nowhere: no such file or folder"),
+        (["layer", "--json", "nowhere/a.json"], "--json is nowhere/a.json, expected a file in a folder that exists"),
+        (["layer", "--json", "."], "--json is ., expected a file"),
     ],
 )
 def test_bad_arguments(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

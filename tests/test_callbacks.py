@@ -521,6 +521,47 @@ def test_rates_are_set_and_logged() -> None:
     assert model.optimizer.iterations == 0
 
 
+# ---------------------------------------------------------------- a fit within a fit, errors in the middle
+
+
+def test_a_callback_may_fit_the_model_itself(tmp_path: Path) -> None:
+    model, x, y = model_and_data()
+    inner = []
+
+    class Fits(Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            inner.append(self.model.fit(x[:4], y[:4], epochs=2, verbose=0))
+            if epoch == 2:
+                self.model.stop_training = True
+
+    stops = LambdaCallback(on_epoch_end=lambda epoch, _: setattr(model, "stop_training", epoch == 2))
+    history = model.fit(x, y, epochs=5, callbacks=[stops, Fits(), BackupAndRestore(tmp_path / "backup")], verbose=0)
+    assert model.history is history
+    assert history.epoch == [0, 1, 2]
+    assert [each.epoch for each in inner] == [[0, 1]] * 3
+
+
+def test_an_error_in_a_validation_leaves_the_weights_themselves() -> None:
+    model, x, y = model_and_data()
+    model.compile(SGD(0.5, use_ema=True, ema_momentum=0.5), "binary_crossentropy")
+    learned: list[Any] = []
+
+    def fails(*_: Any) -> None:
+        raise OSError("disk full")
+
+    keeps = LambdaCallback(on_train_batch_end=lambda *_: learned.append([w.copy() for w in model.get_weights()]))
+    with pytest.raises(OSError, match="disk full"):
+        model.fit(
+            x,
+            y,
+            validation_data=(x, y),
+            callbacks=[keeps, SwapEMAWeights(), LambdaCallback(on_test_batch_end=fails)],
+            verbose=0,
+        )
+    for weight, expected in zip(model.get_weights(), learned[-1], strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
 # ---------------------------------------------------------------- CSVLogger
 
 

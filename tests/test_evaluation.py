@@ -86,6 +86,7 @@ def test_calibration() -> None:
         ([2], [[1.0, 0.0]], None, ValueError, "truth has numbers from 2 to 2, expected 0 to 1"),
         ([0], [[np.nan, 0.0]], None, ValueError, "not finite"),
         ([0], [[5.0, 0.0]], None, ValueError, "probabilities has numbers from 0 to 5, expected 0 to 1"),
+        ([0, 0], [[0.5, 0.5], [0.2, 0.2]], None, ValueError, r"probabilities\[1\] sums to 0\.4, expected 1"),
         ([0], [[-0.25, 1.0]], None, ValueError, "probabilities has numbers from -0.25 to 1, expected 0 to 1"),
         ([0], [[1.0, 0.0]], ["a"], ValueError, "labels has 1 names, expected 2"),
         ([0], [[1.0, 0.0]], ["a", "a"], ValueError, "labels has 'a' twice, expected a name of its own"),
@@ -94,3 +95,9 @@ def test_calibration() -> None:
 def test_refused(truth: Any, probabilities: Any, labels: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         evaluate(truth, probabilities, labels)
+
+
+@pytest.mark.parametrize(("hits", "rows"), [(6, 5), (-1, 5), (1, -5), (1, 0)])
+def test_hits_that_cannot_be(hits: int, rows: int) -> None:
+    with pytest.raises(ValueError, match=f"wilson_interval: hits is {hits}, expected 0 to {rows}, the rows"):
+        wilson_interval(hits, rows)

@@ -223,10 +223,28 @@ def test_explain_a_classifier() -> None:
         ("a &amp; b", ["a", "b"], ["a", "b"]),
         ("İ x", ["i̇", "x"], [None, "x"]),
         ("a" + " " * 300 + "b", ["a", "b"], ["a", None]),
+        ("I <3 good (5 > 4), good", ["i", "3", "good", "5", "4", "good"], ["I", "3", "good", "5", "4", "good"]),
+        ("x &good; good", ["x", "good", "good"], ["x", "good", "good"]),
     ],
 )
 def test_spans(text: str, tokens: list[str], cleaned: list[str | None]) -> None:
     assert [None if span is None else text[slice(*span)] for span in spans_of(text, tokens)] == cleaned
+
+
+def test_spans_are_those_of_the_first_occurrence() -> None:
+    text = "I <3 good films (5 > 4), good cast, &good; good"
+    tokens = TextVectorizer().tokenize(text)
+    spans = [span for token, span in zip(tokens, spans_of(text, tokens), strict=True) if token == "good"]
+    assert [span and span[0] for span in spans] == [5, 25, 37, 43]
+    raw = TextVectorizer(strip_html=False)
+    text = "<b>good</b> b good"
+    spans = spans_of(text, raw.tokenize(text), strip_html=False)
+    assert [text[slice(*span)] for span in spans if span is not None] == ["b", "good", "b", "b", "good"]
+    characters = TextVectorizer(unit="char")
+    text = "a <b>x</b> &amp; y"
+    tokens = characters.tokenize(text)
+    for token, span in zip(tokens, spans_of(text, tokens), strict=True):
+        assert span is None or text[slice(*span)] == token
 
 
 def test_refused() -> None:

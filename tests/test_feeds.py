@@ -431,8 +431,10 @@ def test_a_token_file_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
 
     with pytest.raises(ZeroDivisionError):
         interrupted()
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="labels has 1 labels, expected one for each row, which are more"):
         TokenFile.write(path, [[1], [2]], [0])
+    with pytest.raises(ValueError, match="labels has more labels than there are rows"):
+        TokenFile.write(path, [[1]], [0, 1])
     with pytest.raises(ValueError, match=r"there is no row for .*tokens, expected at least one"):
         TokenFile.write(path, [], [])
     for ids, label, error, message in (
@@ -447,6 +449,20 @@ def test_a_token_file_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
         with pytest.raises(error, match=message):
             TokenFile.write(path, [ids], [label])  # type: ignore[list-item, arg-type]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_token_file_keeps_its_permissions_and_errors_name_it(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    TokenFile.write(path, [[1]], [0])
+    path.chmod(0o600)
+    TokenFile.write(path, [[2]], [0])
+    assert path.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(FileNotFoundError) as found:
+        TokenFile.write(tmp_path / "none" / "tokens", [[1]], [0])
+    assert found.value.filename == str(tmp_path / "none" / "tokens")
+    with pytest.raises(FileNotFoundError) as found, TokenWriter(path):
+        (tmp_path / "mine").read_text()  # what the caller reads meanwhile is called by its own name
+    assert found.value.filename == str(tmp_path / "mine")
 
 
 def test_a_token_file_replaces_nothing_but_files(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -219,3 +220,12 @@ def test_keras_archives_that_do_not_fit(tmp_path: Path) -> None:
     assert_refused(lambda: interop.from_keras(path, model), "from_keras: rnn is a GRU, expected LSTM as rnn", model)
     gru = model_of(GRU)
     assert_refused(lambda: interop.from_keras(whole, gru), "from_keras: rnn is a LSTM, expected GRU as rnn", gru)
+
+
+@pytest.mark.parametrize("name", ["to_onnx", "to_keras"])
+def test_a_package_that_is_missing_is_named_with_what_brings_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = name.removeprefix("to_")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'rnnext\[interop\]'") as found:
+        getattr(interop, name)(model_of())
+    assert found.value.name == package

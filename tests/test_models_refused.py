@@ -100,6 +100,8 @@ def fit(*data: Any, **options: Any) -> Callable[[Sequential], Any]:
         (fit(X, Y, epochs=-1), ValueError, "fit: epochs is -1, expected at least 0"),
         (fit(X, Y, epochs="3"), TypeError, "fit: epochs is '3', expected a whole number"),
         (fit(X, Y, verbose=3), ValueError, "verbose is 3, expected 'auto', 0, 1 or 2"),
+        (fit(X, Y, shuffle="no"), TypeError, "fit: shuffle is 'no', expected True or False"),
+        (fit(X, Y, callbacks=5), TypeError, "callbacks is a int, expected a list of Callbacks"),
         (fit(X, Y, callbacks=[print]), TypeError, "fit: callbacks has a builtin_function_or_method, expected a Callback"),
         (fit(X, Y, validation_split=1.5), ValueError, "fit: validation_split is 1.5, expected more than 0 and less than 1"),
         (fit(X, Y, validation_split=0.99), ValueError, "fit: validation_split is 0.99 of 50 rows"),

@@ -327,7 +327,7 @@ def test_a_bad_rnnext_num_threads_is_said_at_import(value: str, tmp_path: Path) 
     done = run("", tmp_path, RNNEXT_NUM_THREADS=value)
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1
-    assert last == f"RuntimeError: RNNEXT_NUM_THREADS is '{value}', expected a whole number of threads from 1 to 4096"
+    assert last == f"RuntimeError: RNNEXT_NUM_THREADS is '{value}', expected a whole number of threads from 1 to 1024"
 
 
 @needs_openmp

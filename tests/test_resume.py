@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from rnnext import Sequential, TextClassifier, _random, metrics, optimizers
+from rnnext import Sequential, TextClassifier, _random, metrics, optimizers, saving
 from rnnext.callbacks import (
     BackupAndRestore,
     Callback,
     CSVLogger,
     EarlyStopping,
+    LambdaCallback,
     LearningRateScheduler,
     ModelCheckpoint,
     ReduceLROnPlateau,
@@ -367,7 +368,7 @@ def test_a_damaged_checkpoint_is_refused(damage: Callable[[bytes], bytes], messa
         ({"optimizer": "sgd"}, "of another training: its optimizer is 'Adam', expected 'SGD'"),
         ({"more": lambda: monitors()[:1]}, "of another training: its callbacks is"),
         ({"feed": "numbered"}, "of another training: its steps is 5, expected 6"),
-        ({"optimizer": lambda: optimizers.Adam(amsgrad=True)}, "the state has no velocity_hat of"),
+        ({"optimizer": lambda: optimizers.Adam(amsgrad=True)}, "of another training: its optimizer_config is"),
     ],
     ids=["optimizer", "callbacks", "data", "slots"],
 )
@@ -377,18 +378,99 @@ def test_a_checkpoint_of_another_training_is_refused(change: dict[str, Any], mes
         run(tmp_path, -1, **{"save_freq": 2, **change})
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"loss": "mse"}, "its loss is"),
+        ({"optimizer": optimizers.Adam(0.01, beta_1=0.5)}, "its optimizer_config is"),
+        ({"optimizer": optimizers.Adam(CosineDecay(0.01, 9))}, "its optimizer_config is"),
+        ({"labels": 1 - rows()[1]}, "its labels is"),
+        ({"class_weight": {0: 9.0}}, "its labels is"),
+        ({"validation_data": rows()}, "its validation is False, expected True"),
+        ({"optimizer": optimizers.Adam(0.5)}, None),  # which callbacks may have changed, too
+        ({"epochs": 5}, None),
+    ],
+    ids=["loss", "options", "schedule", "labels", "weights", "validation", "rate", "epochs"],
+)
+def test_data_loss_and_options_must_be_the_same(change: dict[str, Any], message: str | None, tmp_path: Path) -> None:
+    x, y = rows()
+
+    def fit(loss: str = "binary_crossentropy", optimizer: Any = None, labels: Any = y, at: float = np.inf, **more: Any) -> None:
+        model = Sequential([Embedding(V, 3), GRU(3), Dense(1, "sigmoid")])
+        model.compile(optimizer or optimizers.Adam(0.01), loss)
+        watchers = [BackupAndRestore(tmp_path / "backup"), LambdaCallback(on_epoch_begin=lambda epoch, _: 1 // (epoch < at))]
+        model.fit(x, labels, SIZE, callbacks=watchers, verbose=0, **{"epochs": 3, **more})
+
+    with pytest.raises(ZeroDivisionError):
+        fit(at=2)
+    if message is None:
+        fit(**change)
+        return
+    with pytest.raises(ValueError, match=f"training.safetensors: of another training: {message}"):
+        fit(**change)
+    assert (tmp_path / "backup" / "training.safetensors").exists()
+
+
+@pytest.mark.parametrize("append", [False, True])
+def test_a_log_has_each_epoch_once(append: bool, tmp_path: Path) -> None:
+    """Also where the checkpoint is of the first epoch, before the log's first row."""
+    x, y = rows()
+    log = tmp_path / "log.csv"
+
+    def fit(at: float) -> None:
+        model = Sequential([Embedding(V, 3), GRU(3), Dense(1, "sigmoid")])
+        model.compile("adam", "binary_crossentropy")
+        stop = LambdaCallback(on_epoch_end=lambda epoch, _: 1 // (epoch < at))
+        watchers = [CSVLogger(log, append=append), stop, BackupAndRestore(tmp_path / "backup", STEPS - 1)]
+        model.fit(x, y, SIZE, epochs=3, callbacks=watchers, verbose=0)
+
+    if append:
+        log.write_text("epoch,loss\n7,0.5\n")
+    for at in (0, 1):
+        with pytest.raises(ZeroDivisionError):
+            fit(at)
+    fit(np.inf)
+    lines = log.read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["epoch", *["7"] * append, "0", "1", "2"]
+
+
+def test_a_log_that_is_gone_does_not_make_the_checkpoint_damaged(tmp_path: Path) -> None:
+    x, y = rows()
+    logs = [tmp_path / "a.csv", tmp_path / "b.csv"]
+
+    def fit(at: float) -> None:
+        model = Sequential([Embedding(V, 3), GRU(3), Dense(1, "sigmoid")])
+        model.compile("adam", "binary_crossentropy")
+        stop = LambdaCallback(on_epoch_begin=lambda epoch, _: 1 // (epoch < at))
+        watchers = [*map(CSVLogger, logs), stop, BackupAndRestore(tmp_path / "backup")]
+        model.fit(x, y, SIZE, epochs=4, callbacks=watchers, verbose=0)
+
+    with pytest.raises(ZeroDivisionError):
+        fit(2)
+    before = logs[0].read_text() + "9,9\n"
+    logs[0].write_text(before)
+    logs[1].unlink()
+    with pytest.raises(ValueError, match=r"training.safetensors: CSVLogger cannot continue: .*b\.csv: has 0 bytes, expected"):
+        fit(np.inf)
+    assert logs[0].read_text() == before
+
+
 def test_nothing_is_half_loaded(tmp_path: Path) -> None:
     path = checkpoint(tmp_path)
-    model = model_of(optimizers.Adam(amsgrad=True))
+    state, arrays = saving.state_from_file(path)
+    del arrays[next(name for name in arrays if name.endswith("/velocity"))]
+    path.write_bytes(saving.state_to_bytes(state, arrays))
+    model = model_of(optimizers.Adam())
     x, y = rows()
     model.fit(x, y, verbose=0)
     assert model.optimizer is not None
     before = [w.tobytes() for w in model.get_weights()]
-    state = {name: array.tobytes() for name, array in model.optimizer.state().items()}
-    with pytest.raises(ValueError, match="velocity_hat"):
-        model.fit(x, y, SIZE, validation_split=0.1, callbacks=[BackupAndRestore(path.parent, 2), Kill()], verbose=0)
+    held = {name: array.tobytes() for name, array in model.optimizer.state().items()}
+    watchers = [BackupAndRestore(path.parent, 2), Kill()]
+    with pytest.raises(ValueError, match="the state has no velocity of"):
+        model.fit(x, y, SIZE, validation_split=0.1, class_weight={1: 2.0}, callbacks=watchers, verbose=0)
     assert [w.tobytes() for w in model.get_weights()] == before
-    assert {name: array.tobytes() for name, array in model.optimizer.state().items()} == state
+    assert {name: array.tobytes() for name, array in model.optimizer.state().items()} == held
 
 
 def test_what_a_killed_write_left_is_cleaned_up(tmp_path: Path) -> None:

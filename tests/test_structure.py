@@ -127,12 +127,12 @@ MODULES: dict[str, set[str]] = {
     "optimizers": {"parameters", "_checks", "_core"},
     "evaluation": set(),
     "plots": {"evaluation"},
-    "evidence": {"layers", "models", "parameters", "preprocessing"},
+    "evidence": {"_tokens", "layers", "models", "parameters", "preprocessing"},
     "report": {"evaluation", "evidence"},
     "callbacks": {"parameters", "_checks", "metrics", "plots"},
     "_stack": {"_random", "parameters", "layers", "_inputs"},
     "_training": {"_stack", "layers", *_TRAINED, "callbacks", "_feeds", "_inputs", "_progress"},
-    "_persistence": {"_random", "_stack", "_training", "layers", *_TRAINED, "parameters", "saving"},
+    "_persistence": {"_random", "_stack", "callbacks", "_training", "layers", *_TRAINED, "parameters", "saving"},
     "models": {"_persistence", "_training", "_stack", "layers", *_TRAINED, "callbacks", "saving", "parameters"}
     | {"_checks", "_feeds", "_inputs", "_progress", "_random", "initializers"},
     "classifier": {

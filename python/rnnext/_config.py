@@ -14,7 +14,7 @@ _core.get_num_threads()  # a bad RNNEXT_NUM_THREADS is an error at import (Runti
 def set_num_threads(count: int) -> None:
     """Use up to `count` threads from now on, whatever RNNEXT_NUM_THREADS and OMP_NUM_THREADS say.
 
-    Results do not depend on it, bit for bit. ValueError unless `count` is 1 to 4096.
+    Results do not depend on it, bit for bit. ValueError unless `count` is 1 to 1024.
 
     OpenMP's own limit still holds if it was lowered since import: inside `threadpoolctl.threadpool_limits(1)` the engine has
     one thread, afterwards `count` again. OpenMP keeps that limit for each calling thread. `torch.set_num_threads` lowers it,

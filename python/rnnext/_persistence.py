@@ -13,6 +13,7 @@ import numpy as np
 from rnnext import _random, losses, metrics, optimizers, saving
 from rnnext._stack import Stack
 from rnnext._training import Compiled, Run
+from rnnext.callbacks import Callback
 from rnnext.layers._layer import Layer
 from rnnext.parameters import Array, NotFiniteError, Parameter
 
@@ -122,12 +123,16 @@ class NotInFileError(ValueError):
     """The model was compiled with a part of the user's own, which no file can hold."""
 
 
+class CannotContinueError(ValueError):
+    """A callback cannot continue from its state, though the file that holds it is whole."""
+
+
 @contextlib.contextmanager
 def damage_in(what: Path | str) -> Iterator[None]:
     """Turn whatever a damaged configuration raises into a ValueError that names the file, or says what it is."""
     try:
         yield
-    except NotInFileError as error:
+    except (NotInFileError, CannotContinueError) as error:
         raise ValueError(f"{what}: {error}") from error
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, MemoryError, RecursionError) as error:
         raise ValueError(f"{what}: damaged ({type(error).__name__}: {error})") from error
@@ -233,7 +238,7 @@ def restore_run(stack: Stack, compiled: Compiled, run: Run, path: Path) -> bool:
             _assign(stack, weights)
             optimizer.load_state(optimizer_state, [by_name[name] for name in state["optimized"]])
             for callback, each in zip(run.watchers.callbacks, state["callbacks"], strict=True):
-                callback.set_state(each)
+                _continue(callback, each)
         except BaseException:
             _assign(stack, before)
             optimizer.load_state(*optimizer_before)
@@ -249,18 +254,35 @@ def restore_run(stack: Stack, compiled: Compiled, run: Run, path: Path) -> bool:
         return bool(state["stopped"])
 
 
+def _continue(callback: Callback, state: Mapping[str, Any]) -> None:
+    try:
+        callback.set_state(state)
+    except ValueError as error:
+        raise CannotContinueError(f"{type(callback).__name__} cannot continue: {error}") from error
+
+
 def _assign(stack: Stack, values: Mapping[str, Array]) -> None:
     for weight in stack.weights:
         weight.assign(values[weight.name])
 
 
 def _identity(stack: Stack, compiled: Compiled, run: Run) -> dict[str, Any]:
-    """What must agree for a checkpoint to belong to this training; `epochs` may change."""
+    """What must agree for a checkpoint to belong to this training. `epochs` may change, and so may numbers of the rate."""
+    told = described_of(compiled)
+    optimizer: dict[str, Any] = dict(told["optimizer"].get("config", told["optimizer"]))
+    if isinstance(rate := optimizer.get("learning_rate"), Mapping):
+        optimizer["learning_rate"] = rate["class_name"]
+    else:
+        optimizer.pop("learning_rate", None)
     return {
         "model": stack.get_config(),
         "optimizer": type(compiled.optimizer).__name__,
+        "optimizer_config": optimizer,
+        "loss": told["loss"],
         "metrics": ["loss", *(compiled.metrics or {})],
         "steps": run.steps,
+        "labels": run.labels,
+        "validation": run.validates,
         "batch_size": run.plan.size,
         "shuffle": run.plan.shuffle,
         "pool": run.plan.pool,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Literal
 
 _ENDLESS = re.compile(r"&#\d{1000,};?")  # no character has such a number, and Python refuses to read long ones
-_TAG = re.compile(r"<[a-zA-Z/!][^<>]*>")
+TAG = re.compile(r"<[a-zA-Z/!][^<>]*>")
 # Scripts written without blanks: Han with its extensions and iteration mark, kana.
 _CJK = "\u3005\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _CJK_LETTER = re.compile(f"[{_CJK}]")
@@ -128,7 +128,7 @@ class Tokenizer:
     def __call__(self, text: str) -> list[str]:
         if self._strip_html:
             if "<" in text:
-                text = _TAG.sub(" ", text)
+                text = TAG.sub(" ", text)
             if "&" in text:
                 text = html.unescape(_ENDLESS.sub("\ufffd", text))
         if not text.isascii():

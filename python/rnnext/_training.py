@@ -247,6 +247,8 @@ class Run:
     generator: np.random.Generator  # of the order of the rows
     at_epoch: Mapping[str, Any]  # the generator's state when the epoch began
     logs: dict[str, float]  # of the last epoch
+    labels: int | None  # a checksum of them and of their weights; None if they come batch by batch
+    validates: bool
     began: bool = False  # whether all callbacks have taken the beginning
 
 
@@ -297,7 +299,12 @@ def train(stack: Stack, compiled: Compiled, training: Feed, validation: Feed | N
                 warnings.warn(f"fit: x has no more batches, training ends before epoch {run.epoch + 1}", stacklevel=3)
                 break
             with Progress(f"Epoch {run.epoch + 1}/{plan.last}", run.steps, plan.verbose) as progress:
-                _train_epoch(stack, compiled, training, validation, run, progress, interrupts)
+                try:
+                    _train_epoch(stack, compiled, training, validation, run, progress, interrupts)
+                except BaseException:
+                    if compiled.optimizer.use_ema:  # a validation may have been measured with the averages
+                        compiled.optimizer.use_averages(False)
+                    raise
         model.interrupted = interrupts.pending
         compiled.optimizer.finalize_variable_values(stack.trainable_weights)
         watchers.on_train_end(run.logs)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from rnnext._checks import number
 from rnnext._inputs import Rows, RowSource
-from rnnext.saving import scratch
+from rnnext.saving import errors_name, keep_mode, scratch
 
 __all__ = ["TokenFile", "TokenWriter"]
 
@@ -84,9 +84,14 @@ class TokenFile(RowSource):
     @staticmethod
     def write(path: str | os.PathLike[str], rows: Iterable[npt.ArrayLike], labels: Iterable[float]) -> TokenFile:
         """Write sequences and labels as they come, and open the file. ValueError if there are not as many labels as rows."""
+        each_label = iter(labels)
         with TokenWriter(path) as writer:
-            for ids, label in zip(rows, labels, strict=True):
+            for count, ids in enumerate(rows):
+                if (label := next(each_label, None)) is None:
+                    raise ValueError(f"TokenFile.write: labels has {count} labels, expected one for each row, which are more")
                 writer.add(ids, label)
+            if next(each_label, None) is not None:
+                raise ValueError("TokenFile.write: labels has more labels than there are rows, expected one for each row")
         return TokenFile(path)
 
 
@@ -105,8 +110,10 @@ class TokenWriter:
 
     def __enter__(self) -> TokenWriter:
         with contextlib.ExitStack() as stack:
-            self._new = stack.enter_context(scratch(self.path))
-            self._file = stack.enter_context(self._new.open("wb"))
+            with errors_name(self.path):
+                self._new = stack.enter_context(scratch(self.path))
+                self._file = stack.enter_context(self._new.open("wb"))
+                keep_mode(self._file.fileno(), self.path)
             self._ending = stack.pop_all()
         self._file.write(bytes(_HEADER.itemsize))
         self._ends, self._labels = array("q", [0]), array("d")
@@ -126,7 +133,8 @@ class TokenWriter:
             if low < 0 or high > np.iinfo(np.int32).max:
                 raise ValueError(f"TokenWriter: ids are from {low} to {high}, expected 0 to {np.iinfo(np.int32).max}")
             self._low, self._high = min(self._low, low), max(self._high, high)
-        self._file.write(row.astype("<i4").tobytes())
+        with errors_name(self.path):
+            self._file.write(row.astype("<i4").tobytes())
         self._ends.append(self._ends[-1] + len(row))
         self._labels.append(float(label))
 
@@ -134,7 +142,8 @@ class TokenWriter:
         with self._ending:
             if error is not None:
                 raise error
-            self._finish()
+            with errors_name(self.path):
+                self._finish()
 
     def _finish(self) -> None:
         labels, ends = np.frombuffer(self._labels), np.frombuffer(self._ends, np.int64)

@@ -17,11 +17,14 @@ __all__ = ["Bin", "ClassFigures", "Evaluation", "evaluate", "wilson_interval"]
 
 _Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
 _LEAST = 1e-7  # the least probability whose logarithm is taken, as in Keras
+_WRONG_SUM = 1e-3  # how far from 1 no rounding puts the sum of a row
 _ROUNDING = 1e-5  # how far outside 0 to 1 float32 may put a probability
 
 
 def wilson_interval(hits: int, rows: int) -> tuple[float, float]:
     """The 95 % confidence interval (Wilson 1927) of a share, from `hits` in `rows` trials; (0, 1) without rows."""
+    if not 0 <= hits <= rows:
+        raise ValueError(f"wilson_interval: hits is {hits}, expected 0 to {rows}, the rows")
     if not rows:
         return 0.0, 1.0
     share, square = hits / rows, _Z95 * _Z95
@@ -169,6 +172,8 @@ def _checked(truth: npt.ArrayLike, probabilities: npt.ArrayLike) -> tuple[npt.ND
         raise ValueError("evaluate: probabilities has numbers that are not finite")
     if p.min() < -_ROUNDING or p.max() > 1 + _ROUNDING:
         raise ValueError(f"evaluate: probabilities has numbers from {p.min():g} to {p.max():g}, expected 0 to 1")
+    if (row := int(np.abs((sums := p.sum(axis=1, dtype=np.float64)) - 1).argmax())) >= 0 and abs(sums[row] - 1) > _WRONG_SUM:
+        raise ValueError(f"evaluate: probabilities[{row}] sums to {sums[row]:g}, expected 1")
     return y.astype(np.int64), p
 
 

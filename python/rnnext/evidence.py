@@ -5,6 +5,7 @@ Knows a Sequential whose first layer is an Embedding and whose last is a Dense, 
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext import layers
+from rnnext._tokens import TAG
 from rnnext.layers._layer import Backprop, Mask
 from rnnext.models import Sequential
 from rnnext.parameters import Array
@@ -35,7 +37,7 @@ _LEAST = 1e-7  # the least probability, or complement of one, whose logarithm is
 _IDS_AT_ONCE = 1 << 22  # in the rows of occluded texts that are predicted together
 _UNKNOWN = 1  # the vectorizer's id of words that it does not know
 _FAR = 256  # how many characters after one token the next one is looked for
-_NO_TOKENS = re.compile(r"<[^<>]*>|&#?\w+;")  # tags and entities
+_ENTITY = re.compile(r"&#?\w+;")
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +123,7 @@ class _Read:
 
     def __init__(self, vectorizer: TextVectorizer, text: str) -> None:
         tokens = vectorizer.tokenize(text)
-        spans = spans_of(text, tokens)
+        spans = spans_of(text, tokens, strip_html=vectorizer.strip_html)
         self._kept = vectorizer.cut(np.arange(len(tokens), dtype=np.int32)).tolist()
         self.tokens, self.spans = tuple(tokens[n] for n in self._kept), tuple(spans[n] for n in self._kept)
         self.row: Ids = vectorizer.transform([text])[0]
@@ -240,10 +242,17 @@ def _of_log_odds(head: layers.Layer, x: Array, label: int) -> Array:
 # ---------------------------------------------------------------- tokens in the text
 
 
-def spans_of(text: str, tokens: Sequence[str]) -> list[Span | None]:
+def _without(found: re.Match[str]) -> str:
+    """As many characters that no token has."""
+    return "\0" * len(found[0])
+
+
+def spans_of(text: str, tokens: Sequence[str], *, strip_html: bool = True) -> list[Span | None]:
     """Where each token is in the text, in any case of its letters; None for tokens that cleaning has changed."""
-    lowered = "".join(small if len(small := letter.lower()) == 1 else letter for letter in text)
-    cleaned = _NO_TOKENS.sub(lambda found: " " * len(found[0]), lowered).replace("’", "'")
+    if strip_html:
+        text = TAG.sub(_without, text)
+        text = _ENTITY.sub(lambda found: found[0] if html.unescape(found[0]) == found[0] else _without(found), text)
+    cleaned = "".join(small if len(small := letter.lower()) == 1 else letter for letter in text).replace("’", "'")
     spans: list[Span | None] = []
     end, lost = 0, False
     for token in tokens:

@@ -20,6 +20,7 @@ from rnnext._inputs import (
     Examples,
     Rows,
     RowSource,
+    checksum,
     examples_of,
     is_rows,
     rows_of,
@@ -253,7 +254,7 @@ class Sequential(Stack):
             first=whole_number("fit", "initial_epoch", initial_epoch, 0),
             last=whole_number("fit", "epochs", epochs, 0),
             size=self._batch_size(batch_size, _FIT_ROWS, who="fit"),
-            shuffle=shuffle,
+            shuffle=flag("fit", "shuffle", shuffle),
             pool=whole_number("fit", "pool", pool),
             verbose=check_verbose(verbose),
             validation_freq=_checked_freq(validation_freq),
@@ -302,9 +303,11 @@ class Sequential(Stack):
         if not self.trainable_weights:
             warnings.warn(f"fit: {self.name} has no weights that are trainable", stacklevel=2)
         watchers.set_model(self)
+        outer = self._run, self.history, self.stop_training, self.interrupted  # of a fit whose callback has called this one
         before, self.history, self.stop_training, self.interrupted = self.history, history, False, False
         generator = _random.generator()
-        run = Run(plan, training.steps, watchers, plan.first, 0, generator, generator.bit_generator.state, {})
+        state, labels = generator.bit_generator.state, checksum(training.examples) if isinstance(training, RowsFeed) else None
+        run = Run(plan, training.steps, watchers, plan.first, 0, generator, state, {}, labels, validation is not None)
         self._run = run
         try:
             train(self, compiled, training, validation, run)
@@ -314,6 +317,8 @@ class Sequential(Stack):
             raise
         finally:
             self._run = None
+            if outer[0] is not None:
+                self._run, self.history, self.stop_training, self.interrupted = outer
         return history
 
     def _expect_equal_validation(self, training: Feed, validation: Feed | None) -> None:
@@ -695,6 +700,8 @@ def _refuse(who: str, why: str, **given: Any) -> None:
 
 
 def _as_list(callbacks: Sequence[Callback] | Callback | None) -> list[Callback]:
+    if callbacks is not None and not isinstance(callbacks, Callback | Iterable):
+        raise TypeError(f"callbacks is a {type(callbacks).__name__}, expected a list of Callbacks")
     return [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
 
 

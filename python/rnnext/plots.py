@@ -73,6 +73,8 @@ def plot_history(
                 f"plot_history: history has {count} of val_{name} and {len(history[name])} of {name}, expected validated="
                 " the epochs, counted from 1, that had a validation; History.plot knows them"
             )
+        if validated is not None and count and not all(1 <= epoch <= len(history[name]) for epoch in validated):
+            raise ValueError(f"plot_history: validated is {list(validated)}, expected epochs from 1 to {len(history[name])}")
     drawn = _subplots("plot_history", len(chosen)) if axes is None else np.array(axes[: len(chosen)], dtype=object)
     for ax, name in zip(drawn, chosen, strict=True):
         epochs = np.arange(1, len(history[name]) + 1)

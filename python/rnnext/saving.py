@@ -113,7 +113,7 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
         Path(path).write_bytes(content)
         return
     path = Path(os.path.realpath(path))
-    with _errors_name(path), scratch(path) as new:
+    with errors_name(path), scratch(path) as new:
         _write(new, content, instead_of=path)
         os.replace(new, path)
 
@@ -132,7 +132,7 @@ def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> 
     with _alone_in(folder.parent):  # else another saver may move it in between
         check_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _errors_name(folder), scratch(folder, folder=True) as new:
+    with errors_name(folder), scratch(folder, folder=True) as new:
         for name, content in files.items():
             _write(new / name, content, instead_of=folder / name)
         with contextlib.suppress(FileNotFoundError):
@@ -142,7 +142,7 @@ def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> 
 
 
 @contextlib.contextmanager
-def _errors_name(path: Path) -> Iterator[None]:
+def errors_name(path: Path) -> Iterator[None]:
     """Let what the system refuses name the path that the caller knows."""
     try:
         yield
@@ -164,11 +164,16 @@ def _is_special(path: str | os.PathLike[str]) -> bool:
 def _write(path: Path, content: bytes, *, instead_of: Path) -> None:
     """Write a file that takes the place of another, if that is there, with the same permissions."""
     with path.open("wb") as file:
-        with contextlib.suppress(FileNotFoundError):
-            os.fchmod(file.fileno(), stat.S_IMODE(instead_of.stat().st_mode))
+        keep_mode(file.fileno(), instead_of)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def keep_mode(descriptor: int, path: Path) -> None:
+    """Give an open file the permissions of the one whose place it will take, if that is there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.fchmod(descriptor, stat.S_IMODE(path.stat().st_mode))
 
 
 @contextlib.contextmanager

@@ -91,6 +91,10 @@ def run(options: argparse.Namespace) -> None:
     )
     if options.plot is not None:
         report.require_matplotlib()
+        if options.plot.exists() and not options.plot.is_dir():
+            raise ValueError(f"bench: --plot is {options.plot}, which is a file, expected a folder")
+    if options.json is not None and (options.json.is_dir() or not options.json.absolute().parent.is_dir()):
+        raise ValueError(f"bench: --json is {options.json}, expected a file in a folder that exists")
     facts = harness.machine(settings.threads)
     print(report.headline(facts))
     rows: list[harness.Row] = []

@@ -86,7 +86,7 @@ def comparison(before: Path, after: Path) -> Iterator[str]:
 def require_matplotlib() -> None:
     """ValueError, before anything is measured, if matplotlib is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise ValueError("bench: --plot needs matplotlib, which is not installed")
+        raise ValueError("bench: --plot needs matplotlib: pip install 'rnnext[bench]'")
 
 
 def plot(folder: Path, machine: Mapping[str, Any], rows: Sequence[Row]) -> list[Path]:

@@ -43,6 +43,8 @@ class BackupAndRestore(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.batches = 0
+        if self.backup_dir.exists() and not self.backup_dir.is_dir():
+            raise NotADirectoryError(f"BackupAndRestore: backup_dir is {self.backup_dir}, which is a file, expected a folder")
         self.backup_dir.mkdir(parents=True, exist_ok=True)
         self._clean()
         if self.filepath.exists():

@@ -55,16 +55,18 @@ class CSVLogger(Callback):
         self.sep = separator
         self.append = append
         self.keys: list[str] | None = None  # of the columns; None before the first row
+        self._size: int | None = None  # of the file, to which it is to be cut before the next row
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         if not self.filename.absolute().parent.is_dir():
             raise FileNotFoundError(f"CSVLogger: filename is {self.filename}, but there is no such folder")
         if self.filename.is_dir():
             raise IsADirectoryError(f"CSVLogger: filename is {self.filename}, which is a folder, expected a file")
-        self.keys = None
+        self.keys = self._size = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         logs = logs or {}
+        self._cut()
         first = self.keys is None
         if self.keys is None:
             self.keys = sorted(logs)
@@ -78,18 +80,26 @@ class CSVLogger(Callback):
             writer.writerow([epoch, *(logs.get(key, "NA") for key in self.keys)])
 
     def get_state(self) -> dict[str, Any]:
-        return {"keys": self.keys, "size": None if self.keys is None else self.filename.stat().st_size}
+        replaced = self.keys is None and not self.append  # by the first row
+        return {"keys": self.keys, "size": None if replaced else self._size_now() if self._size is None else self._size}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         size = state["size"]
-        if size is not None:
-            found = self.filename.stat().st_size if self.filename.exists() else 0
-            if found < size:
-                raise ValueError(
-                    f"{self.filename}: has {found} bytes, expected the {size} that had been written at the checkpoint"
-                )
-            os.truncate(self.filename, size)  # rows of epochs that are done again
-        self.keys = state["keys"]
+        if size is not None and (found := self._size_now()) < size:
+            raise ValueError(f"{self.filename}: has {found} bytes, expected the {size} that had been written at the checkpoint")
+        self.keys, self._size = state["keys"], size
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        self._cut()
+
+    def _size_now(self) -> int:
+        return self.filename.stat().st_size if self.filename.exists() else 0
+
+    def _cut(self) -> None:
+        """Take off the rows of epochs that are done again."""
+        if self._size is not None and self._size_now() > self._size:
+            os.truncate(self.filename, self._size)
+        self._size = None
 
 
 class TerminateOnNaN(Callback):

@@ -31,6 +31,7 @@ from rnnext.interop._weights import (
     layer_values,
     leaves,
     listed,
+    needed,
     weighted_layers,
 )
 from rnnext.layers import Bidirectional, Layer, TimeDistributed
@@ -133,7 +134,7 @@ def to_keras(model: Sequential, path: _Path | None = None, *, batch_size: int | 
     for layer in model.layers:
         _expect_of_keras(who, layer)
     _expect_same_masks(who, [_Described(type(layer).__name__, layer.get_config()) for layer in model.layers])
-    import keras
+    keras = needed("keras")
 
     made, values = [], list[Array]()
     for layer in model._layers:
@@ -162,7 +163,7 @@ def to_keras(model: Sequential, path: _Path | None = None, *, batch_size: int | 
 
 def _keras_layer(who: str, layer: Layer, name: str | None = None) -> Any:
     """The same layer as a Keras layer, without weights. ValueError if there is none."""
-    import keras
+    keras = needed("keras")
 
     kind = getattr(keras.layers, type(layer).__name__)
     if isinstance(layer, TimeDistributed):
@@ -233,7 +234,7 @@ def _damage_in_layers(found: _Source) -> Iterator[None]:
 @contextlib.contextmanager
 def _opened(path: Path | str, content: bytes) -> Iterator[Any]:
     """The HDF5 file. Whatever is raised in the block, by what is damaged in it, becomes a ValueError that names the file."""
-    import h5py
+    h5py = needed("h5py")
 
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
@@ -247,7 +248,7 @@ def _unread_arrays_of(path: Path, content: bytes) -> dict[str, npt.NDArray[Any]]
 
     Without an optimizer's state and seeds. ValueError for weights that are not in the file itself.
     """
-    import h5py
+    h5py = needed("h5py")
 
     arrays: dict[str, npt.NDArray[Any]] = {}
 

@@ -25,6 +25,7 @@ from rnnext.interop._weights import (
     layer_values,
     leaves,
     listed,
+    needed,
     weighted_layers,
 )
 from rnnext.layers import AttentionPooling1D, BigramEmbedding, Layer
@@ -115,7 +116,7 @@ def weights_from_onnx(source: Any, node: str | None = None) -> OnnxNode:
 
 
 def _read(who: str, source: Any) -> tuple[Any, str]:
-    import onnx
+    onnx = needed("onnx")
     from google.protobuf.message import DecodeError
 
     if isinstance(source, onnx.ModelProto):
@@ -139,7 +140,7 @@ def _constants(who: str, proto: Any) -> dict[str, npt.NDArray[Any]]:
 
 
 def _array(who: str, name: str, tensor: Any) -> npt.NDArray[Any]:
-    from onnx import numpy_helper
+    numpy_helper = needed("onnx.numpy_helper")
 
     try:
         return np.asarray(numpy_helper.to_array(tensor))
@@ -148,7 +149,7 @@ def _array(who: str, name: str, tensor: Any) -> npt.NDArray[Any]:
 
 
 def _attributes(node: Any) -> dict[str, Any]:
-    from onnx import helper
+    helper = needed("onnx.helper")
 
     return {one.name: helper.get_attribute_value(one) for one in node.attribute}
 

@@ -13,7 +13,7 @@ from rnnext import saving
 from rnnext.interop._onnx import CONFIG
 from rnnext.interop._onnx_layers import Flow, layer_nodes, reads_ids
 from rnnext.interop._onnx_nodes import Graph
-from rnnext.interop._weights import CellName, checked_cells, weighted_layers
+from rnnext.interop._weights import CellName, checked_cells, needed, weighted_layers
 from rnnext.models import Sequential
 from rnnext.ops import GivenWeights
 
@@ -115,7 +115,7 @@ def weights_to_onnx(
 
 
 def _finished(proto: Any, path: _Path | None) -> Any:
-    import onnx
+    onnx = needed("onnx")
 
     onnx.checker.check_model(proto, full_check=True)
     if path is not None:

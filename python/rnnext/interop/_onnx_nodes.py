@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext.interop._onnx import PEEPHOLES
-from rnnext.interop._weights import CellName, in_order
+from rnnext.interop._weights import CellName, in_order, needed
 from rnnext.ops import CellWeights
 from rnnext.parameters import Array
 
@@ -35,7 +35,7 @@ class Graph:
 
     def node(self, kind: str, inputs: Sequence[str], *, output: str | None = None, **attributes: Any) -> str:
         """Add a node. Returns the name of its output, of a TopK that of the second output."""
-        from onnx import helper
+        helper = needed("onnx.helper")
 
         output = output or f"{kind.lower()}_{len(self.nodes)}"
         outputs = [f"{output}_values", output] if kind == "TopK" else [output]
@@ -57,7 +57,7 @@ class Graph:
         coupled: bool,
     ) -> list[str]:
         """Add a node over x [T, B, I]. Returns the names of Y [T, D, B, H] and of the last states [D, B, H]."""
-        from onnx import helper
+        helper = needed("onnx.helper")
 
         order, dtype = _TO_ONNX[cell], weights[0].kernel.dtype
         arrays: dict[str, list[Array]] = {"W": [], "R": [], "B": [], "P": []}
@@ -122,7 +122,7 @@ class Graph:
         return self.node("Cast", [x], to=type_of(dtype))
 
     def model(self, name: str, outputs: dict[str, tuple[str, list[Any]]]) -> Any:
-        from onnx import helper, numpy_helper
+        helper, numpy_helper = needed("onnx.helper"), needed("onnx.numpy_helper")
 
         constants = [numpy_helper.from_array(array, label) for label, array in self.constants.items()]
         described = [_value(label, *what) for label, what in outputs.items()]
@@ -133,13 +133,13 @@ class Graph:
 
 
 def type_of(dtype: str) -> int:
-    from onnx import helper
+    helper = needed("onnx.helper")
 
     found: int = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     return found
 
 
 def _value(name: str, dtype: str, shape: Sequence[Any]) -> Any:
-    from onnx import helper
+    helper = needed("onnx.helper")
 
     return helper.make_tensor_value_info(name, type_of(dtype), shape)

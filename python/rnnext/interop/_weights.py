@@ -5,6 +5,7 @@ Knows no framework.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
@@ -24,6 +25,14 @@ CellName: TypeAlias = Literal["lstm", "gru"]
 _CONVERTED = {"name", "trainable", "units", "use_bias", "unit_forget_bias", "return_sequences", "go_backwards", "reset_after"}
 _CONVERTED |= {"update_gate", "segment", "truncate", "dropout", "recurrent_dropout", "recurrent_weight_dropout", "seed"}
 _CONVERTED |= {"input_length"}
+
+
+def needed(module: str) -> Any:
+    """A module of another framework. ModuleNotFoundError says how to get it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{error}, which this needs: pip install 'rnnext[interop]'", name=error.name) from error
 
 
 def in_order(array: Array, order: Sequence[int]) -> Array:

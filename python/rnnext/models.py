@@ -105,21 +105,19 @@ class Sequential(Stack):
         fixed = next((layer.batch_size for layer in self._layers if isinstance(layer, layers.InputLayer)), None)
         return fixed if self._is_stateful else None
 
-    def _batch_size(
-        self, given: int | None, default: int, *, who: str, rows: int = 0, steps: int | None = None, name: str = "batch_size"
-    ) -> int:
+    def _batch_size(self, given: int | None, default: int, *, who: str, rows: int = 0, steps: int | None = None) -> int:
         """Rows of a batch. With stateful layers the `Input` may fix it, and Keras's default is the same for all methods.
 
         Where `steps` says how many batches there are, and nobody how large they are, they have all rows among them.
         """
-        size = whole_number_or_none(who, name, given)
+        size = whole_number_or_none(who, "batch_size", given)
         if size is None and steps is not None:
             size = -(-rows // steps)
         if not self._is_stateful:
             return size or default
         fixed = self._fixed_rows
         if fixed is not None and given not in (None, fixed):
-            raise ValueError(f"{who}: {name} is {given}, expected {fixed}: {self.name} is stateful and its Input says so")
+            raise ValueError(f"{who}: batch_size is {given}, expected {fixed}: {self.name} is stateful and its Input says so")
         return fixed or size or _FIT_ROWS
 
     def _expect_equal_batches(self, rows: int, size: int, *, who: str, name: str = "x") -> None:
@@ -303,8 +301,8 @@ class Sequential(Stack):
         if not self.trainable_weights:
             warnings.warn(f"fit: {self.name} has no weights that are trainable", stacklevel=2)
         watchers.set_model(self)
-        outer = self._run, self.history, self.stop_training, self.interrupted  # of a fit whose callback has called this one
-        before, self.history, self.stop_training, self.interrupted = self.history, history, False, False
+        before = self._run, self.history, self.stop_training, self.interrupted
+        self.history, self.stop_training, self.interrupted = history, False, False
         generator = _random.generator()
         state, labels = generator.bit_generator.state, checksum(training.examples) if isinstance(training, RowsFeed) else None
         run = Run(plan, training.steps, watchers, plan.first, 0, generator, state, {}, labels, validation is not None)
@@ -313,12 +311,12 @@ class Sequential(Stack):
             train(self, compiled, training, validation, run)
         except Exception:
             if not run.began:  # a callback has refused it
-                self.history = before
+                self.history = before[1]
             raise
         finally:
             self._run = None
-            if outer[0] is not None:
-                self._run, self.history, self.stop_training, self.interrupted = outer
+            if before[0] is not None:  # a fit whose callback has called this one goes on
+                self._run, self.history, self.stop_training, self.interrupted = before
         return history
 
     def _expect_equal_validation(self, training: Feed, validation: Feed | None) -> None:
@@ -360,12 +358,12 @@ class Sequential(Stack):
         return check
 
     def _validation_feed(self, compiled: Compiled, given: Any, batch_size: int | None, steps: int | None) -> Feed:
+        if isinstance(given, RowSource):
+            given = (given, None)
         if isinstance(given, str | bytes | Mapping) or not (isinstance(given, Iterable) or hasattr(given, "__getitem__")):
             raise TypeError(
                 f"fit: validation_data is a {type(given).__name__}, expected (x, y), (x, y, sample_weight) or batches of such"
             )
-        if isinstance(given, RowSource):
-            given = (given, None)
         if isinstance(given, tuple | list | np.ndarray):
             if isinstance(given, np.ndarray) or len(given) not in (2, 3):
                 raise ValueError("fit: validation_data has another form than (x, y) or (x, y, sample_weight)")

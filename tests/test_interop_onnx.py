@@ -266,6 +266,7 @@ def test_onnx_that_does_not_fit(onnx: Any, tmp_path: Path) -> None:
             interop.from_onnx(graph)
 
 
+@pytest.mark.usefixtures("onnx")
 def test_nothing_is_drawn_for_the_layers_of_a_graph() -> None:
     model = filled(Embedding(V, D), LSTM(H, return_sequences=True), AttentionPooling1D(), Dense(1))
     graph, state = interop.to_onnx(model), _random.get_state()

@@ -30,6 +30,7 @@ _CONVERTED |= {"input_length"}
 def needed(module: str) -> Any:
     """A module of another framework. ModuleNotFoundError says how to get it."""
     try:
+        importlib.import_module(module.partition(".")[0])  # which an error is to name
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error}, which this needs: pip install 'rnnext[interop]'", name=error.name) from error

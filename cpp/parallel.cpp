@@ -65,7 +65,9 @@ const int fork_watch = pthread_atfork(nullptr, nullptr, [] { in_forked_child = t
 #endif
 
 #ifdef _OPENMP
-const int limit_at_import = omp_get_max_threads();
+// OpenMP takes any number from OMP_NUM_THREADS, and LLVM's makes some a negative one.
+int openmp_limit() { return std::clamp(omp_get_max_threads(), 1, most_threads); }
+const int limit_at_import = openmp_limit();
 #endif
 
 // The number in RNNEXT_NUM_THREADS; 0 if it is not set.
@@ -142,7 +144,7 @@ int num_threads() {
   static const int from_environment = environment_threads();
 #ifdef _OPENMP
   if (in_forked_child) return 1;
-  const int limit = omp_get_max_threads();
+  const int limit = openmp_limit();
   int chosen = chosen_threads;
   if (chosen == 0) chosen = from_environment;
   if (chosen == 0) return limit;

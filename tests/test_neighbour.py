@@ -322,7 +322,7 @@ def test_precedence_of_the_variables(variables: dict[str, str], threads: int, tm
     assert succeeds(f"rnnext.set_num_threads(4)\n{SAYS}", tmp_path, **variables) == "4"
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "two", "2.0", "2 ", "4097", "99999999999"])
+@pytest.mark.parametrize("value", ["0", "-1", "two", "2.0", "2 ", "1025", "99999999999"])
 def test_a_bad_rnnext_num_threads_is_said_at_import(value: str, tmp_path: Path) -> None:
     done = run("", tmp_path, RNNEXT_NUM_THREADS=value)
     last = done.stderr.strip().splitlines()[-1]
@@ -335,7 +335,7 @@ def test_more_threads_than_work(tmp_path: Path) -> None:
     """OpenMP ends the process if it cannot start as many threads as it is asked for."""
     program = """
     x = np.ones((20, 60, 64), np.float32)
-    assert rnnext.get_num_threads() == 1_000_000
+    assert rnnext.get_num_threads() == 1024
     assert (rnnext._core.scale_steps(x, x[:, :1]) == x).all()
     assert rnnext._core.draw_places(1, 1.0, 100_000).all()
     layer_step(recurrent())

@@ -119,12 +119,8 @@ def _names_of_optimized(stack: Stack, optimizer: optimizers.Optimizer) -> list[s
 # ---------------------------------------------------------------- to a model
 
 
-class NotInFileError(ValueError):
-    """The model was compiled with a part of the user's own, which no file can hold."""
-
-
-class CannotContinueError(ValueError):
-    """A callback cannot continue from its state, though the file that holds it is whole."""
+class NotDamagedError(ValueError):
+    """What a file holds cannot be used, though it is whole: a part of it is the user's own, or a callback cannot continue."""
 
 
 @contextlib.contextmanager
@@ -132,7 +128,7 @@ def damage_in(what: Path | str) -> Iterator[None]:
     """Turn whatever a damaged configuration raises into a ValueError that names the file, or says what it is."""
     try:
         yield
-    except (NotInFileError, CannotContinueError) as error:
+    except NotDamagedError as error:
         raise ValueError(f"{what}: {error}") from error
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, MemoryError, RecursionError) as error:
         raise ValueError(f"{what}: damaged ({type(error).__name__}: {error})") from error
@@ -148,9 +144,9 @@ def own_part(described: Mapping[str, Any]) -> str:
 
 
 def compiled_from(described: Mapping[str, Any]) -> Compiled:
-    """The arguments of `compile` that `described_of` described. NotInFileError if a part was the user's own."""
+    """The arguments of `compile` that `described_of` described. NotDamagedError if a part was the user's own."""
     if own := own_part(described):
-        raise NotInFileError(
+        raise NotDamagedError(
             f"{own}, somebody's own, which a file cannot hold;"
             " load_model(..., compile=False) loads the model, to be compiled anew"
         )
@@ -258,7 +254,7 @@ def _continue(callback: Callback, state: Mapping[str, Any]) -> None:
     try:
         callback.set_state(state)
     except ValueError as error:
-        raise CannotContinueError(f"{type(callback).__name__} cannot continue: {error}") from error
+        raise NotDamagedError(f"{type(callback).__name__} cannot continue: {error}") from error
 
 
 def _assign(stack: Stack, values: Mapping[str, Array]) -> None:

@@ -127,9 +127,9 @@ class Stack(Weighted):
         try:
             yield
         except Exception:
-            if made := [layer for layer in fresh if layer.built]:
-                for layer in made:
-                    layer.discard_weights()
+            for layer in fresh:
+                layer.discard_weights()
+            if fresh:
                 _random.set_state(drawn)
                 (self.input_shape, self.output_shape), self._last_shapes = shapes, None
             raise
@@ -138,14 +138,9 @@ class Stack(Weighted):
         """Make all weights that are not there yet, for inputs of that shape; none if a layer does not take its input."""
         shape = tuple(input_shape)
         output_shape = self.compute_output_shape(shape)
-        fresh = [layer for layer in self._layers if not layer.built]
-        try:
+        with self.making_weights():
             self._build_layers(shape)
-        except Exception:
-            for layer in fresh:
-                layer.discard_weights()
-            raise
-        self.input_shape, self.output_shape = tuple(input_shape), output_shape
+        self.input_shape, self.output_shape = shape, output_shape
         self._last_shapes = None
 
     def _tells_features(self, shape: Shape) -> bool:

@@ -172,7 +172,8 @@ def _checked(truth: npt.ArrayLike, probabilities: npt.ArrayLike) -> tuple[npt.ND
         raise ValueError("evaluate: probabilities has numbers that are not finite")
     if p.min() < -_ROUNDING or p.max() > 1 + _ROUNDING:
         raise ValueError(f"evaluate: probabilities has numbers from {p.min():g} to {p.max():g}, expected 0 to 1")
-    if (row := int(np.abs((sums := p.sum(axis=1, dtype=np.float64)) - 1).argmax())) >= 0 and abs(sums[row] - 1) > _WRONG_SUM:
+    sums = p.sum(axis=1, dtype=np.float64)
+    for row in np.flatnonzero(np.abs(sums - 1) > _WRONG_SUM)[:1]:
         raise ValueError(f"evaluate: probabilities[{row}] sums to {sums[row]:g}, expected 1")
     return y.astype(np.int64), p
 

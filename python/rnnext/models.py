@@ -102,8 +102,9 @@ class Sequential(Stack):
     @property
     def _fixed_rows(self) -> int | None:
         """The rows of every batch, where layers are stateful and the `Input` says it."""
-        fixed = next((layer.batch_size for layer in self._layers if isinstance(layer, layers.InputLayer)), None)
-        return fixed if self._is_stateful else None
+        if not self._is_stateful:
+            return None
+        return next((layer.batch_size for layer in self._layers if isinstance(layer, layers.InputLayer)), None)
 
     def _batch_size(self, given: int | None, default: int, *, who: str, rows: int = 0, steps: int | None = None) -> int:
         """Rows of a batch. With stateful layers the `Input` may fix it, and Keras's default is the same for all methods.

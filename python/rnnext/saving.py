@@ -275,10 +275,10 @@ def check_replaceable(folder: Path) -> None:
     if os.path.ismount(folder):
         raise FileExistsError(f"{folder}: a file system is mounted here, which cannot be moved; choose a folder in it")
     names = _names_in(folder)
-    if names is None and any(folder.iterdir()):
-        raise FileExistsError(f"{folder}: exists and is not a model folder (no {CONFIG} of a model); choose another place")
     for entry in folder.iterdir():
-        if names is not None and not (entry.name in names and _is_file(entry)):
+        if names is None:
+            raise FileExistsError(f"{folder}: exists and is not a model folder (no {CONFIG} of a model); choose another place")
+        if not (entry.name in names and _is_file(entry)):
             raise FileExistsError(f"{folder}: has {entry.name!r} beside a model, which would be lost; choose another place")
 
 

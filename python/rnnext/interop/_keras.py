@@ -45,8 +45,17 @@ _Path: TypeAlias = str | os.PathLike[str]
 
 _MOST_UNPACKED = 100  # times a .keras file's size: Keras does not compress it, and trained weights hardly get smaller
 _DAMAGED_ZIP = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, OverflowError),
-    *(KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError),
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    OverflowError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    UnicodeDecodeError,
+    json.JSONDecodeError,
 )
 _OURS_ALONE = {"AttentionPooling1D", "BigramEmbedding", "Branches", "ConcatPooling1D"}
 # Options of Keras's layers that need no counterpart here: with any value, or with a value that changes nothing.

@@ -442,6 +442,7 @@ def test_a_token_file_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
         ([0.5], 0, TypeError, "dtype float64, expected a sequence of whole numbers"),
         ([1, -1], 0, ValueError, "ids are from -1 to 1, expected 0 to"),
         ([1], "good", TypeError, "label is 'good', expected a number"),
+        ([1], None, TypeError, "label is None, expected a number"),
         ([1], float("nan"), ValueError, "label is nan, expected a finite number"),
         ([1], 2**53 + 1, ValueError, "label is 9007199254740993, expected a finite number, at most 2"),
         ([1], 10**400, ValueError, "label is 10+, expected a finite number, at most 2"),

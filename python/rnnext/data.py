@@ -20,6 +20,7 @@ from rnnext.saving import errors_name, keep_mode, scratch
 
 __all__ = ["TokenFile", "TokenWriter"]
 
+_END: Any = object()
 _MAGIC = b"RNNXTOK1"
 _HEADER = np.dtype([("magic", "S8"), ("rows", "<i8"), ("ids", "<i8"), ("low", "<i8"), ("high", "<i8"), ("labels", "S8")])
 _KEPT = 128 << 20  # bytes of the file that may be in memory
@@ -87,10 +88,10 @@ class TokenFile(RowSource):
         each_label = iter(labels)
         with TokenWriter(path) as writer:
             for count, ids in enumerate(rows):
-                if (label := next(each_label, None)) is None:
+                if (label := next(each_label, _END)) is _END:
                     raise ValueError(f"TokenFile.write: labels has {count} labels, expected one for each row, which are more")
                 writer.add(ids, label)
-            if next(each_label, None) is not None:
+            if next(each_label, _END) is not _END:
                 raise ValueError("TokenFile.write: labels has more labels than there are rows, expected one for each row")
         return TokenFile(path)
 

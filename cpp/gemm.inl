@@ -4,30 +4,6 @@
 // Each element of a result is one chain of fused multiply-adds over k in ascending order, whatever the tile, so that results do
 // not depend on how rows and columns are split.
 
-template <int I>
-struct Index {
-  constexpr operator int() const { return I; }
-};
-
-template <int... I>
-struct Indices {};
-template <int N, int... I>
-struct IndicesBelow : IndicesBelow<N - 1, N - 1, I...> {};
-template <int... I>
-struct IndicesBelow<0, I...> {
-  using type = Indices<I...>;
-};
-
-// Calls f(Index<0>{}) ... f(Index<N-1>{}): constant indices keep arrays of vectors in registers.
-template <int... I, class F>
-RNNEXT_INLINE void unroll_over(Indices<I...>, F&& f) {
-  (f(Index<I>{}), ...);
-}
-template <int N, class F>
-RNNEXT_INLINE void unroll(F&& f) {
-  unroll_over(typename IndicesBelow<N>::type{}, f);
-}
-
 // f() count times; where a step of a tile is short, unrolled, so that the count is not compared after each.
 template <int MR, int NV, class F>
 RNNEXT_INLINE void repeat(index_t count, F&& f) {
@@ -316,15 +292,14 @@ RNNEXT_INLINE void outer_tile(const OuterProduct& p, index_t m) {
   unroll<MR>([&](auto r) RNNEXT_LAMBDA {
     unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[r][j] = V::load(p.c + (m + r) * c_width + j * V::lanes); });
   });
-  // The next tile's sums are in no near cache, and a tile takes long enough for them to arrive line by line.
-  const Real* next = p.c + (m + MR) * c_width;
-  const index_t step = ceil_div(MR * c_width, p.k);
+  // The next tile's sums are in no near cache, and a tile takes long enough for them to arrive.
+  unroll<ceil_div(MR * c_width, cache_line)>(
+      [&](auto line) RNNEXT_LAMBDA { RNNEXT_PREFETCH(p.c + (m + MR) * c_width + line * cache_line); });
   const Real* a = p.a + (m - p.m_begin);
   const Real* d = p.d;
   const index_t a_stride = p.a_stride;
   const index_t d_stride = p.d_stride;
   repeat<MR, NV>(p.k, [&]() RNNEXT_LAMBDA {
-    RNNEXT_PREFETCH(next);
     if constexpr (MR <= NV) {
       V left[MR];
       unroll<MR>([&](auto r) RNNEXT_LAMBDA { left[r] = V::set1(a[r]); });
@@ -342,7 +317,6 @@ RNNEXT_INLINE void outer_tile(const OuterProduct& p, index_t m) {
     }
     a += a_stride;
     d += d_stride;
-    next += step;
   });
   unroll<MR>([&](auto r) RNNEXT_LAMBDA {
     unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[r][j].store(p.c + (m + r) * c_width + j * V::lanes); });

@@ -182,26 +182,20 @@ struct CellStep {
   bool descending;  // panels, or runs of columns, from the last to the first: every other step, as the caches keep the weights
                     // that were read last
   bool from_zero;   // h_prev is zero, and nobody wants its gradient: nothing is multiplied with it
-  // Row r of a block is at pointer + r * stride.
-  const Real* h_prev;  // [rows, H]
-  index_t h_prev_stride;
-  const Real* left;  // what the products read of h_prev: itself, or with dropout a masked copy
-  index_t left_stride;
-  const Real* c_prev;  // [rows, H], LSTM
-  index_t c_prev_stride;
+  index_t state_stride;      // from row to row of all [rows, H] below, forward and backward
+  const Real* h_prev;        // [rows, H]
+  const Real* left;          // what the products read of h_prev: itself, or with dropout a masked copy
+  const Real* c_prev;        // [rows, H], LSTM
   const Real* const* input;  // forward: rows addresses of records with the input's part of the gates; they may be `gates`
   const Real* const* ahead;  // the same for the next step, to be prefetched, or null
   index_t ahead_rows;        // how many of these there are
   Real* gates;               // [rows, record], activated
   index_t gates_stride;
-  bool gates_wanted;    // by a backward pass
-  index_t gates_ahead;  // from there to the next step's gates, to be prefetched; 0: none are
-  Real* h;              // [rows, H]
-  index_t h_stride;
-  Real* c;  // [rows, H], LSTM
-  index_t c_stride;
-  Real* rh;  // [rows, H], r ⊙ h_prev, reset before; o ⊙ tanh(c), LSTM with a projection
-  index_t rh_stride;
+  bool gates_wanted;         // by a backward pass
+  index_t gates_ahead;       // from there to the next step's gates, to be prefetched; 0: none are
+  Real* h;                   // [rows, H]
+  Real* c;                   // [rows, H], LSTM
+  Real* rh;                  // [rows, H], r ⊙ h_prev, reset before; o ⊙ tanh(c), LSTM with a projection
   const Real* weights[2];    // packed recurrent weights, by operand
   const Real* bias;          // packed recurrent bias of the candidate, reset after
   const Terms<Real>* terms;  // of cells that have them
@@ -211,18 +205,15 @@ struct CellStep {
   index_t d_stride;       // from row to row
   index_t d_panel;        // from panel to panel
   Real* dh;               // [rows, H], in: for h of this step, out: for h_prev
-  index_t dh_stride;
-  Real* dc;  // [rows, H], LSTM
-  index_t dc_stride;
-  Real* drh;  // [rows, H], of rh
-  index_t drh_stride;
-  const Real* mask;  // [rows, H] that made `left`, or null
-  index_t mask_stride;
-  Real* dprojected;  // [rows, P], with a projection: the gradients of its results
+  Real* dc;               // [rows, H], LSTM
+  Real* drh;              // [rows, H], of rh
+  const Real* mask;       // [rows, H] that made `left`, or null
+  Real* dprojected;       // [rows, P], with a projection: the gradients of its results
   index_t dprojected_stride;
   TermGradients<Real> dterms;
   const Real* weights_t[2];      // packed transposed recurrent weights, by operand
-  index_t flat_begin, flat_end;  // this thread's runs of dh's columns
+  const index_t* flat_runs;      // where runs of dh's columns begin, and the last one ends
+  index_t flat_begin, flat_end;  // this thread's runs
 };
 
 template <class Real>
@@ -241,7 +232,7 @@ struct CellKernels {
 template <class Real>
 struct RecurrentKernels {
   int lanes;         // elements of a vector
-  int flat_vectors;  // vectors of a run of plain columns (dh, dx)
+  int flat_vectors;  // vectors of a run of plain columns (dh, dx), at most
   void (*product)(const Product<Real>&);
   void (*outer_product)(const OuterProduct<Real>&);
   void (*column_sums)(const ColumnSums<Real>&);

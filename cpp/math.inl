@@ -1,4 +1,5 @@
-// sigmoid and tanh for any vector type V. Knows floating point; does not know what the functions are used for.
+// sigmoid and tanh for any vector type V, or for several vectors in step. Knows floating point; does not know what the
+// functions are used for.
 //
 // Both use e^r - 1 on |r| <= ln2/2, computed relative to r so that tanh is accurate near 0: errors stay below 4 ulp. Where
 // sigmoid is nearly 0 it is less accurate: n ln2 is subtracted in one fused multiply-add, which changes e^-x by 3e-8 |x| of
@@ -38,10 +39,11 @@ struct ExpConstants<double> {
   static constexpr double tanh_is_one = 20.0;
 };
 
+template <class X>
 struct ExpParts {
-  V scale;  // 2^n
-  V r;      // the exponent is n ln2 + TIMES r
-  V q;      // (e^(TIMES r) - 1) / r
+  X scale;  // 2^n
+  X r;      // the exponent is n ln2 + TIMES r
+  X q;      // (e^(TIMES r) - 1) / r
 };
 
 // The fit's for (e^(TIMES r) - 1) / r.
@@ -55,13 +57,13 @@ struct ExpTerms {
 };
 
 // The parts of e^(TIMES x). TIMES is a power of two or its negative, which only changes constants.
-template <int TIMES>
-RNNEXT_INLINE ExpParts exp_parts(V x) {
+template <int TIMES, class X>
+RNNEXT_INLINE ExpParts<X> exp_parts(const X& x) {
   using C = ExpConstants<Real>;
   const V shift = V::set1(C::shift);
-  const V shifted = fma(x, V::set1(TIMES / C::ln2), shift);
-  const V n = shifted - shift;
-  V r;
+  const X shifted = fma(x, V::set1(TIMES / C::ln2), shift);
+  const X n = shifted - shift;
+  X r;
   if constexpr (V::fused) {
     r = fma(n, V::set1(-C::ln2 / TIMES), x);
   } else {
@@ -69,24 +71,29 @@ RNNEXT_INLINE ExpParts exp_parts(V x) {
     r = fma(n, V::set1(-C::ln2_low / TIMES), r);
   }
   constexpr ExpTerms<TIMES> terms;
-  V q = V::set1(terms.of[0]);
-  for (int i = 1; i < C::terms; ++i) q = fma(q, r, V::set1(terms.of[i]));
+  X q = fma(r, V::set1(terms.of[0]), V::set1(terms.of[1]));
+  unroll<C::terms - 2>([&](auto i) RNNEXT_LAMBDA { q = fma(q, r, V::set1(terms.of[i + 2])); });
   return {exp2_of_low_bits(shifted), r, q};
 }
 
-inline V clamp(V x, Real limit) { return min(V::set1(limit), max(V::set1(-limit), x)); }
+template <class X>
+RNNEXT_INLINE X clamp(const X& x, Real limit) {
+  return min(V::set1(limit), max(V::set1(-limit), x));
+}
 
 // 1 / (1 + e^-x)
-inline V sigmoid(V x) {
+template <class X>
+RNNEXT_INLINE X sigmoid(const X& x) {
   const V one = V::set1(1);
-  const ExpParts e = exp_parts<-1>(clamp(x, ExpConstants<Real>::largest));
+  const ExpParts<X> e = exp_parts<-1>(clamp(x, ExpConstants<Real>::largest));
   return reciprocal(fma(e.scale, fma(e.q, e.r, one), one));
 }
 
 // (e^2x - 1) / (e^2x + 1), with e^2x - 1 = 2^n (e^2r - 1) + (2^n - 1). With a division here and none in sigmoid, the divider
 // and the multipliers share the work.
-inline V tanh(V x) {
-  const ExpParts e = exp_parts<2>(clamp(x, ExpConstants<Real>::tanh_is_one));
-  const V expm1 = fma(e.scale, e.q * e.r, e.scale - V::set1(1));
+template <class X>
+RNNEXT_INLINE X tanh(const X& x) {
+  const ExpParts<X> e = exp_parts<2>(clamp(x, ExpConstants<Real>::tanh_is_one));
+  const X expm1 = fma(e.scale, e.q * e.r, e.scale - V::set1(1));
   return expm1 / (expm1 + V::set1(2));
 }

@@ -103,19 +103,35 @@ void unpack_gates(const Real* packed, const Operand& op, const BlockSigns& signs
   }
 }
 
-index_t transposed_size(index_t columns, index_t run, const Operand& op, const PanelLayout& layout) {
-  const index_t depth = op.slots * layout.units;
-  return columns / run * run * depth + layout.round_up(columns % run) * depth;
+std::vector<index_t> equal_runs(index_t columns, index_t run) {
+  std::vector<index_t> begins;
+  for (index_t begin = 0; begin < columns; begin += run) begins.push_back(begin);
+  begins.push_back(columns);
+  return begins;
+}
+
+std::vector<index_t> even_runs(index_t columns, index_t lanes, index_t most) {
+  const index_t vectors = (columns + lanes - 1) / lanes;
+  const index_t count = (vectors + most - 1) / most;
+  std::vector<index_t> begins;
+  for (index_t r = 0; r < count; ++r) begins.push_back(vectors * r / count * lanes);
+  begins.push_back(columns);
+  return begins;
+}
+
+index_t transposed_size(index_t columns, const Operand& op, const PanelLayout& layout) {
+  return layout.round_up(columns) * op.slots * layout.units;
 }
 
 template <class Real>
-void pack_transposed(View<const Real, 2> w, const Operand& op, const BlockSigns& signs, const PanelLayout& layout, index_t run,
-                     index_t begin, index_t end, Real* packed) {
+void pack_transposed(View<const Real, 2> w, const Operand& op, const BlockSigns& signs, const PanelLayout& layout,
+                     const std::vector<index_t>& runs, index_t begin, index_t end, Real* packed) {
   const index_t depth = op.slots * layout.units;
   for (index_t r = begin; r < end; ++r) {
-    const index_t width = std::min(run, w.shape[0] - r * run);
+    const index_t run = runs[static_cast<std::size_t>(r)];
+    const index_t width = runs[static_cast<std::size_t>(r) + 1] - run;
     const index_t row_size = layout.round_up(width);
-    Real* const panel = packed + r * run * depth;
+    Real* const panel = packed + run * depth;
     // A cache line of every packed row at a time: whole lines are written, and few streams are read.
     for (index_t first = 0; first < width; first += line) {
       const index_t rows = std::min(line, width - first);
@@ -124,7 +140,7 @@ void pack_transposed(View<const Real, 2> w, const Operand& op, const BlockSigns&
         for (index_t p = 0; p < layout.panels(); ++p) {
           const index_t lanes = layout.width(p);
           const index_t depth_before = p * layout.lanes * op.slots + slot * lanes;
-          transpose(&w(r * run + first, column + p * layout.lanes), w.strides[0], rows, lanes, sign,
+          transpose(&w(run + first, column + p * layout.lanes), w.strides[0], rows, lanes, sign,
                     panel + depth_before * row_size + first, row_size);
         }
       }
@@ -133,13 +149,13 @@ void pack_transposed(View<const Real, 2> w, const Operand& op, const BlockSigns&
   }
 }
 
-#define RNNEXT_INSTANTIATE(Real)                                                                                              \
-  template void pack_gates(View<const Real, 2>, const Operand&, const BlockSigns&, const PanelLayout&, index_t, index_t,      \
-                           Real*);                                                                                            \
-  template void unpack_gates(const Real*, const Operand&, const BlockSigns&, const PanelLayout&, index_t, index_t,            \
-                             View<Real, 2>);                                                                                  \
-  template void pack_transposed(View<const Real, 2>, const Operand&, const BlockSigns&, const PanelLayout&, index_t, index_t, \
-                                index_t, Real*);
+#define RNNEXT_INSTANTIATE(Real)                                                                                         \
+  template void pack_gates(View<const Real, 2>, const Operand&, const BlockSigns&, const PanelLayout&, index_t, index_t, \
+                           Real*);                                                                                       \
+  template void unpack_gates(const Real*, const Operand&, const BlockSigns&, const PanelLayout&, index_t, index_t,       \
+                             View<Real, 2>);                                                                             \
+  template void pack_transposed(View<const Real, 2>, const Operand&, const BlockSigns&, const PanelLayout&,              \
+                                const std::vector<index_t>&, index_t, index_t, Real*);
 RNNEXT_INSTANTIATE(float)
 RNNEXT_INSTANTIATE(double)
 #undef RNNEXT_INSTANTIATE

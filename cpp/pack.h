@@ -4,6 +4,8 @@
 // vectors. Transposed panels: for each run of plain columns [slot of D, in record order][column].
 #pragma once
 
+#include <vector>
+
 #include "cells.h"
 #include "view.h"
 
@@ -55,10 +57,16 @@ template <class Real>
 void unpack_gates(const Real* packed, const Operand& op, const BlockSigns& signs, const PanelLayout& layout, index_t begin,
                   index_t end, View<Real, 2> dw);
 
-// w [M, G*H] transposed, into runs [begin, end) of `run` columns out of M.
+// Where runs of plain columns begin, and the last one ends: runs of `run` columns, but for the last;
+std::vector<index_t> equal_runs(index_t columns, index_t run);
+// or of at most `most` vectors, as even as can be: a lone vector has too few sums to keep the multipliers busy.
+std::vector<index_t> even_runs(index_t columns, index_t lanes, index_t most);
+inline index_t count_of(const std::vector<index_t>& runs) { return static_cast<index_t>(runs.size()) - 1; }
+
+// w [M, G*H] transposed, into the runs [begin, end) of the columns M.
 template <class Real>
-void pack_transposed(View<const Real, 2> w, const Operand& op, const BlockSigns& signs, const PanelLayout& layout, index_t run,
-                     index_t begin, index_t end, Real* packed);
-index_t transposed_size(index_t columns, index_t run, const Operand& op, const PanelLayout& layout);
+void pack_transposed(View<const Real, 2> w, const Operand& op, const BlockSigns& signs, const PanelLayout& layout,
+                     const std::vector<index_t>& runs, index_t begin, index_t end, Real* packed);
+index_t transposed_size(index_t columns, const Operand& op, const PanelLayout& layout);
 
 }  // namespace rnnext

@@ -81,11 +81,11 @@ CellTerms<Real>::CellTerms(const CellWeights<Real>& weights) {
   if (weights.projection) {
     const index_t outputs = weights.projection.shape[1];
     const PanelLayout layout{outputs, recurrent_kernels<Real>().lanes};
-    const index_t run = recurrent_kernels<Real>().lanes * recurrent_kernels<Real>().flat_vectors;
+    const std::vector<index_t> runs = equal_runs(units, layout.lanes * recurrent_kernels<Real>().flat_vectors);
     projection_ = elements<Real>(layout.packed_size(plain, units));
     pack_gates(weights.projection, plain, as_it_is, layout, 0, layout.panels(), projection_.data());
-    projection_t_ = elements<Real>(transposed_size(units, run, plain, layout));
-    pack_transposed(weights.projection, plain, as_it_is, layout, run, 0, (units + run - 1) / run, projection_t_.data());
+    projection_t_ = elements<Real>(transposed_size(units, plain, layout));
+    pack_transposed(weights.projection, plain, as_it_is, layout, runs, 0, count_of(runs), projection_t_.data());
     view.projection = projection_.data();
     view.projection_t = projection_t_.data();
   }

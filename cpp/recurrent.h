@@ -63,15 +63,16 @@ struct Tape {
   std::vector<std::int32_t> row_of_token;  // [tokens], where in table_rows
   index_t state_stride;
   index_t record_stride;
-  Buffer<Real> h;                           // [states, state_stride], by the schedule's blocks of states
-  Buffer<Real> c;                           // the same
-  Buffer<Real> rh;                          // [tokens, state_stride], r ⊙ h_prev
-  Buffer<Real> left;                        // with a mask: h times the mask, laid out like h
-  Buffer<Real> mask;                        // [rows, state_stride], of the schedule's rows
-  Buffer<Real> c_new;                       // [tokens, state_stride], c before zone_c
-  Buffer<Real> gates;                       // [tokens, record_stride]
-  Buffer<Real> input_t;                     // packed transposed kernel
-  std::array<Buffer<Real>, 2> recurrent_t;  // packed transposed recurrent kernels, by operand
+  Buffer<Real> h;                                // [states, state_stride], by the schedule's blocks of states
+  Buffer<Real> c;                                // the same
+  Buffer<Real> rh;                               // [tokens, state_stride], r ⊙ h_prev
+  Buffer<Real> left;                             // with a mask: h times the mask, laid out like h
+  Buffer<Real> mask;                             // [rows, state_stride], of the schedule's rows
+  Buffer<Real> c_new;                            // [tokens, state_stride], c before zone_c
+  Buffer<Real> gates;                            // [tokens, record_stride]
+  std::vector<index_t> input_runs, hidden_runs;  // of the columns of these:
+  Buffer<Real> input_t;                          // packed transposed kernel
+  std::array<Buffer<Real>, 2> recurrent_t;       // packed transposed recurrent kernels, by operand
 
   bool from_table() const { return !row_of_token.empty(); }
   // Whether a state is ever multiplied.

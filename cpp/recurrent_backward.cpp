@@ -57,7 +57,6 @@ class BackwardPass {
   void store_states(const Member& member);
   void clear_padding(const Member& member);
 
-  index_t runs_of(index_t columns) const { return (columns + k_.lanes * k_.flat_vectors - 1) / (k_.lanes * k_.flat_vectors); }
   const Real* h_before(index_t t, index_t row) const { return tape_.h.data() + s_.state(t, row) * tape_.state_stride; }
   // What the products read of h_before.
   const Real* left_before(index_t t, index_t row) const {
@@ -197,9 +196,9 @@ void BackwardPass<Real>::run() {
     if (member.id < plan.threads()) {
       const int group = member.id / plan.unit_groups;
       const int part = member.id % plan.unit_groups;
-      const Range flat = share(runs_of(tape_.outputs), part, plan.unit_groups);
-      const index_t run = k_.lanes * k_.flat_vectors;
-      const Range outputs{std::min<index_t>(flat.begin * run, tape_.outputs), std::min<index_t>(flat.end * run, tape_.outputs)};
+      const Range flat = share(count_of(tape_.hidden_runs), part, plan.unit_groups);
+      const auto begin = [&](index_t run) { return tape_.hidden_runs[static_cast<std::size_t>(run)]; };
+      const Range outputs{begin(flat.begin), begin(flat.end)};
       const Range units = cell_.has_terms ? Range{0, tape_.units} : outputs;
       const Walker walker{group,
                           part,
@@ -296,25 +295,24 @@ template <class Real>
 void BackwardPass<Real>::step(index_t t, const Block& block, const Segment& segment, const Walker& walker) {
   const RowSet& rows = block.rows;
   const index_t first = rows.first;
-  const index_t state = tape_.state_stride * rows.step;
   CellStep<Real> args{};
   args.rows = rows.alive(s_.alive(t));
+  args.state_stride = tape_.state_stride * rows.step;
   args.units = tape_.units;
   args.outputs = tape_.outputs;
   args.descending = t % 2 != 0;
   args.from_zero = t == 0 && tape_.from_zero;
+  args.flat_runs = tape_.hidden_runs.data();
   args.flat_begin = walker.flat.begin;
   args.flat_end = walker.flat.end;
-  args.panel_begin = cell_.has_terms ? 0 : walker.flat.begin * k_.flat_vectors;
-  args.panel_end = cell_.has_terms ? layout_.panels() : std::min<index_t>(walker.flat.end * k_.flat_vectors, layout_.panels());
+  args.panel_begin = walker.units.begin / k_.lanes;
+  args.panel_end = (walker.units.end + k_.lanes - 1) / k_.lanes;
   args.h_prev = h_before(t, first);
   args.left = left_before(t, first);
-  args.h_prev_stride = args.left_stride = args.mask_stride = args.dh_stride = args.dc_stride = args.drh_stride = state;
   if (tape_.between.mask) args.mask = tape_.mask.data() + first * tape_.state_stride;
   if (cell_.has_c) {
     args.c_prev = tape_.c.data() + s_.state(t, first) * tape_.state_stride;
     args.c = tape_.c.data() + s_.state(t + 1, first) * tape_.state_stride;
-    args.c_prev_stride = args.c_stride = state;
     if (tape_.between.zone_c) args.c = tape_.c_new.data() + s_.token(t, first) * tape_.state_stride;
     args.dc = dc_.data() + first * tape_.state_stride;
   }
@@ -417,7 +415,7 @@ void BackwardPass<Real>::input_gradients(const Block& block, const Segment& segm
       to[n] = &args_.dx(s_.order[static_cast<std::size_t>(row)], s_.input_position(row, t), index_t{0});
     }
   }
-  const Range runs = share(runs_of(tape_.inputs), walker.part, walker.parts);
+  const Range runs = share(count_of(tape_.input_runs), walker.part, walker.parts);
   product_with_input(segment.d, from.data(), to.data(), static_cast<index_t>(n), runs);
 }
 
@@ -458,7 +456,7 @@ void BackwardPass<Real>::table_gradients(const Member& member) {
       from[static_cast<std::size_t>(i)] = d.row(begin + i, d_stride_);
       to[static_cast<std::size_t>(i)] = &args_.dtable_rows(begin + i, index_t{0});
     }
-    product_with_input(d, from.data(), to.data(), count, {0, runs_of(tape_.inputs)});
+    product_with_input(d, from.data(), to.data(), count, {0, count_of(tape_.input_runs)});
   }
 }
 

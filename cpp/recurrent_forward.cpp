@@ -1,5 +1,5 @@
 #include <algorithm>
-#include <cstring>
+#include <bit>
 
 #include "dispatch.h"
 #include "parallel.h"
@@ -41,7 +41,6 @@ class ForwardPass {
   void copy_outputs(index_t t, const RowSet& rows, Range outputs);
   void finish_rows(const RowSet& rows, int member, int members);
 
-  index_t runs_of(index_t columns) const { return (columns + k_.lanes * k_.flat_vectors - 1) / (k_.lanes * k_.flat_vectors); }
   index_t gates_row(index_t t, index_t row) const { return keep_tape_ ? s_.token(t, row) : t % held_ * s_.rows + row; }
   // The row of the state after t steps. Without a tape there is room for two steps, which take turns; a row's last state stays
   // where the row ended.
@@ -123,13 +122,15 @@ ForwardPass<Real>::ForwardPass(const Forward<Real>& args, Tape<Real>& tape, bool
     tape.left = Buffer<Real>(elements(states, tape.state_stride));
     tape.mask = Buffer<Real>(elements(s_.rows, tape.state_stride));
   }
-  const index_t run = k_.lanes * k_.flat_vectors;
-  for (int i = 0; keep_tape && i < cell_.recurrent_count; ++i) {
-    const auto n = static_cast<std::size_t>(i);
-    tape.recurrent_t[n] =
-        Buffer<Real>(elements(transposed_size(i == 0 ? tape.outputs : tape.units, run, cell_.recurrent[n], layout_), 1));
+  if (keep_tape) {
+    tape.hidden_runs = even_runs(tape.outputs, k_.lanes, k_.flat_vectors);
+    tape.input_runs = equal_runs(tape.inputs, k_.lanes * k_.flat_vectors);
+    for (int i = 0; i < cell_.recurrent_count; ++i) {
+      const auto n = static_cast<std::size_t>(i);
+      tape.recurrent_t[n] = Buffer<Real>(elements(transposed_size(tape.outputs, cell_.recurrent[n], layout_), 1));
+    }
+    tape.input_t = Buffer<Real>(elements(transposed_size(tape.inputs, cell_.input, layout_), 1));
   }
-  if (keep_tape) tape.input_t = Buffer<Real>(elements(transposed_size(tape.inputs, run, cell_.input, layout_), 1));
   groups_ = std::make_unique<Barrier[]>(static_cast<std::size_t>(threads_));
   for (int g = 0; g < threads_; ++g) groups_[static_cast<std::size_t>(g)].make_room(threads_);
   from_.resize(static_cast<std::size_t>(threads_));
@@ -176,17 +177,22 @@ void ForwardPass<Real>::collect_ids() {
 template <class Real>
 void ForwardPass<Real>::collect_table_rows() {
   const View<const Real, 2>& table = args_.input.table;
-  std::vector<std::int32_t> place(static_cast<std::size_t>(table.shape[0]), -1);
+  constexpr std::size_t bits = 64;
+  const auto rows = static_cast<std::size_t>(table.shape[0]);
+  std::vector<std::uint64_t> used((rows + bits - 1) / bits);
   for (const std::int32_t id : tape_.row_of_token) {
-    if (place[static_cast<std::size_t>(id)] < 0) tape_.table_rows.push_back(id);
-    place[static_cast<std::size_t>(id)] = 0;
+    used[static_cast<std::size_t>(id) / bits] |= std::uint64_t{1} << (static_cast<std::size_t>(id) % bits);
   }
-  std::sort(tape_.table_rows.begin(), tape_.table_rows.end());
-  for (std::size_t i = 0; i < tape_.table_rows.size(); ++i) {
-    place[static_cast<std::size_t>(tape_.table_rows[i])] = static_cast<std::int32_t>(i);
-    tape_.x_rows.push_back(table.data + tape_.table_rows[i] * table.strides[0]);
+  const Buffer<std::int32_t> place(rows);  // of used ids
+  for (std::size_t word = 0; word < used.size(); ++word) {
+    for (std::uint64_t left = used[word]; left != 0; left &= left - 1) {
+      const auto id = static_cast<std::int32_t>(word * bits) + std::countr_zero(left);
+      place.data()[id] = static_cast<std::int32_t>(tape_.table_rows.size());
+      tape_.table_rows.push_back(id);
+      tape_.x_rows.push_back(table.data + id * table.strides[0]);
+    }
   }
-  for (std::int32_t& row : tape_.row_of_token) row = place[static_cast<std::size_t>(row)];
+  for (std::int32_t& row : tape_.row_of_token) row = place.data()[row];
 }
 
 template <class Real>
@@ -209,15 +215,15 @@ void ForwardPass<Real>::pack(const Member& member) {
   if (own_) own_->pack(args_.weights, tape_.recurs(), member.id, member.size);
   if (!keep_tape_) return;
   const BlockSigns signs = weight_signs(cell_, args_.weights.update_gate_writes);
-  const index_t run = k_.lanes * k_.flat_vectors;
+  const Range hidden = share(count_of(tape_.hidden_runs), member.id, member.size);
   for (int i = 0; tape_.recurs() && i < cell_.recurrent_count; ++i) {
     const auto n = static_cast<std::size_t>(i);
-    const Range runs = share(i == 0 ? runs_of(tape_.outputs) : runs_of(tape_.units), member.id, member.size);
-    pack_transposed(args_.weights.recurrent_kernel, cell_.recurrent[n], signs, layout_, run, runs.begin, runs.end,
-                    tape_.recurrent_t[n].data());
+    pack_transposed(args_.weights.recurrent_kernel, cell_.recurrent[n], signs, layout_, tape_.hidden_runs, hidden.begin,
+                    hidden.end, tape_.recurrent_t[n].data());
   }
-  const Range runs = share(runs_of(tape_.inputs), member.id, member.size);
-  pack_transposed(args_.weights.kernel, cell_.input, signs, layout_, run, runs.begin, runs.end, tape_.input_t.data());
+  const Range input = share(count_of(tape_.input_runs), member.id, member.size);
+  pack_transposed(args_.weights.kernel, cell_.input, signs, layout_, tape_.input_runs, input.begin, input.end,
+                  tape_.input_t.data());
 }
 
 template <class Real>
@@ -318,9 +324,9 @@ void ForwardPass<Real>::project(index_t begin, index_t end, const RowSet& rows, 
 template <class Real>
 void ForwardPass<Real>::step(index_t t, const RowSet& rows, Range panels, const Real* const* input, const Meeting& group) {
   const index_t first = rows.first;
-  const index_t state = tape_.state_stride * rows.step;
   CellStep<Real> args{};
   args.rows = rows.alive(s_.alive(t));
+  args.state_stride = tape_.state_stride * rows.step;
   args.units = tape_.units;
   args.outputs = tape_.outputs;
   args.panel_begin = panels.begin;
@@ -329,18 +335,13 @@ void ForwardPass<Real>::step(index_t t, const RowSet& rows, Range panels, const 
   args.from_zero = t == 0 && tape_.from_zero;
   args.h_prev = tape_.h.data() + state_row(t, first) * tape_.state_stride;
   args.h = tape_.h.data() + state_row(t + 1, first) * tape_.state_stride;
-  args.h_prev_stride = args.h_stride = args.left_stride = state;
   args.left = tape_.between.mask ? at_state(tape_.left, t, first) : args.h_prev;
   if (cell_.has_c) {
     args.c_prev = tape_.c.data() + state_row(t, first) * tape_.state_stride;
     args.c = tape_.c.data() + state_row(t + 1, first) * tape_.state_stride;
-    args.c_prev_stride = args.c_stride = state;
     if (tape_.between.zone_c) args.c = tape_.c_new.data() + token_row(t, first) * tape_.state_stride;
   }
-  if (tape_.rh.size() > 0) {
-    args.rh = tape_.rh.data() + token_row(t, first) * tape_.state_stride;
-    args.rh_stride = state;
-  }
+  if (tape_.rh.size() > 0) args.rh = tape_.rh.data() + token_row(t, first) * tape_.state_stride;
   args.input = input;
   if (tape_.from_table() && (t + 1) % block_ != 0 && t + 1 < s_.steps) {
     args.ahead = input + args.rows;

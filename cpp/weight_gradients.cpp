@@ -144,17 +144,20 @@ void WeightGradients<Real>::add(const WeightGradients<Real>& other, int part, in
 template <class Real>
 void WeightGradients<Real>::add_table_rows(const WeightGradients<Real>& other, int part, int parts) {
   const Range rows = share(table_count_, part, parts);
-  for (index_t row = rows.begin; row < rows.end; ++row) {
-    const auto r = static_cast<std::size_t>(row);
-    if (other.used_[r] == 0) continue;
-    for (index_t p = 0; p < layout_.panels(); ++p) {
+  for (index_t p = 0; p < layout_.panels(); ++p) {
+    const index_t width = cell_.input.slots * layout_.width(p);
+    for (index_t row = rows.begin; row < rows.end; ++row) {
+      const auto r = static_cast<std::size_t>(row);
+      if (other.used_[r] == 0) continue;
       const Real* from = other.table_.data() + p * table_panel_ + row * d_stride_;
       Real* to = table_.data() + p * table_panel_ + row * d_stride_;
-      const index_t width = cell_.input.slots * layout_.width(p);
       if (used_[r] == 0) std::fill_n(to, width, Real{0});
       for (index_t j = 0; j < width; ++j) to[j] += from[j];
     }
-    used_[r] = 1;
+  }
+  for (index_t row = rows.begin; row < rows.end; ++row) {
+    const auto r = static_cast<std::size_t>(row);
+    used_[r] = static_cast<char>(used_[r] | other.used_[r]);
   }
 }
 

@@ -57,17 +57,56 @@ RNNEXT_INLINE void for_each_row(const CellStep& s, F&& unit) {
 // The input's part of a gate. The records of a table are scattered, so the next step's are prefetched while this one
 // multiplies.
 template <class Access>
-RNNEXT_INLINE V input_part(const CellStep& s, const Access& at, index_t row, index_t offset) {
-  if (row < s.ahead_rows) RNNEXT_PREFETCH(s.ahead[row] + offset);
+RNNEXT_INLINE V input_part(const CellStep& s, const Access& at, index_t row, index_t record, int slot) {
+  const index_t offset = record + slot * at.slot;
+  if (slot * V::lanes % cache_line == 0 && row < s.ahead_rows) RNNEXT_PREFETCH(s.ahead[row] + offset);
   return at.load(s.input[row] + offset);
 }
 
-// With a tape the next step's gates are written to memory that is in no cache, so those lines are prefetched, too.
-template <int SLOTS, class Access>
-RNNEXT_INLINE void expect_gates(const CellStep& s, const Access& at, const Real* gates) {
-  if (Access::whole && s.gates_ahead != 0) {
-    unroll<SLOTS>([&](auto j) RNNEXT_LAMBDA { RNNEXT_PREFETCH(gates + s.gates_ahead + j * at.slot); });
+// One panel of a tile's rows: a vector of each.
+template <int MR, int SLOTS, class Access>
+struct TilePanel {
+  const CellStep& s;
+  const Access& at;
+  index_t row, unit;
+
+  InStep<MR> load(const Real* states) const {
+    const Real* from = states + row * s.state_stride + unit;
+    return in_step<MR>([&](auto i) RNNEXT_LAMBDA { return at.load(from + i * s.state_stride); });
   }
+  void store(Real* states, const InStep<MR>& v) const {
+    Real* to = states + row * s.state_stride + unit;
+    unroll<MR>([&](auto i) RNNEXT_LAMBDA { at.store(to + i * s.state_stride, v.of[i]); });
+  }
+  InStep<MR> input(int slot) const {
+    return in_step<MR>([&](auto i) RNNEXT_LAMBDA { return input_part(s, at, row + i, unit * SLOTS, slot); });
+  }
+  InStep<MR> load_gate(int slot) const {
+    const Real* from = gates() + slot * at.slot;
+    return in_step<MR>([&](auto i) RNNEXT_LAMBDA { return at.load(from + i * s.gates_stride); });
+  }
+  void store_gate(int slot, const InStep<MR>& v) const {
+    Real* to = gates() + slot * at.slot;
+    unroll<MR>([&](auto i) RNNEXT_LAMBDA { at.store(to + i * s.gates_stride, v.of[i]); });
+  }
+  // With a tape the next step's gates are written to memory that is in no cache, so those lines are prefetched.
+  void expect_gates() const {
+    if (!Access::whole || s.gates_ahead == 0) return;
+    const Real* next = gates() + s.gates_ahead;
+    unroll<MR>([&](auto i) RNNEXT_LAMBDA {
+      unroll<ceil_div(SLOTS * V::lanes, cache_line)>(
+          [&](auto line) RNNEXT_LAMBDA { RNNEXT_PREFETCH(next + i * s.gates_stride + line * cache_line); });
+    });
+  }
+
+ private:
+  Real* gates() const { return s.gates + row * s.gates_stride + unit * SLOTS; }
+};
+
+// Column j of a tile.
+template <int MR, int NV>
+RNNEXT_INLINE InStep<MR> column(const V (&tile)[MR][NV], int j) {
+  return in_step<MR>([&](auto i) RNNEXT_LAMBDA { return tile[i][j]; });
 }
 
 // c = A · panel for a panel of `vectors` vectors; rows of c have room for whole ones.
@@ -188,30 +227,31 @@ inline void hidden_product(const CellStep& s, index_t first_slot, index_t slots,
   const index_t tail = s.units % V::lanes;
   Columns k{first_slot * V::lanes, full, slots * V::lanes, s.d_panel, full * s.d_panel + first_slot * tail, slots * tail};
   if (s.from_zero) k.runs = k.tail_width = 0;
-  constexpr index_t run = V::flat_vectors * V::lanes;
   const index_t k_count = slots * s.units;
   in_turn(s, s.flat_begin, s.flat_end, [&](index_t r) {
-    const index_t width = s.outputs - r * run < run ? s.outputs - r * run : run;
+    const index_t run = s.flat_runs[r];
+    const index_t width = s.flat_runs[r + 1] - run;
     dispatch_vectors<V::flat_vectors>(ceil_div(width, V::lanes), [&](auto nv) {
       constexpr int NV = nv;
       for_each_slice(k, NV * V::lanes, [&](const KRange& range, index_t offset, bool first, bool last) {
         const bool added = accumulate || !first;
-        const Real* b = weights_t + r * run * k_count;
+        const Real* b = weights_t + run * k_count;
+        const Real* next = last && s.descending && r > 0 ? weights_t + s.flat_runs[r - 1] * k_count : nullptr;
         panel_product<NV>(
             s.rows, StridedRows<const Real>{s.d, s.d_stride}, range, b + offset,
             [&](V(&acc)[NV], index_t row) RNNEXT_LAMBDA {
               if (added && mask == nullptr) {
-                load_vectors<NV>(acc, c[row] + r * run, width);
+                load_vectors<NV>(acc, c[row] + run, width);
               } else {
                 unroll<NV>([&](auto j) RNNEXT_LAMBDA { acc[j] = V::set1(0); });
               }
             },
             RowByRow{[&](V(&acc)[NV], index_t row) RNNEXT_LAMBDA {
               if (mask != nullptr)
-                apply_mask<NV>(acc, mask + row * s.mask_stride + r * run, added ? c[row] + r * run : nullptr, width);
-              store_vectors<NV>(acc, c[row] + r * run, width);
+                apply_mask<NV>(acc, mask + row * s.state_stride + run, added ? c[row] + run : nullptr, width);
+              store_vectors<NV>(acc, c[row] + run, width);
             }},
-            last && s.descending ? b - run * k_count : nullptr);
+            next);
       });
     });
   });
@@ -220,6 +260,6 @@ inline void hidden_product(const CellStep& s, index_t first_slot, index_t slots,
 // dh of this step: what the next step handed back, plus the caller's gradient of this output.
 template <class Access>
 RNNEXT_INLINE V upstream(const CellStep& s, const Access& at, index_t row, index_t unit) {
-  const V dh = at.load(s.dh + row * s.dh_stride + unit);
+  const V dh = at.load(s.dh + row * s.state_stride + unit);
   return s.dy != nullptr ? dh + at.load(s.dy[row] + unit) : dh;
 }

@@ -5,22 +5,21 @@ struct GruResetBefore {
   static constexpr int slots = 3;
 
   // z = σ(·)  r = σ(·)  rh = r ⊙ h_prev
-  template <class Access>
-  static RNNEXT_INLINE void unit_forward_gates(const Access& at, const V (&pre)[2], const Real* left, Real* gates, Real* rh) {
-    const V z = sigmoid(pre[0]);
-    const V r = sigmoid(pre[1]);
-    at.store(gates + at.slot, z);
-    at.store(gates + 2 * at.slot, r);
-    at.store(rh, r * at.load(left));
+  template <int MR, class Access>
+  static RNNEXT_INLINE void unit_forward_gates(const V (&pre)[MR][2], const TilePanel<MR, slots, Access>& tile) {
+    tile.expect_gates();
+    tile.store_gate(1, sigmoid(column(pre, 0)));
+    const auto r = sigmoid(column(pre, 1));
+    tile.store_gate(2, r);
+    tile.store(tile.s.rh, r * tile.load(tile.s.left));
   }
 
   // n = tanh(x_n + U_n rh)   h = z ⊙ h_prev + (1 - z) ⊙ n
-  template <class Access>
-  static RNNEXT_INLINE void unit_forward_state(const Access& at, const V (&pre)[1], const Real* h_prev, Real* gates, Real* h) {
-    const V n = tanh(pre[0]);
-    const V z = at.load(gates + at.slot);
-    at.store(gates, n);
-    at.store(h, fma(z, at.load(h_prev) - n, n));
+  template <int MR, class Access>
+  static RNNEXT_INLINE void unit_forward_state(const V (&pre)[MR][1], const TilePanel<MR, slots, Access>& tile) {
+    const auto n = tanh(column(pre, 0));
+    tile.store_gate(0, n);
+    tile.store(tile.s.h, fma(tile.load_gate(1), tile.load(tile.s.h_prev) - n, n));
   }
 
   // dn = dh ⊙ (1 - z) ⊙ (1 - n²)   dz = dh ⊙ (h_prev - n) ⊙ z(1 - z)   dh_prev = dh ⊙ z + …
@@ -47,51 +46,48 @@ struct GruResetBefore {
 
   static void forward_gates(const CellStep& s) {
     for_each_panel<panels_of_a_row>(s, [&](const auto& panels, index_t first) {
-      const StridedRows<const Real> left{s.left, s.left_stride};
+      const StridedRows<const Real> left{s.left, s.state_stride};
       gate_product<2>(
           s, panels, first, left, s.weights[0], 1, slots,
           [&](int slot, const auto& access, index_t r, index_t unit)
-              RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots + (slot + 1) * access.slot); },
-          RowByRow{[&](const V(&pre)[2], index_t r, const auto& at, index_t unit) RNNEXT_LAMBDA {
-            expect_gates<slots>(s, at, s.gates + r * s.gates_stride + unit * slots);
-            unit_forward_gates(at, pre, left[r] + unit, s.gates + r * s.gates_stride + unit * slots,
-                               s.rh + r * s.rh_stride + unit);
-          }});
+              RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots, slot + 1); },
+          [&]<int MR, class Access>(const V(&pre)[MR][2], index_t row, const Access& at, index_t unit)
+              RNNEXT_LAMBDA { unit_forward_gates(pre, TilePanel<MR, slots, Access>{s, at, row, unit}); });
     });
   }
 
   static void forward_state(const CellStep& s) {
     for_each_panel<panels_of_a_row>(s, [&](const auto& panels, index_t first) {
-      const StridedRows<const Real> rh{s.rh, s.rh_stride};
+      const StridedRows<const Real> rh{s.rh, s.state_stride};
       gate_product<1>(
           s, panels, first, rh, s.weights[1], 0, slots,
           [&](int, const auto& access, index_t r, index_t unit)
-              RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots); },
-          RowByRow{[&](const V(&pre)[1], index_t r, const auto& at, index_t unit) RNNEXT_LAMBDA {
-            unit_forward_state(at, pre, s.h_prev + r * s.h_prev_stride + unit, s.gates + r * s.gates_stride + unit * slots,
-                               s.h + r * s.h_stride + unit);
-          }});
+              RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots, 0); },
+          [&]<int MR, class Access>(const V(&pre)[MR][1], index_t row, const Access& at, index_t unit)
+              RNNEXT_LAMBDA { unit_forward_state(pre, TilePanel<MR, slots, Access>{s, at, row, unit}); });
     });
   }
 
   static void backward_state(const CellStep& s) {
     for_each_row(s, [&](const auto& at, index_t r, index_t unit) RNNEXT_LAMBDA {
       unit_backward_state(at, upstream(s, at, r, unit), s.gates + r * s.gates_stride + unit * slots,
-                          s.h_prev + r * s.h_prev_stride + unit, s.dh + r * s.dh_stride + unit,
+                          s.h_prev + r * s.state_stride + unit, s.dh + r * s.state_stride + unit,
                           s.d + unit / V::lanes * s.d_panel + r * s.d_stride);
     });
   }
 
   static void backward_reset(const CellStep& s) {
-    hidden_product(s, 0, 1, s.weights_t[1], {s.drh, s.drh_stride}, false, nullptr);
+    hidden_product(s, 0, 1, s.weights_t[1], {s.drh, s.state_stride}, false, nullptr);
     for_each_row(s, [&](const auto& at, index_t r, index_t unit) RNNEXT_LAMBDA {
-      unit_backward_reset(at, s.gates + r * s.gates_stride + unit * slots, s.left + r * s.left_stride + unit,
-                          s.mask != nullptr ? s.mask + r * s.mask_stride + unit : nullptr, s.drh + r * s.drh_stride + unit,
-                          s.dh + r * s.dh_stride + unit, s.d + unit / V::lanes * s.d_panel + r * s.d_stride);
+      unit_backward_reset(at, s.gates + r * s.gates_stride + unit * slots, s.left + r * s.state_stride + unit,
+                          s.mask != nullptr ? s.mask + r * s.state_stride + unit : nullptr, s.drh + r * s.state_stride + unit,
+                          s.dh + r * s.state_stride + unit, s.d + unit / V::lanes * s.d_panel + r * s.d_stride);
     });
   }
 
-  static void backward_hidden(const CellStep& s) { hidden_product(s, 1, 2, s.weights_t[0], {s.dh, s.dh_stride}, true, s.mask); }
+  static void backward_hidden(const CellStep& s) {
+    hidden_product(s, 1, 2, s.weights_t[0], {s.dh, s.state_stride}, true, s.mask);
+  }
 
   static constexpr CellKernels kernels{2, {forward_gates, forward_state}, 3, {backward_state, backward_reset, backward_hidden}};
 };

@@ -38,7 +38,7 @@ struct GruResetAfterTerms {
       at.store(own + at.slot, r);
       at.store(own + 2 * at.slot, z);
       at.store(own + 3 * at.slot, a[3]);
-      at.store(s.h + row * s.h_stride + unit, fma(z, at.load(s.h_prev + row * s.h_prev_stride + unit) - n, n));
+      at.store(s.h + row * s.state_stride + unit, fma(z, at.load(s.h_prev + row * s.state_stride + unit) - n, n));
     });
   }
 
@@ -53,7 +53,7 @@ struct GruResetAfterTerms {
         });
       }
     }
-    raw_product<3>(s, {s.left, s.left_stride}, s.weights[0], recurrent, slots);
+    raw_product<3>(s, {s.left, s.state_stride}, s.weights[0], recurrent, slots);
     const Clip clip(s.terms->clip);
     for (index_t r = 0; r < s.rows; ++r) gates_forward(s, clip, r);
   }
@@ -69,10 +69,9 @@ struct GruResetAfterTerms {
       const V dn = dh * (V::set1(1) - z) * clip.tanh_slope(n);
       at.store(d.slot(at, unit, gates), dn);
       at.store(d.slot(at, unit, gates + 1), dn * at.load(own + 3 * at.slot) * clip.sigmoid_slope(r));
-      at.store(d.slot(at, unit, gates + 2),
-               dh * (at.load(s.h_prev + row * s.h_prev_stride + unit) - n) * clip.sigmoid_slope(z));
+      at.store(d.slot(at, unit, gates + 2), dh * (at.load(s.h_prev + row * s.state_stride + unit) - n) * clip.sigmoid_slope(z));
       at.store(d.slot(at, unit, gates + 3), dn * r);
-      at.store(s.dh + row * s.dh_stride + unit, dh * z);
+      at.store(s.dh + row * s.state_stride + unit, dh * z);
     });
   }
 
@@ -104,7 +103,7 @@ struct GruResetAfterTerms {
   }
 
   static void backward_hidden(const CellStep& s) {
-    hidden_product(s, recurrent, 3, s.weights_t[0], {s.dh, s.dh_stride}, true, s.mask);
+    hidden_product(s, recurrent, 3, s.weights_t[0], {s.dh, s.state_stride}, true, s.mask);
   }
 
   static constexpr CellKernels kernels{1, {forward, nullptr}, 2, {backward_gates, backward_hidden, nullptr}};
@@ -135,7 +134,7 @@ struct GruResetBeforeTerms {
       keep_input(s, r, 3, slots);
       if constexpr (NORM) fill_slots(s, r, candidate, 3, slots, 0);
     }
-    raw_product<2>(s, {s.left, s.left_stride}, s.weights[0], recurrent, slots);
+    raw_product<2>(s, {s.left, s.state_stride}, s.weights[0], recurrent, slots);
     const Clip clip(s.terms->clip);
     for (index_t row = 0; row < s.rows; ++row) {
       Real* record = s.gates + row * s.gates_stride;
@@ -157,13 +156,13 @@ struct GruResetBeforeTerms {
         const V r = sigmoid(clip(a[1]));
         at.store(own + (gates + 1) * at.slot, sigmoid(clip(a[0])));
         at.store(own + (gates + 2) * at.slot, r);
-        at.store(s.rh + row * s.rh_stride + unit, r * at.load(s.left + row * s.left_stride + unit));
+        at.store(s.rh + row * s.state_stride + unit, r * at.load(s.left + row * s.state_stride + unit));
       });
     }
   }
 
   static void forward_state(const CellStep& s) {
-    raw_product<1>(s, {s.rh, s.rh_stride}, s.weights[1], candidate, slots);
+    raw_product<1>(s, {s.rh, s.state_stride}, s.weights[1], candidate, slots);
     const Clip clip(s.terms->clip);
     for (index_t row = 0; row < s.rows; ++row) {
       Real* record = s.gates + row * s.gates_stride;
@@ -183,7 +182,7 @@ struct GruResetBeforeTerms {
         const V n = tanh(clip(a));
         const V z = at.load(own + (gates + 1) * at.slot);
         at.store(own + gates * at.slot, n);
-        at.store(s.h + row * s.h_stride + unit, fma(z, at.load(s.h_prev + row * s.h_prev_stride + unit) - n, n));
+        at.store(s.h + row * s.state_stride + unit, fma(z, at.load(s.h_prev + row * s.state_stride + unit) - n, n));
       });
     }
   }
@@ -206,8 +205,8 @@ struct GruResetBeforeTerms {
         const V dn = dh * (V::set1(1) - z) * clip.tanh_slope(n);
         at.store(d.slot(at, unit, gates), dn);
         at.store(d.slot(at, unit, gates + 1),
-                 dh * (at.load(s.h_prev + row * s.h_prev_stride + unit) - n) * clip.sigmoid_slope(z));
-        at.store(s.dh + row * s.dh_stride + unit, dh * z);
+                 dh * (at.load(s.h_prev + row * s.state_stride + unit) - n) * clip.sigmoid_slope(z));
+        at.store(s.dh + row * s.state_stride + unit, dh * z);
         if constexpr (NORM) {
           scale_backward(at, dn, x.value(at, unit, 0), s.terms->kernel_norm + unit, s.dterms.kernel_norm + unit,
                          d.slot(at, unit, 0));
@@ -220,7 +219,7 @@ struct GruResetBeforeTerms {
   }
 
   static void backward_reset(const CellStep& s) {
-    hidden_product(s, candidate, 1, s.weights_t[1], {s.drh, s.drh_stride}, false, nullptr);
+    hidden_product(s, candidate, 1, s.weights_t[1], {s.drh, s.state_stride}, false, nullptr);
     const Clip clip(s.terms->clip);
     for (index_t row = 0; row < s.rows; ++row) {
       const GradientRow d = gradient_row(s, row);
@@ -232,10 +231,10 @@ struct GruResetBeforeTerms {
       }
       for_each_panel(s, [&](const auto& at, index_t unit) {
         const V r = at.load(record + unit * slots + (gates + 2) * at.slot);
-        const V drh = at.load(s.drh + row * s.drh_stride + unit);
-        Real* dh = s.dh + row * s.dh_stride + unit;
-        at.store(d.slot(at, unit, gates + 2), drh * at.load(s.left + row * s.left_stride + unit) * clip.sigmoid_slope(r));
-        at.store(dh, fma(drh, s.mask != nullptr ? r * at.load(s.mask + row * s.mask_stride + unit) : r, at.load(dh)));
+        const V drh = at.load(s.drh + row * s.state_stride + unit);
+        Real* dh = s.dh + row * s.state_stride + unit;
+        at.store(d.slot(at, unit, gates + 2), drh * at.load(s.left + row * s.state_stride + unit) * clip.sigmoid_slope(r));
+        at.store(dh, fma(drh, s.mask != nullptr ? r * at.load(s.mask + row * s.state_stride + unit) : r, at.load(dh)));
         if constexpr (NORM) {
           for (index_t j = 1; j < 3; ++j) {
             const V da = at.load(d.slot(at, unit, gates + j));
@@ -255,7 +254,7 @@ struct GruResetBeforeTerms {
   }
 
   static void backward_hidden(const CellStep& s) {
-    hidden_product(s, recurrent, 2, s.weights_t[0], {s.dh, s.dh_stride}, true, s.mask);
+    hidden_product(s, recurrent, 2, s.weights_t[0], {s.dh, s.state_stride}, true, s.mask);
   }
 
   static constexpr CellKernels kernels{2, {forward_gates, forward_state}, 3, {backward_state, backward_reset, backward_hidden}};

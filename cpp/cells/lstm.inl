@@ -3,21 +3,24 @@
 struct Lstm {
   static constexpr int slots = 4;
 
-  // i = σ(·)  f = σ(·)  g = tanh(·)  o = σ(·)   c = f ⊙ c_prev + i ⊙ g; the output is computed later from c and o.
-  template <class Access>
-  static RNNEXT_INLINE void unit_forward_state(const Access& at, const V (&pre)[4], const Real* c_prev, Real* gates,
-                                               bool gates_wanted, Real* c, V& cell, V& o) {
-    const V i = sigmoid(pre[0]);
-    const V f = sigmoid(pre[1]);
-    const V g = tanh(pre[2]);
-    o = sigmoid(pre[3]);
-    cell = fma(f, at.load(c_prev), i * g);
-    at.store(c, cell);
-    if (!gates_wanted) return;
-    at.store(gates, i);
-    at.store(gates + at.slot, f);
-    at.store(gates + 2 * at.slot, g);
-    at.store(gates + 3 * at.slot, o);
+  // i = σ(·)  f = σ(·)  g = tanh(·)  o = σ(·)   c = f ⊙ c_prev + i ⊙ g   h = o ⊙ tanh(c)
+  template <int MR, class Access>
+  static RNNEXT_INLINE void unit_forward(const V (&pre)[MR][4], const TilePanel<MR, slots, Access>& tile) {
+    const CellStep& s = tile.s;
+    tile.expect_gates();
+    const auto i = sigmoid(column(pre, 0));
+    const auto f = sigmoid(column(pre, 1));
+    const auto g = tanh(column(pre, 2));
+    const auto c = fma(f, tile.load(s.c_prev), i * g);
+    tile.store(s.c, c);
+    const auto o = sigmoid(column(pre, 3));
+    if (s.gates_wanted) {
+      tile.store_gate(0, i);
+      tile.store_gate(1, f);
+      tile.store_gate(2, g);
+      tile.store_gate(3, o);
+    }
+    tile.store(s.h, o * tanh(c));
   }
 
   // do = dh ⊙ tanh(c)               dc += dh ⊙ o ⊙ (1 - tanh²(c))
@@ -42,37 +45,27 @@ struct Lstm {
 
   static void forward(const CellStep& s) {
     for_each_panel<panels_of_a_row>(s, [&](const auto& panels, index_t first) {
-      const StridedRows<const Real> left{s.left, s.left_stride};
+      const StridedRows<const Real> left{s.left, s.state_stride};
       gate_product<4>(
           s, panels, first, left, s.weights[0], 0, slots,
           [&](int slot, const auto& access, index_t r, index_t unit)
-              RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots + slot * access.slot); },
-          // Every row's c before any row's tanh(c): the next row's gates need not wait behind a chain of two activations.
-          [&]<int MR>(V(&pre)[MR][4], index_t row, const auto& at, index_t unit) RNNEXT_LAMBDA {
-            V c[MR], o[MR];
-            unroll<MR>([&](auto i) RNNEXT_LAMBDA {
-              const index_t r = row + i;
-              expect_gates<slots>(s, at, s.gates + r * s.gates_stride + unit * slots);
-              unit_forward_state(at, pre[i], s.c_prev + r * s.c_prev_stride + unit, s.gates + r * s.gates_stride + unit * slots,
-                                 s.gates_wanted, s.c + r * s.c_stride + unit, c[i], o[i]);
-            });
-            // h = o ⊙ tanh(c)
-            unroll<MR>([&](auto i) RNNEXT_LAMBDA { at.store(s.h + (row + i) * s.h_stride + unit, o[i] * tanh(c[i])); });
-          });
+              RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots, slot); },
+          [&]<int MR, class Access>(const V(&pre)[MR][4], index_t row, const Access& at, index_t unit)
+              RNNEXT_LAMBDA { unit_forward(pre, TilePanel<MR, slots, Access>{s, at, row, unit}); });
     });
   }
 
   static void backward_gates(const CellStep& s) {
     for_each_row(s, [&](const auto& at, index_t r, index_t unit) RNNEXT_LAMBDA {
-      RNNEXT_PREFETCH_L2(s.left + r * s.left_stride + unit);  // soon to be multiplied with d
+      RNNEXT_PREFETCH_L2(s.left + r * s.state_stride + unit);  // soon to be multiplied with d
       unit_backward(at, upstream(s, at, r, unit), s.gates + r * s.gates_stride + unit * slots,
-                    s.c_prev + r * s.c_prev_stride + unit, s.c + r * s.c_stride + unit, s.dc + r * s.dc_stride + unit,
+                    s.c_prev + r * s.state_stride + unit, s.c + r * s.state_stride + unit, s.dc + r * s.state_stride + unit,
                     s.d + unit / V::lanes * s.d_panel + r * s.d_stride);
     });
   }
 
   static void backward_hidden(const CellStep& s) {
-    hidden_product(s, 0, 4, s.weights_t[0], {s.dh, s.dh_stride}, false, s.mask);
+    hidden_product(s, 0, 4, s.weights_t[0], {s.dh, s.state_stride}, false, s.mask);
   }
 
   static constexpr CellKernels kernels{1, {forward, nullptr}, 2, {backward_gates, backward_hidden, nullptr}};

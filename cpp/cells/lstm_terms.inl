@@ -9,7 +9,7 @@ struct LstmTerms {
 
   static Normal input_normal(const CellStep& s, const Real* record) { return normal(s, {record, 0, 4, slots}); }
   static Normal recurrent_normal(const CellStep& s, const Real* record) { return normal(s, {record, recurrent, 4, slots}); }
-  static Normal state_normal(const CellStep& s, index_t row) { return normal(s, {s.c + row * s.c_stride, 0, 1, 1}); }
+  static Normal state_normal(const CellStep& s, index_t row) { return normal(s, {s.c + row * s.state_stride, 0, 1, 1}); }
 
   // a_i += p_i ⊙ c_prev   a_f += p_f ⊙ c_prev   f = 1 - i if coupled   c = f ⊙ c_prev + i ⊙ g   a_o += p_o ⊙ c
   static void state_forward(const CellStep& s, const Clip& clip, index_t row) {
@@ -32,7 +32,7 @@ struct LstmTerms {
           a[j] = at.load(own + j * at.slot);
         }
       });
-      const V c_prev = at.load(s.c_prev + row * s.c_prev_stride + unit);
+      const V c_prev = at.load(s.c_prev + row * s.state_stride + unit);
       if (t.peephole != nullptr) {
         a[0] = fma(at.load(t.peephole + unit), c_prev, a[0]);
         a[1] = fma(at.load(t.peephole + s.units + unit), c_prev, a[1]);
@@ -47,7 +47,7 @@ struct LstmTerms {
       at.store(own + at.slot, f);
       at.store(own + 2 * at.slot, g);
       at.store(own + 3 * at.slot, sigmoid(clip(a[3])));
-      at.store(s.c + row * s.c_stride + unit, c);
+      at.store(s.c + row * s.state_stride + unit, c);
     });
   }
 
@@ -62,14 +62,14 @@ struct LstmTerms {
   }
   static Normal shown_state(const CellStep& s, index_t row) {
     if constexpr (NORM) return state_normal(s, row);
-    return {{s.c + row * s.c_stride, 0, 1, 1}, 0, 1};
+    return {{s.c + row * s.state_stride, 0, 1, 1}, 0, 1};
   }
 
   // h = o ⊙ tanh(c); with a projection this goes to rh, and `project` computes h
   static void output_forward(const CellStep& s, index_t row) {
     const Normal c = shown_state(s, row);
     const Real* record = s.gates + row * s.gates_stride;
-    Real* h = s.terms->projection != nullptr ? s.rh + row * s.rh_stride : s.h + row * s.h_stride;
+    Real* h = s.terms->projection != nullptr ? s.rh + row * s.state_stride : s.h + row * s.state_stride;
     for_each_panel(s, [&](const auto& at, index_t unit) {
       at.store(h + unit, at.load(record + unit * slots + (gates + 3) * at.slot) * tanh(shown(s, at, unit, c)));
     });
@@ -80,7 +80,7 @@ struct LstmTerms {
       keep_input(s, r, 4, slots);
       if constexpr (NORM) fill_slots(s, r, recurrent, 4, slots, 0);
     }
-    raw_product<4>(s, {s.left, s.left_stride}, s.weights[0], recurrent, slots);
+    raw_product<4>(s, {s.left, s.state_stride}, s.weights[0], recurrent, slots);
     const Clip clip(s.terms->clip);
     for (index_t r = 0; r < s.rows; ++r) {
       state_forward(s, clip, r);
@@ -91,8 +91,8 @@ struct LstmTerms {
 
   static void project(const CellStep& s) {
     for (index_t column = 0; column < s.outputs; column += V::lanes) {
-      narrow_product(s.rows, {s.rh, s.rh_stride}, contiguous(s.units), s.terms->projection + column * s.units, 1,
-                     {s.h + column, s.h_stride});
+      narrow_product(s.rows, {s.rh, s.state_stride}, contiguous(s.units), s.terms->projection + column * s.units, 1,
+                     {s.h + column, s.state_stride});
     }
   }
 
@@ -100,7 +100,7 @@ struct LstmTerms {
   static void project_backward(const CellStep& s) {
     for (index_t r = 0; r < s.rows; ++r) {
       Real* to = s.dprojected + r * s.dprojected_stride;
-      for (index_t u = 0; u < s.outputs; ++u) to[u] = s.dh[r * s.dh_stride + u] + (s.dy != nullptr ? s.dy[r][u] : 0);
+      for (index_t u = 0; u < s.outputs; ++u) to[u] = s.dh[r * s.state_stride + u] + (s.dy != nullptr ? s.dy[r][u] : 0);
     }
     const index_t full = s.outputs / V::lanes;
     const Columns k{0, full, V::lanes, V::lanes, full * V::lanes, s.outputs % V::lanes};
@@ -108,7 +108,7 @@ struct LstmTerms {
     for (index_t column = 0; column < s.units; column += run) {
       const index_t width = s.units - column < run ? s.units - column : run;
       narrow_product(s.rows, {s.dprojected, s.dprojected_stride}, k, s.terms->projection_t + column * s.outputs,
-                     ceil_div(width, V::lanes), {s.drh + column, s.drh_stride});
+                     ceil_div(width, V::lanes), {s.drh + column, s.state_stride});
     }
   }
 
@@ -117,7 +117,7 @@ struct LstmTerms {
     const Normal c = shown_state(s, row);
     const Real* record = s.gates + row * s.gates_stride;
     for_each_panel(s, [&](const auto& at, index_t unit) {
-      const V dh = s.terms->projection != nullptr ? at.load(s.drh + row * s.drh_stride + unit) : upstream(s, at, row, unit);
+      const V dh = s.terms->projection != nullptr ? at.load(s.drh + row * s.state_stride + unit) : upstream(s, at, row, unit);
       const V o = at.load(record + unit * slots + (gates + 3) * at.slot);
       const V tanh_c = tanh(shown(s, at, unit, c));
       const V du = dh * o * (V::set1(1) - tanh_c * tanh_c);
@@ -138,11 +138,11 @@ struct LstmTerms {
     const Real* record = s.gates + row * s.gates_stride;
     for_each_panel(s, [&](const auto& at, index_t unit) {
       const Real* own = record + unit * slots + gates * at.slot;
-      Real* dc = s.dc + row * s.dc_stride + unit;
+      Real* dc = s.dc + row * s.state_stride + unit;
       const V i = at.load(own);
       const V f = at.load(own + at.slot);
       const V g = at.load(own + 2 * at.slot);
-      const V c_prev = at.load(s.c_prev + row * s.c_prev_stride + unit);
+      const V c_prev = at.load(s.c_prev + row * s.state_stride + unit);
       const V da_o = at.load(d.slot(at, unit, gates + 3));
       V dcell = at.load(dc) + at.load(d.slot(at, unit, gates));
       if (t.peephole != nullptr) dcell = fma(at.load(t.peephole + 2 * s.units + unit), da_o, dcell);
@@ -155,7 +155,7 @@ struct LstmTerms {
         dc_prev = fma(at.load(t.peephole + s.units + unit), da_f, dc_prev);
         add_to(at, s.dterms.peephole + unit, da_i * c_prev);
         add_to(at, s.dterms.peephole + s.units + unit, da_f * c_prev);
-        add_to(at, s.dterms.peephole + 2 * s.units + unit, da_o * at.load(s.c + row * s.c_stride + unit));
+        add_to(at, s.dterms.peephole + 2 * s.units + unit, da_o * at.load(s.c + row * s.state_stride + unit));
       }
       at.store(d.slot(at, unit, gates), da_i);
       at.store(d.slot(at, unit, gates + 1), da_f);
@@ -195,7 +195,7 @@ struct LstmTerms {
   }
 
   static void backward_hidden(const CellStep& s) {
-    hidden_product(s, recurrent, 4, s.weights_t[0], {s.dh, s.dh_stride}, false, s.mask);
+    hidden_product(s, recurrent, 4, s.weights_t[0], {s.dh, s.state_stride}, false, s.mask);
   }
 
   static constexpr CellKernels kernels{1, {forward, nullptr}, 2, {backward_gates, backward_hidden, nullptr}};

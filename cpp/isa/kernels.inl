@@ -9,6 +9,9 @@ using RowSums = rnnext::RowSums<Real>;
 using CellStep = rnnext::CellStep<Real>;
 using CellKernels = rnnext::CellKernels<Real>;
 
+#include "../unroll.inl"
+
+#include "../in_step.inl"
 #include "../math.inl"
 #include "../gemm.inl"
 #include "../between.inl"

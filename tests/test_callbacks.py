@@ -243,6 +243,10 @@ def run(stop: EarlyStopping, values: list[float]) -> int:
         ({"patience": 2}, [3, 4, 2, 4, 4, 0], 5),
         ({"min_delta": 0.5}, [3, 2.6, 1], 2),
         ({"min_delta": -0.5}, [3, 2.6, 1], 2),  # as in Keras its sign is of no matter
+        ({"min_delta": 0.1}, [0.5, 0.4, 0.3, 0.2], 2),  # exactly `min_delta` is not enough, whatever the last bit says
+        ({"min_delta": 0.1, "mode": "max"}, [0.6, 0.7, 0.9], 2),
+        ({}, [1, 1 - 1e-9, 0.5], 2),  # the same number of float32
+        ({}, [float("inf"), 1e300, 1, 0, 0], 2),  # infinity, in float32
         ({"mode": "max"}, [1, 2, 3, 3], 4),
         ({"mode": "min"}, [1, 2, 3], 2),
         ({"baseline": 1.0, "patience": 2}, [3, 2, 1.5], 3),
@@ -464,6 +468,9 @@ PLATEAUS: list[tuple[dict[str, Any], list[float], list[float]]] = [
     ({"patience": 0.5, "cooldown": 1.5}, [3, 3, 3, 3, 3, 3], [1, 0.1, 0.1, 0.01, 0.01, 0.001]),
     ({"patience": 1, "min_lr": 0.05}, [3, 3, 3, 3], [1, 0.1, 0.05, 0.05]),
     ({"patience": 1, "min_delta": 0.5}, [3, 2.8, 2.4], [1, 0.1, 0.1]),
+    ({"patience": 1, "min_delta": 0.1}, [0.5, 0.4, 0.3], [1, 0.1, 0.1]),
+    ({"patience": 1, "min_delta": 0.1, "mode": "max"}, [0.6, 0.7, 0.8], [1, 0.1, 0.1]),
+    ({"patience": 1, "min_delta": 0}, [1, 1 - 1e-9, 1 - 2e-9], [1, 0.1, 0.01]),
     ({"patience": 1, "mode": "max"}, [1, 2, 2, 3], [1, 1, 0.1, 0.1]),
 ]
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+
 from rnnext import metrics
 from rnnext.callbacks._callbacks import Callback, Logs, checked_number, checked_save_freq
 from rnnext.parameters import Array, NotFiniteError
@@ -101,7 +103,11 @@ class Monitor(Callback):
     def _better(self, value: float, than: float | None) -> bool:
         if than is None:
             return True
-        return self.sign * (value - than) > self.min_delta or (math.isnan(than) and not math.isnan(value))
+        # As in Keras: both sides as float32, which decides whether exactly `min_delta` is enough.
+        with np.errstate(over="ignore"):
+            lessened, reference = np.float32(value - self.sign * self.min_delta), np.float32(than)
+        improved = lessened > reference if self.sign > 0 else lessened < reference
+        return bool(improved) or (math.isnan(than) and not math.isnan(value))
 
 
 class EarlyStopping(Monitor):

@@ -478,7 +478,7 @@ def test_names_and_configurations(kind: type[Optimizer]) -> None:
     assert kind.from_config({}).name == name.lower()
 
 
-def test_a_learning_rate_is_a_number_that_can_be_assigned_to() -> None:
+def test_rate_and_steps_are_numbers_with_the_methods_of_keras() -> None:
     optimizer = SGD(0.25)
     rate = optimizer.learning_rate
     assert rate == 0.25
@@ -494,6 +494,10 @@ def test_a_learning_rate_is_a_number_that_can_be_assigned_to() -> None:
         rate.assign(-1)
     with pytest.raises(TypeError, match="SGD: learning_rate is 'low', expected a number"):
         rate.assign("low")  # type: ignore[arg-type]
+    steps = optimizer.iterations
+    assert (steps, repr(steps), json.dumps({"steps": steps}), steps.numpy() + 1) == (0, "0", '{"steps": 0}', 1)
+    assert type(steps.numpy()) is np.int64
+    assert type(steps + 1) is type(copy.deepcopy(steps)) is int
     scheduled = SGD(schedules.ExponentialDecay(0.5, 10, 0.5))
     assert scheduled.learning_rate.numpy() == 0.5
     with pytest.raises(TypeError, match="a schedule says it"):

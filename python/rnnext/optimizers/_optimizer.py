@@ -46,6 +46,18 @@ class LearningRate(float):
         return float, (float(self),)
 
 
+class Iterations(int):
+    """An optimizer's steps when they were read, with Keras's way to a NumPy number. A copy is a plain int."""
+
+    def numpy(self) -> np.int64:
+        """The same as a NumPy number."""
+        value: np.int64 = np.int64(self)
+        return value
+
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        return int, (int(self),)
+
+
 def _limit(owner: str, name: str, value: float | None) -> float | None:
     if value is None:
         return None
@@ -169,9 +181,9 @@ class Optimizer:
         return [each.parameter for each in self._known]
 
     @property
-    def iterations(self) -> int:
+    def iterations(self) -> Iterations:
         """Steps done."""
-        return self._batches // (self.gradient_accumulation_steps or 1)
+        return Iterations(self._batches // (self.gradient_accumulation_steps or 1))
 
     @property
     def learning_rate(self) -> LearningRate:

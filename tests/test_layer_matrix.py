@@ -78,7 +78,7 @@ def walked(layer: Any, x: np.ndarray, tokens: np.ndarray, states: list[np.ndarra
         return found
 
     out, *last, tape = reference.recurrent_forward(
-        layer.cell,
+        layer.equations,
         together(x * scale, moved=False),
         *weights,
         *states,

@@ -165,7 +165,7 @@ def test_what_is_drawn(cell: str) -> None:
     assert zone.mean() == pytest.approx(0.5, abs=0.02)
     weights = dict(zip(("kernel", "recurrent_kernel", "bias"), layer.get_weights(), strict=True))
     expected = _core.recurrent_forward(
-        layer.cell,
+        layer.equations,
         x,
         **weights,
         update_gate_writes=layer.update_gate_writes,
@@ -178,7 +178,7 @@ def test_what_is_drawn(cell: str) -> None:
     np.testing.assert_array_equal(kept, zone[:, 1:] == 1)
     share = np.full(zone.shape, np.float32(0.5))
     expected = _core.recurrent_forward(
-        layer.cell, x, **weights, update_gate_writes=layer.update_gate_writes, return_sequences=True, zoneout_h=share
+        layer.equations, x, **weights, update_gate_writes=layer.update_gate_writes, return_sequences=True, zoneout_h=share
     )[0]
     np.testing.assert_array_equal(layer(x), expected)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from layer_cases import HOLES, LENGTHS, MASKS, RIGHT, B, D, H, T, V, built, masked, normal, sequences
 
-from rnnext import activations, layers, reference
+from rnnext import Sequential, activations, layers, reference
 from rnnext.layers import (
     GRU,
     LSTM,
@@ -139,7 +139,7 @@ def test_gradients_of_initial_and_last_states(form: str, mask: str, go_backwards
 def reference_run(layer: Any, x: np.ndarray, dy: np.ndarray, states: list[np.ndarray], **window: Any) -> list[np.ndarray]:
     weights = [w.value for w in layer.weights]
     options = {"return_sequences": layer.return_sequences, "update_gate_writes": layer.update_gate_writes, **window}
-    y, _, _, tape = reference.recurrent_forward(layer.cell, x, *weights, *states, reverse=layer.go_backwards, **options)
+    y, _, _, tape = reference.recurrent_forward(layer.equations, x, *weights, *states, reverse=layer.go_backwards, **options)
     dx, dkernel, drecurrent_kernel, dbias, dh0, dc0 = reference.recurrent_backward(tape, dy)
     return [y, dx, dkernel, drecurrent_kernel, dbias, dh0] + ([] if dc0 is None else [dc0])
 
@@ -445,6 +445,13 @@ X = np.zeros((2, 5, 3), np.float32)
 IDS = np.zeros((2, 5), np.int32)
 
 
+class Own(layers.Layer):
+    """A layer as one of Keras."""
+
+    def call(self, x: np.ndarray) -> np.ndarray:
+        return x
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -526,11 +533,68 @@ IDS = np.zeros((2, 5), np.int32)
         (lambda: RepeatVector(2)(X), ValueError, r"repeat_vector: x has shape \(2, 5, 3\), expected \[B, D\]"),
         (lambda: Activation("gelu"), ValueError, "activation is 'gelu', expected one of"),
         (lambda: LSTM(3, name=""), TypeError, "LSTM: name is '', expected a str"),
+        (lambda: setattr(LSTM(3), "trainable", "no"), TypeError, "lstm: trainable is 'no', expected True or False"),
+        (lambda: setattr(Sequential(), "trainable", 2), TypeError, "sequential: trainable is 2, expected True or False"),
+        (lambda: LSTM(3).kernel, AttributeError, "lstm: there is no kernel yet, expected build"),
+        (lambda: Embedding(5, 2)(layers.Input((3,))), TypeError, "embedding: x is the layer input_layer, .* no functional API"),
+        (lambda: LSTM(3)(layers.Input((3, 2))), TypeError, "lstm: x is the layer input_layer, .* no functional API"),
+        (lambda: Own()(X), NotImplementedError, r"Own: forward is not defined, expected one that returns \(y, backprop\)"),
     ],
 )
 def test_errors_name_argument_value_and_expectation(call: Callable[[], Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+BACKWARD: dict[str, tuple[Callable[[], Any], np.ndarray]] = {
+    "Activation": (lambda: Activation("linear"), X),
+    "AttentionPooling1D": (AttentionPooling1D, X),
+    "ConcatPooling1D": (ConcatPooling1D, X),
+    "Dense": (lambda: Dense(2), X),
+    "Dropout": (lambda: Dropout(0.5), X),
+    "Dropout of nothing": (lambda: Dropout(0.0), X),
+    "Embedding": (lambda: Embedding(4, 2), IDS),
+    "Flatten": (Flatten, X),
+    "GlobalAveragePooling1D": (GlobalAveragePooling1D, X),
+    "GlobalMaxPooling1D": (lambda: GlobalMaxPooling1D(keepdims=True), X),
+    "LSTM": (lambda: LSTM(2), X),
+    "Masking": (Masking, X),
+    "RepeatVector": (lambda: RepeatVector(4), X[:, 0]),
+    "SpatialDropout1D": (lambda: SpatialDropout1D(0.5), X),
+    "TimeDistributed": (lambda: layers.TimeDistributed(Dense(2)), X),
+}
+
+
+@pytest.mark.parametrize("name", sorted(BACKWARD))
+def test_a_gradient_of_another_shape_is_refused(name: str) -> None:
+    make, x = BACKWARD[name]
+    y, backprop = make().forward(x, training=True)
+    for shape in ((1,) * y.ndim, (*y.shape[:-1], 1), (y.size,), (3, *y.shape[1:])):
+        with pytest.raises(ValueError, match=r"dy has shape|dy has .* entries"):
+            backprop(np.ones(shape, np.float32))
+    with pytest.raises(TypeError, match="dy has dtype complex128, expected float32"):
+        backprop(np.ones(y.shape, complex))
+    found, expected = backprop(np.ones(y.shape).tolist()), backprop(np.ones(y.shape, np.float32))
+    if x is not IDS:
+        np.testing.assert_array_equal(found.inputs, expected.inputs, strict=True)
+        assert found.inputs.dtype == np.float32
+
+
+def test_weights_by_their_names() -> None:
+    lstm, gru, dense, embedding = LSTM(3), GRU(3, use_bias=False), Dense(2), Embedding(4, 2)
+    model = Sequential([embedding, lstm, layers.RepeatVector(2), gru, dense])
+    model.build((None, 5))
+    assert [lstm.kernel, lstm.recurrent_kernel, lstm.bias] == lstm.weights
+    assert [gru.kernel, gru.recurrent_kernel, gru.bias] == [*gru.weights, None]
+    assert [dense.kernel, dense.bias] == dense.weights
+    assert [embedding.embeddings] == embedding.weights
+    assert lstm.cell.kernel is lstm.kernel
+    lstm.rename("other")
+    assert lstm.kernel.path == "other/kernel"
+    dense.kernel.assign(np.ones((3, 2)))
+    np.testing.assert_array_equal(np.asarray(dense.kernel), np.ones((3, 2), np.float32), strict=True)
+    np.asarray(dense.kernel)[...] = 7  # a copy
+    assert dense.kernel.numpy().sum() == np.sum(dense.kernel) == 6
 
 
 def test_nothing_is_set_if_one_weight_does_not_fit() -> None:

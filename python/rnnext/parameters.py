@@ -92,9 +92,18 @@ class Parameter:
         """That of `value`: float32, or float64 where the constructor was told so."""
         return self._value.dtype
 
+    @property
+    def path(self) -> str:
+        """The name, which has the layer's in front, as a path of Keras has."""
+        return self.name
+
     def numpy(self) -> Array:
         """A copy of `value`."""
         return np.array(self.value)
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        """A copy of `value`, for NumPy's functions."""
+        return np.array(self.value, dtype)
 
     def assign(self, value: npt.ArrayLike) -> None:
         """Copy `value` into the array. ValueError for a wrong shape; then nothing has changed."""

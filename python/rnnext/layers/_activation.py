@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rnnext import activations
-from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, float_input
+from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, float_input, output_gradient
 from rnnext.parameters import Array, Gradients
 
 
@@ -27,7 +27,7 @@ class Activation(Layer):
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
         activation = self.activation
         y = activation.forward(float_input(self, x, "[B, ...]"))
-        return y, lambda dy, need_dx=True: Gradients(activation.backward(dy, y), [])
+        return y, lambda dy, need_dx=True: Gradients(activation.backward(output_gradient(self, dy, y.shape), y), [])
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "activation": self.activation.name}

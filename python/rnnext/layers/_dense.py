@@ -8,7 +8,17 @@ from typing import Any
 from rnnext import _core, activations, constraints, initializers, regularizers
 from rnnext._checks import flag, whole_number
 from rnnext.initializers import first_values
-from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_dtype, check_features, float_input
+from rnnext.layers._layer import (
+    Backprop,
+    Layer,
+    Mask,
+    RowShape,
+    Shape,
+    check_dtype,
+    check_features,
+    float_input,
+    output_gradient,
+)
 from rnnext.parameters import Array, Gradients, Parameter
 
 
@@ -67,6 +77,16 @@ class Dense(Layer):
         )
         return [kernel, bias]
 
+    @property
+    def kernel(self) -> Parameter:
+        """W. AttributeError before the weights are made."""
+        return self.weight("kernel")
+
+    @property
+    def bias(self) -> Parameter | None:
+        """b; None without. AttributeError before the weights are made."""
+        return self.weight("bias") if self.use_bias else None
+
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
         x = float_input(self, x, "[B, ..., F]")
         self.build(x.shape)
@@ -80,7 +100,7 @@ class Dense(Layer):
         y = self.activation.forward(a).reshape(*x.shape[:-1], self.units)
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
-            da = self.activation.backward(dy, y).reshape(-1, self.units)
+            da = self.activation.backward(output_gradient(self, dy, y.shape), y).reshape(-1, self.units)
             dx = _core.matmul(da, kernel.T).reshape(x.shape) if need_dx else None
             if not self.trainable:
                 return Gradients(dx, [])

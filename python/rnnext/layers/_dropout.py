@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rnnext import _core, _random
 from rnnext._checks import number, whole_number_or_none
-from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_rank, float_input
+from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_rank, float_input, output_gradient
 from rnnext.parameters import Array, Gradients
 
 Rates: TypeAlias = npt.NDArray[np.float64]
@@ -73,9 +73,9 @@ class Dropout(Layer):
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
         x = float_input(self, x, self.axes)
         if not training or self.rate == 0:
-            return x, lambda dy, need_dx=True: Gradients(dy, [])
+            return x, lambda dy, need_dx=True: Gradients(output_gradient(self, dy, x.shape), [])
         scale = drawn_scale(self.generator, self.rate, self._drawn_shape(x.shape))
-        return x * scale, lambda dy, need_dx=True: Gradients(dy * scale, [])
+        return x * scale, lambda dy, need_dx=True: Gradients(output_gradient(self, dy, x.shape) * scale, [])
 
     def _drawn_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         noise = shape if self.noise_shape is None else self.noise_shape

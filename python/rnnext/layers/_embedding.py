@@ -11,7 +11,18 @@ from rnnext import _core, _random, constraints, initializers, regularizers
 from rnnext._checks import flag, number, whole_number, whole_number_or_none
 from rnnext.initializers import first_values
 from rnnext.layers._dropout import Rates, drawn_scale
-from rnnext.layers._layer import Backprop, Gather, Layer, Mask, RowShape, Shape, check_dtype, check_rank, real_array
+from rnnext.layers._layer import (
+    Backprop,
+    Gather,
+    Layer,
+    Mask,
+    RowShape,
+    Shape,
+    check_dtype,
+    check_rank,
+    given_array,
+    output_gradient,
+)
 from rnnext.parameters import Array, Gradients, Parameter, RowGradient
 
 
@@ -84,10 +95,14 @@ class Embedding(Layer):
         )
         return [embeddings]
 
+    @property
+    def embeddings(self) -> Parameter:
+        """The table of vectors. AttributeError before it is made."""
+        return self.weight("embeddings")
+
     def check_ids(self, x: Any) -> npt.NDArray[np.int32]:
         """x as int32 ids [B, T]. TypeError or ValueError unless all are whole numbers from 0 to `input_dim` - 1."""
-        if not isinstance(x, np.ndarray):
-            raise TypeError(f"{self.name}: x is a {type(x).__name__}, expected a NumPy array of ids [B, T]")
+        x = given_array(self, x, "of ids [B, T]")
         if x.dtype.kind not in "iu":
             raise TypeError(f"{self.name}: x has dtype {x.dtype}, expected integers, the ids of a vocabulary")
         if x.ndim != 2:
@@ -128,7 +143,7 @@ class Embedding(Layer):
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
             if not self.trainable_weights:
                 return Gradients(None, [])
-            rows, values = _core.sum_rows(ids, real_array(self, "dy", dy), table.shape[0])
+            rows, values = _core.sum_rows(ids, output_gradient(self, dy, gathered.shape), table.shape[0])
             return gathered.backprop(RowGradient(rows, values, table.shape))
 
         return table.current_rows(ids)[ids], backprop

@@ -106,7 +106,7 @@ class GRU(Recurrent):
         self.reset_after = flag(self.name, "reset_after", reset_after)
         self.update_gate = update_gate
         self.update_gate_writes = update_gate == "write"
-        self.cell: Cell = "gru_reset_after" if self.reset_after else "gru_reset_before"
+        self.equations: Cell = "gru_reset_after" if self.reset_after else "gru_reset_before"
 
     def _make_bias(self) -> Array:
         if not self.reset_after:

@@ -109,7 +109,7 @@ class Layer(Weighted):
             raise TypeError(f"{type(self).__name__}: name is {name!r}, expected a str that is not empty")
         self.given_name = name
         self.name = name if name is not None else _snake_case(type(self).__name__)
-        self.trainable = flag(self.name, "trainable", trainable)
+        self.trainable = trainable
         self.models = 0  # how many models have this layer, or a layer that holds it
         self.given_input_shape = None if input_shape is None else check_row_shape(self.name, "input_shape", input_shape)
         self.built = False
@@ -129,7 +129,9 @@ class Layer(Weighted):
 
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Any, Backprop]:
         """(y, backprop) for x; `mask` [B, T] is True where there is a token."""
-        raise NotImplementedError(type(self).__name__)  # an abstract method: every layer has its own
+        raise NotImplementedError(
+            f"{type(self).__name__}: forward is not defined, expected one that returns (y, backprop), as Keras's call does not"
+        )
 
     def __call__(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> Any:
         return self.forward(x, training=training, mask=mask)[0]
@@ -148,6 +150,15 @@ class Layer(Weighted):
         return tuple(input_shape)
 
     # ------------------------------------------------------------ weights and configuration
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the layer's weights."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = flag(self.name, "trainable", value)
 
     def with_parts(self) -> list[Layer]:
         """The layer, and all layers inside it."""
@@ -171,6 +182,14 @@ class Layer(Weighted):
     def trainable_weights(self) -> list[Parameter]:
         """The weights that training changes."""
         return [weight for weight in self.weights if weight.trainable] if self.trainable else []
+
+    def weight(self, name: str) -> Parameter:
+        """The weight of that name, which is without the layer's. AttributeError, for properties, if there is none (yet)."""
+        for weight in self.weights:
+            if weight.name.rpartition("/")[2] == name:
+                return weight
+        yet = "" if self.built else " yet, expected build, or a first call, before"
+        raise AttributeError(f"{self.name}: there is no {name}{yet}")
 
     def of_trainable(self, gradients: Sequence[Gradient]) -> list[Gradient]:
         """The gradients of the trainable weights, out of those of all weights."""
@@ -221,10 +240,21 @@ def _snake_case(name: str) -> str:
     return "".join(parts)
 
 
+def given_array(layer: Layer, x: object, expected: str) -> npt.NDArray[Any]:
+    """x itself. TypeError unless it is a NumPy array."""
+    if isinstance(x, Layer):
+        raise TypeError(
+            f"{layer.name}: x is the layer {x.name}, expected a NumPy array {expected}: there is no functional API,"
+            " layers are put into a Sequential"
+        )
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"{layer.name}: x is a {type(x).__name__}, expected a NumPy array {expected}")
+    return x
+
+
 def float_input(layer: Layer, x: object, axes: str, dtype: npt.DTypeLike = np.float32) -> Array:
     """x as an array of `dtype`. TypeError or ValueError unless it is a float array with those axes, as "[B, T, I]"."""
-    if not isinstance(x, np.ndarray):
-        raise TypeError(f"{layer.name}: x is a {type(x).__name__}, expected a NumPy array {axes}")
+    x = given_array(layer, x, axes)
     if x.dtype.kind != "f":
         raise TypeError(f"{layer.name}: x has dtype {x.dtype}, expected {np.dtype(dtype)}")
     expected = axes.count(",") + 1
@@ -239,6 +269,14 @@ def real_array(layer: Layer, name: str, value: object, dtype: npt.DTypeLike = np
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{layer.name}: {name} has dtype {array.dtype}, expected {np.dtype(dtype)}")
     return np.asarray(array, dtype)
+
+
+def output_gradient(layer: Layer, dy: object, shape: tuple[int, ...]) -> Array:
+    """dy as a float32 array. TypeError or ValueError unless it holds real numbers in the shape of the layer's output."""
+    array = real_array(layer, "dy", dy)
+    if array.shape != shape:
+        raise ValueError(f"{layer.name}: dy has shape {array.shape}, expected {shape} as y")
+    return array
 
 
 def check_dtype(layer: Layer, dtype: Any, *known: str) -> np.dtype[Any]:

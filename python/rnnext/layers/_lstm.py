@@ -41,7 +41,7 @@ class LSTM(Recurrent):
     """
 
     gates, states = 4, 2
-    cell = "lstm"
+    equations = "lstm"
 
     def __init__(
         self,

@@ -7,7 +7,18 @@ from typing import Any
 import numpy as np
 
 from rnnext._checks import number
-from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_dtype, check_mask, check_rank, float_input
+from rnnext.layers._layer import (
+    Backprop,
+    Layer,
+    Mask,
+    RowShape,
+    Shape,
+    check_dtype,
+    check_mask,
+    check_rank,
+    float_input,
+    output_gradient,
+)
 from rnnext.parameters import Array, Gradients
 
 
@@ -33,7 +44,11 @@ class Masking(Layer):
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
         x = float_input(self, x, "[B, T, I]")
         shown = self._tokens(x)[:, :, None]
-        return np.where(shown, x, np.float32(0)), lambda dy, need_dx=True: Gradients(np.where(shown, dy, np.float32(0)), [])
+
+        def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
+            return Gradients(np.where(shown, output_gradient(self, dy, x.shape), np.float32(0)), [])
+
+        return np.where(shown, x, np.float32(0)), backprop
 
     def compute_mask(self, x: Any, mask: Mask | None = None) -> Mask:
         tokens = self._tokens(x)

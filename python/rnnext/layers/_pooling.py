@@ -19,7 +19,7 @@ from rnnext.layers._layer import (
     check_mask,
     check_rank,
     float_input,
-    real_array,
+    output_gradient,
 )
 from rnnext.parameters import Array, Gradients, Parameter
 
@@ -68,14 +68,17 @@ class GlobalMaxPooling1D(_Pooling1D):
         if empty is not None:
             y[empty] = 0
 
+        finished = self._finish(y)
+
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
             dx = np.zeros_like(x)
-            np.put_along_axis(dx, best, real_array(self, "dy", dy).reshape(y.shape)[:, None], axis=1)
+            dy = output_gradient(self, dy, finished.shape).reshape(y.shape)
+            np.put_along_axis(dx, best, dy[:, None], axis=1)
             if empty is not None:
                 dx[empty] = 0
             return Gradients(dx, [])
 
-        return self._finish(y), backprop
+        return finished, backprop
 
 
 class GlobalAveragePooling1D(_Pooling1D):
@@ -86,17 +89,18 @@ class GlobalAveragePooling1D(_Pooling1D):
 
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
         x = float_input(self, x, "[B, T, D]")
-        rows, steps, _ = x.shape
+        rows, steps, features = x.shape
         weights = np.full((rows, steps), 1 / max(steps, 1), np.float32)
         if mask is not None:
             counts = check_mask(self, mask, rows, steps).sum(axis=1, keepdims=True)
             weights = (mask / np.maximum(counts, 1)).astype(np.float32)
-        y = _sum_of_steps(x, weights)
+        y = self._finish(_sum_of_steps(x, weights))
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
-            return Gradients(weights[:, :, None] * real_array(self, "dy", dy).reshape(y.shape)[:, None, :], [])
+            dy = output_gradient(self, dy, y.shape).reshape(rows, 1, features)
+            return Gradients(weights[:, :, None] * dy, [])
 
-        return self._finish(y), backprop
+        return y, backprop
 
 
 class ConcatPooling1D(Layer):
@@ -121,7 +125,7 @@ class ConcatPooling1D(Layer):
         last[places[0]] = x[places]
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
-            dlast, dgreatest, dmean = np.split(real_array(self, "dy", dy), 3, axis=1)
+            dlast, dgreatest, dmean = np.split(output_gradient(self, dy, (rows, 3 * features)), 3, axis=1)
             dx: Any = greatest_backprop(dgreatest).inputs
             dx += mean_backprop(dmean).inputs
             dx[places] += dlast[places[0]]
@@ -189,7 +193,7 @@ class AttentionPooling1D(Layer):
         y = _sum_of_steps(np.where(shown[:, :, None], x, np.float32(0)), a)
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
-            dy = real_array(self, "dy", dy)[:, None]  # [B, 1, D]
+            dy = output_gradient(self, dy, y.shape)[:, None]  # [B, 1, D]
             da = (x * dy).sum(axis=2)  # y = Σ a_t x_t
             ds = np.where(shown, a * (da - (a * da).sum(axis=1, keepdims=True)), np.float32(0))[:, :, None]  # a = softmax(s)
             dquery = (ds * u).sum(axis=(0, 1))  # s_t = u_t · q

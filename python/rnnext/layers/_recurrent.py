@@ -61,7 +61,7 @@ class Recurrent(Layer):
     largest_vocabulary: ClassVar[int] = 256 << 20  # bytes of a projected vocabulary
     gates: ClassVar[int]
     states: ClassVar[int]  # h and c, or h
-    cell: Cell
+    equations: Cell  # as the engine calls them
     update_gate_writes = False
     weight_names: list[str]  # of the weights, as the engine calls them
 
@@ -161,6 +161,26 @@ class Recurrent(Layer):
 
     def _make_bias(self) -> Array:
         return first_values(self.bias_initializer, (self.gates * self.units,), self.dtype)
+
+    @property
+    def cell(self) -> Recurrent:
+        """The layer itself: Keras has the weights, as `kernel`, in a layer within the layer, `lstm.cell.kernel`."""
+        return self
+
+    @property
+    def kernel(self) -> Parameter:
+        """What multiplies the inputs. AttributeError before the weights are made."""
+        return self.weight("kernel")
+
+    @property
+    def recurrent_kernel(self) -> Parameter:
+        """What multiplies the state before. AttributeError before the weights are made."""
+        return self.weight("recurrent_kernel")
+
+    @property
+    def bias(self) -> Parameter | None:
+        """The biases; None without. AttributeError before the weights are made."""
+        return self.weight("bias") if self.use_bias else None
 
     @property
     def outputs(self) -> int:
@@ -378,7 +398,7 @@ class Recurrent(Layer):
         inputs = values if table is None or whole else (values, table.current_rows(values))
         if packed is None:
             options |= {**self._cell_options(), "keep_tape": keep_tape}
-            y, h_T, c_T, tape = _core.recurrent_forward(self.cell, inputs, h0=h0, c0=c0, **weights, **options)
+            y, h_T, c_T, tape = _core.recurrent_forward(self.equations, inputs, h0=h0, c0=c0, **weights, **options)
         else:
             y, h_T, c_T = _core.recurrent_infer(packed[0], inputs, h0, c0, **options)
         return y, (h_T,) if c_T is None else (h_T, c_T), tape
@@ -400,7 +420,7 @@ class Recurrent(Layer):
         return {"bias": None, **{name: weight.value for name, weight in zip(self.weight_names, self.weights, strict=True)}}
 
     def _pack(self, weights: _Weights, vocabulary: Array | None = None) -> _core.PackedCell:
-        return _core.PackedCell(self.cell, vocabulary=vocabulary, **weights, **self._cell_options())
+        return _core.PackedCell(self.equations, vocabulary=vocabulary, **weights, **self._cell_options())
 
     def _packed(self, table: Parameter | None, tokens: int) -> tuple[_core.PackedCell, bool]:
         """The present weights, packed, and whether the whole table has been projected with them.

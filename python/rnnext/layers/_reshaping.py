@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rnnext._checks import whole_number
-from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_rank, float_input
+from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_rank, float_input, output_gradient
 from rnnext.parameters import Array, Gradients
 
 
@@ -21,7 +21,7 @@ class Flatten(Layer):
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
         x = float_input(self, x, "[B, ...]")
         y = x.reshape(len(x), math.prod(x.shape[1:]))
-        return y, lambda dy, need_dx=True: Gradients(np.reshape(dy, x.shape), [])
+        return y, lambda dy, need_dx=True: Gradients(output_gradient(self, dy, y.shape).reshape(x.shape), [])
 
     def compute_mask(self, x: Any, mask: Mask | None = None) -> Mask | None:
         return None
@@ -41,7 +41,8 @@ class RepeatVector(Layer):
 
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Array, Backprop]:
         x = float_input(self, x, "[B, D]")
-        return np.repeat(x[:, None], self.n, axis=1), lambda dy, need_dx=True: Gradients(np.sum(dy, axis=1), [])
+        y = np.repeat(x[:, None], self.n, axis=1)
+        return y, lambda dy, need_dx=True: Gradients(output_gradient(self, dy, y.shape).sum(axis=1), [])
 
     def compute_mask(self, x: Any, mask: Mask | None = None) -> Mask | None:
         return None

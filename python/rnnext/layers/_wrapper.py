@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_mask
+from rnnext.layers._layer import Backprop, Layer, Mask, RowShape, Shape, check_mask, given_array, output_gradient
 from rnnext.parameters import Gradients, Parameter
 
 _Wrapper = TypeVar("_Wrapper", bound="Wrapper")
@@ -71,14 +71,16 @@ class TimeDistributed(Wrapper):
 
     def forward(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> tuple[Any, Backprop]:
         rows, positions, steps = self._steps_of(x, mask)
-        y, undo = self.layer.forward(steps, training=training)
+        of_steps, undo = self.layer.forward(steps, training=training)
+        y = of_steps.reshape(rows, positions, *of_steps.shape[1:])
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
-            dx, dweights, _ = undo(np.reshape(dy, y.shape), need_dx=need_dx)
+            dy = output_gradient(self, dy, y.shape).reshape(of_steps.shape)
+            dx, dweights, _ = undo(dy, need_dx=need_dx)
             dx = dx.reshape(x.shape) if isinstance(dx, np.ndarray) else None
             return Gradients(dx, dweights if self.trainable else [])
 
-        return y.reshape(rows, positions, *y.shape[1:]), backprop
+        return y, backprop
 
     def __call__(self, x: Any, *, training: bool = False, mask: Mask | None = None) -> Any:
         rows, positions, steps = self._steps_of(x, mask)
@@ -87,8 +89,7 @@ class TimeDistributed(Wrapper):
 
     def _steps_of(self, x: Any, mask: Mask | None) -> tuple[int, int, Any]:
         """B, T and x as B * T rows."""
-        if not isinstance(x, np.ndarray):
-            raise TypeError(f"{self.name}: x is a {type(x).__name__}, expected a NumPy array [B, T, ...]")
+        x = given_array(self, x, "[B, T, ...]")
         self._of_a_step(x.shape)
         rows, positions = x.shape[:2]
         if mask is not None:

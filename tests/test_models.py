@@ -30,6 +30,7 @@ from rnnext.layers import (
     Embedding,
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
+    Input,
     SpatialDropout1D,
     TimeDistributed,
 )
@@ -575,6 +576,38 @@ def test_names_of_metrics() -> None:
     assert list(history) == [*names, *(f"val_{name}" for name in names)]
     assert model.metrics_names == names
     assert model.named_metrics["auc_1"] is given[1]
+    assert [metric.name for metric in model.metrics[:3]] == ["loss", "auc", "auc"]
+    assert model.metrics[2] is given[1]
+    assert model.metrics[0].result() == history["val_loss"][-1]
+    assert tutorial(compiled=False).metrics == []
+
+
+@pytest.mark.parametrize("first", ["embedding", "input"])
+def test_lists_of_one_array(first: str) -> None:
+    """As for models of several inputs and outputs, where no list of sequences can be meant."""
+    x, y = data()
+    weights = np.linspace(0, 2, len(x))
+
+    def made() -> Sequential:
+        set_random_seed(0)
+        layers = tutorial().layers if first == "embedding" else [Input((T, D)), LSTM(3), Dense(1, "sigmoid")]
+        model = Sequential(layers)
+        model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+        return model
+
+    rows: Any = x if first == "embedding" else np.random.default_rng(0).random((len(x), T, D), np.float32)
+    plain, wrapped = made(), made()
+    options: dict[str, Any] = {"shuffle": False, "verbose": 0}
+    expected = plain.fit(rows, y, sample_weight=weights, validation_data=(rows, y), **options)
+    found = wrapped.fit([rows], [y], sample_weight=[weights], validation_data=([rows], (y,)), **options)
+    assert_same(found.history, expected.history)
+    assert wrapped.evaluate([rows], [y], verbose=0) == plain.evaluate(rows, y, verbose=0)
+    assert wrapped.test_on_batch([rows], [y]) == plain.test_on_batch(rows, y)
+    for predict in (lambda m, a: m.predict(a, verbose=0), lambda m, a: m.predict_on_batch(a), lambda m, a: m(a)):
+        np.testing.assert_array_equal(predict(wrapped, [rows]), predict(plain, rows))
+    assert wrapped.predict([rows[0]], verbose=0).shape == (1, 1)  # a sequence
+    assert wrapped.train_on_batch([rows], [y]) == plain.train_on_batch(rows, y)
+    assert bits(wrapped) == bits(plain)
 
 
 def test_shuffling() -> None:

@@ -457,6 +457,39 @@ def test_arguments_that_nothing_depends_on() -> None:
     assert found[0] == found[1]
 
 
+def test_a_model_from_json_has_the_same_layers() -> None:
+    model = Sequential([Embedding(5, 2, mask_zero=True), Bidirectional(GRU(3)), Dense(2, trainable=False)], name="small")
+    model.compile("adam", "mse")
+    model.build((None, 4))
+    again = models.model_from_json(model.to_json(indent=1))
+    assert again.get_config() == model.get_config()
+    assert (again.name, again.input_shape, again.built, again.compiled) == ("small", (None, 4), True, False)
+    again.set_weights(model.get_weights())
+    np.testing.assert_array_equal(
+        again.predict(np.ones((3, 4), int), verbose=0), model.predict(np.ones((3, 4), int), verbose=0)
+    )
+    assert not models.model_from_json(Sequential([GRU(3)]).to_json()).built
+
+
+def test_another_text_is_no_model() -> None:
+    text = Sequential([GRU(3)]).to_json()
+    for wrong, message in (
+        (text[:-1], "json_string is not JSON"),
+        (
+            '{"class_name": "Sequential", "module": "keras"}',
+            "json_string is not from this package's to_json, expected that; interop",
+        ),
+        ("3", "json_string is not from this package's to_json"),
+        (text.replace("GRU", "Lambda"), "json_string: damaged .*layer class is 'Lambda', expected one of"),
+        (text.replace('"units": 3', '"units": -3'), "json_string: damaged .*units is -3, expected at least 1"),
+        (text.replace("build_config", "built"), "json_string: damaged"),
+    ):
+        with pytest.raises(ValueError, match=f"model_from_json: {message}"):
+            models.model_from_json(wrong)
+    with pytest.raises(ValueError, match="model_from_json: custom_objects is given, expected None"):
+        models.model_from_json(text, custom_objects={})  # type: ignore[arg-type]
+
+
 def test_a_clone_has_weights_of_its_own() -> None:
     model = Sequential([Input((T,)), Embedding(V, D), GRU(3), Dense(1)])
     clone = models.clone_model(model)

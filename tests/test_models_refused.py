@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -47,12 +48,9 @@ def fit(*data: Any, **options: Any) -> Callable[[Sequential], Any]:
         (fit([[1], [2.5]], [0, 1]), TypeError, r"fit: x\[1\] has dtype float64, expected int64"),
         (fit([], []), ValueError, "fit: x is empty"),
         (fit(X[:0], Y[:0]), ValueError, "fit: x is empty"),
-        (fit([X], Y), ValueError, r"fit: x is a list of one array \(50, 9\), expected the array itself"),
-        (
-            fit(X, Y, validation_data=([X], Y)),
-            ValueError,
-            r"fit: validation_data\[0\] is a list of one array \(50, 9\), expected the array itself",
-        ),
+        (fit([X], Y[:1]), ValueError, r"fit: y has shape \(1,\), expected 50 labels"),
+        (fit(X, [Y[:2]]), ValueError, r"fit: y has shape \(1, 2\), expected 50 labels"),
+        (fit(X, Y, sample_weight=[Y[:2]]), ValueError, r"fit: sample_weight has shape \(1, 2\), expected \(50,\)"),
         (fit(X, Y[:-1]), ValueError, r"fit: y has shape \(49,\), expected 50 labels, one for each row of x"),
         (
             fit(X, Y + 1),
@@ -116,7 +114,6 @@ def fit(*data: Any, **options: Any) -> Callable[[Sequential], Any]:
         (lambda m: m.predict(X, batch_size=-1), ValueError, "predict: batch_size is -1"),
         (lambda m: m(X + V), ValueError, "embedding: x has id"),
         (lambda m: m(X, mask=np.ones((50, 2), bool)), ValueError, r"lstm: mask has shape \(50, 2\), expected \(50, 9\)"),
-        (lambda m: m.compile("adam"), ValueError, "loss is None, expected a loss"),
         (lambda m: m.compile("adam", "mse", metrics=3), TypeError, "compile: metrics is 3, expected a list"),
         (
             lambda m: m.compile("adam", "mse", ["accuracy"]),
@@ -181,6 +178,29 @@ def test_not_compiled() -> None:
         with pytest.raises(ValueError, match="sequential is not compiled yet, call compile"):
             call(X, Y)
     assert model.predict(X, verbose=0).shape == (50, 1)
+
+
+def test_compiled_without_a_loss() -> None:
+    model = tutorial(compiled=False)
+    model.compile(metrics=["accuracy"])
+    assert (model.compiled, model.loss, model.metrics_names) == (True, None, ["loss"])
+    for call in (model.fit, model.evaluate, model.train_on_batch, model.test_on_batch):
+        with pytest.raises(ValueError, match=r"sequential is compiled without a loss, expected compile\(loss='binary_cross"):
+            call(X, Y)
+    before = model.predict(X, verbose=0)
+    copied = pickle.loads(pickle.dumps(model))
+    assert (copied.compiled, copied.loss) == (True, None)
+    np.testing.assert_array_equal(copied.predict(X, verbose=0), before)
+
+
+def test_a_list_of_one_array_for_a_model_that_does_not_know_its_input() -> None:
+    model = Sequential([LSTM(2), Dense(1)])
+    model.compile("adam", "mse")
+    vectors = np.zeros((50, T, D), np.float32)
+    for call in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=r"x is a list of one array \(50, 9, 6\), expected the array itself"):
+            call([vectors], Y)
+    assert not model.built
 
 
 class _Interrupt(Callback):

@@ -208,11 +208,19 @@ def first_that_is_no_id(x: Values) -> int | None:
     return first_that_is_not(x, lambda part: (part == np.rint(part)) & (np.abs(part) < _LARGEST_WHOLE))
 
 
+def _only_output(given: object, rows: int) -> Any:
+    """The array alone where there is a list of it, as for a model of several outputs; everything else as it is."""
+    if isinstance(given, list | tuple) and len(given) == 1 and hasattr(given[0], "shape") and len(given[0]) == rows > 1:
+        return given[0]
+    return given
+
+
 def labels_of(y: object, rows: int, *, who: str, name: str = "y") -> Rows:
     """y as an array with one entry for each row, [N] or [N, ...], or as sequences of different lengths.
 
     ValueError for another number of rows, TypeError or ValueError for what is not a finite number.
     """
+    y = _only_output(y, rows)
     lengths = {len(row) if hasattr(row, "__len__") else None for row in y} if isinstance(y, list | tuple) else set()
     found = _sequences(y, who, name) if isinstance(y, list | tuple) and len(lengths) > 1 else Rows(np.asarray(y))
     if found.flat.ndim == 0 or len(found) != rows:
@@ -226,7 +234,7 @@ def weights_of(sample_weight: object, y: Rows, *, who: str, name: str = "sample_
     if sample_weight is None:
         return None
     try:
-        array = np.asarray(sample_weight)
+        array = np.asarray(_only_output(sample_weight, len(y)))
     except ValueError as error:
         raise ValueError(f"{who}: {name} has entries of different shapes ({error})") from error
     if array.dtype.kind not in "biuf":

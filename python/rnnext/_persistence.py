@@ -85,7 +85,7 @@ def described_of(compiled: Compiled) -> dict[str, Any]:
     """The arguments of `compile` as JSON can hold them."""
     return {
         "optimizer": _part(optimizers, compiled.optimizer),
-        "loss": _part(losses, compiled.given_loss),
+        "loss": None if compiled.given_loss is None else _part(losses, compiled.given_loss),
         "metrics": [_part(metrics, metric) for metric in compiled.given_metrics],
         "weighted_metrics": [_part(metrics, metric) for metric in compiled.given_weighted_metrics],
     }

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from rnnext import _random, layers
+from rnnext._checks import flag
 from rnnext._inputs import Batch, Rows, first_that_is_no_id
 from rnnext.layers._layer import Backprop, Layer, Mask, Shape, Weighted, turned
 from rnnext.parameters import Array, Gradient, Parameter, dense
@@ -175,7 +176,7 @@ class Stack(Weighted):
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        self._trainable = value
+        self._trainable = flag(self.name, "trainable", value)
         for layer in self.layers:
             layer.trainable = value
 
@@ -265,6 +266,16 @@ class Stack(Weighted):
         if known is None or known[0] != shape:
             self._last_shapes = known = shape, self.compute_output_shape(shape)
         return known[1]
+
+    def only_input(self, x: object) -> object:
+        """The array alone where x is a list of it, as for a model of several inputs; everything else as it is.
+
+        A list of one sequence is told from it by the axes: a sequence has one less than what the model takes.
+        """
+        shape = self.input_shape or (_declared_shape(self._layers) if self._layers else None)
+        if shape is not None and isinstance(x, list | tuple) and len(x) == 1 and getattr(x[0], "ndim", 0) == len(shape):
+            return x[0]
+        return x
 
     def as_input(self, rows: Rows) -> Rows:
         """The rows in the type that the first layer takes.

@@ -44,16 +44,18 @@ class Compiled:
         if isinstance(loss, list | tuple) and len(loss) == 1:  # one for each output, of which there is one
             (loss,) = loss
         self.optimizer = optimizer
-        self.given_loss: str | Loss = loss if isinstance(loss, str) and loss in _OPEN_LOSSES else losses.get(loss)
+        as_it_is = loss is None or (isinstance(loss, str) and loss in _OPEN_LOSSES)
+        self.given_loss: str | Loss | None = loss if as_it_is else losses.get(loss)
         self.given_metrics = _given_metrics("metrics", metrics)
         self.given_weighted_metrics = _given_metrics("weighted_metrics", weighted_metrics)
-        self.loss: Loss | None = None if isinstance(self.given_loss, str) else self.given_loss
+        self.loss: Loss | None = self.given_loss if isinstance(self.given_loss, Loss) else None
         self.mean_loss = Mean("loss")
         self.metrics: dict[str, Metric] | None = None  # by the name that history and logs give them
         self._weighted: set[str] = set()
 
     def loss_for(self, y_shape: Shape, y_pred_shape: Shape) -> Loss:
         """The loss that is meant for labels and predictions of those shapes."""
+        assert self.given_loss is not None  # without a loss a model only predicts
         return self.loss or losses.resolve(self.given_loss, _known(y_shape), _known(y_pred_shape))
 
     def settle(self, y_shape: Shape, y_pred_shape: Shape) -> None:

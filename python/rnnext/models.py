@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -43,6 +44,7 @@ from rnnext._persistence import (
 from rnnext._progress import Progress, Verbose, check_verbose
 from rnnext._stack import Stack
 from rnnext._training import Compiled, Plan, Run, batches, check_examples, measure, steps_of, train, train_step
+from rnnext._version import __version__
 from rnnext.callbacks import BackupAndRestore, Callback, CallbackList, History
 from rnnext.layers._layer import Layer, Mask, check_row_shape
 from rnnext.parameters import Array
@@ -86,10 +88,16 @@ class Sequential(Stack):
         return self.forward(batch, training=True)[0] if training else self.infer(batch)[0]
 
     def _rows_of(self, x: object, *, who: str) -> Rows:
-        rows = self.as_input(rows_of(x, who=who))
+        rows = self.as_input(rows_of(self.only_input(x), who=who))
         self.check_rows(rows, name="x")
         self._build_for(rows)
         return rows
+
+    def _examples_of(
+        self, data: tuple[Any, ...], *, who: str, names: tuple[str, str, str] = ("x", "y", "sample_weight")
+    ) -> Examples:
+        x, *rest = data
+        return examples_of((self.only_input(x), *rest), who=who, names=names)
 
     def _build_for(self, rows: Rows) -> None:
         if not self.built:
@@ -151,15 +159,13 @@ class Sequential(Stack):
         """Say how to train: an optimizer, a loss and what else to measure, each by name or as an object.
 
         Loss and metrics may be in a dict by the name of the output, which is the last layer's.
-        `weighted_metrics` look at sample and class weights, `metrics` do not. `loss_weights` is None. The last four, which tell
-        Keras how to compute, are taken, and nothing depends on them.
+        Without a loss the model only predicts. `weighted_metrics` look at sample and class weights, `metrics` do not.
+        `loss_weights` is None. The last four, which tell Keras how to compute, are taken, and nothing depends on them.
         """
         if loss_weights is not None:
             raise ValueError(
                 f"compile: loss_weights is {loss_weights!r}, expected None: there is one loss; metrics come behind"
             )
-        if loss is None:
-            raise ValueError(f"{self.name}: loss is None, expected a loss, as 'binary_crossentropy'")
         self._compiled = Compiled(
             optimizers.get(optimizer),
             self._by_output("loss", loss),
@@ -181,7 +187,16 @@ class Sequential(Stack):
     def _expect_compiled(self, who: str) -> Compiled:
         if self._compiled is None:
             raise ValueError(f"{who}: {self.name} is not compiled yet, call compile(optimizer=..., loss=...) first")
+        if self._compiled.given_loss is None:
+            raise ValueError(
+                f"{who}: {self.name} is compiled without a loss, expected compile(loss='binary_crossentropy'), say"
+            )
         return self._compiled
+
+    @property
+    def compiled(self) -> bool:
+        """Whether `compile` was called."""
+        return self._compiled is not None
 
     @property
     def optimizer(self) -> optimizers.Optimizer | None:
@@ -190,13 +205,18 @@ class Sequential(Stack):
 
     @property
     def loss(self) -> losses.Loss | str | None:
-        """That of `compile`; a str while only labels can tell which one it is."""
+        """That of `compile`; a str while only labels can tell which one it is, None if there is none."""
         return None if self._compiled is None else self._compiled.loss or self._compiled.given_loss
 
     @property
     def named_metrics(self) -> dict[str, metrics.Metric]:
         """The metrics by the names that history and logs give them; none before the first labels were seen."""
         return dict((self._compiled.metrics if self._compiled else None) or {})
+
+    @property
+    def metrics(self) -> list[metrics.Metric]:
+        """The mean loss and the metrics, in the order of `metrics_names`; none before `compile`."""
+        return [] if self._compiled is None else [self._compiled.mean_loss, *self.named_metrics.values()]
 
     @property
     def metrics_names(self) -> list[str]:
@@ -338,7 +358,7 @@ class Sequential(Stack):
         validation_split: float,
     ) -> tuple[Examples, Examples | None]:
         """What is trained on and what is split off, checked. As in Keras class weights are for the former alone."""
-        training = check_examples(self, compiled, examples_of(data, who="fit"), who="fit")
+        training = check_examples(self, compiled, self._examples_of(data, who="fit"), who="fit")
         held_out = None
         if validation_split:
             training, held_out = split_off(training, validation_split, who="fit")
@@ -352,7 +372,7 @@ class Sequential(Stack):
         def check(batch: Any) -> Examples:
             if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
                 raise ValueError(f"{who}: a batch of x has another form than (x, y) or (x, y, sample_weight)")
-            examples = check_examples(self, compiled, examples_of((*batch, None)[:3], who=who), who=who)
+            examples = check_examples(self, compiled, self._examples_of((*batch, None)[:3], who=who), who=who)
             self._build_for(examples.x)
             return weighted_by_class(examples, class_weight, who=who)
 
@@ -370,7 +390,7 @@ class Sequential(Stack):
                 raise ValueError("fit: validation_data has another form than (x, y) or (x, y, sample_weight)")
             names = x, y, _ = "validation_data[0]", "validation_data[1]", "validation_data[2]"
             examples = check_examples(
-                self, compiled, examples_of((*given, None)[:3], who="fit", names=names), (x, y), who="fit"
+                self, compiled, self._examples_of((*given, None)[:3], who="fit", names=names), (x, y), who="fit"
             )
             return self._first_batches(examples, _FIT_ROWS, batch_size, steps, who="fit", name=x)
         if isinstance(given, Iterator):
@@ -415,7 +435,7 @@ class Sequential(Stack):
         watchers = CallbackList(_as_list(callbacks), who="evaluate")
         feed: Feed
         if is_rows(x):
-            examples = examples_of((x, y, sample_weight), who="evaluate")
+            examples = self._examples_of((x, y, sample_weight), who="evaluate")
             examples = check_examples(self, compiled, examples, who="evaluate")
             self._build_for(examples.x)
             feed = self._first_batches(examples, _PREDICT_ROWS, batch_size, count, who="evaluate")
@@ -520,7 +540,9 @@ class Sequential(Stack):
     ) -> Any:
         """One step on one batch: its own loss and metrics, from before the step, as `evaluate` returns them."""
         compiled = self._expect_compiled("train_on_batch")
-        batch = check_examples(self, compiled, examples_of((x, y, sample_weight), who="train_on_batch"), who="train_on_batch")
+        batch = check_examples(
+            self, compiled, self._examples_of((x, y, sample_weight), who="train_on_batch"), who="train_on_batch"
+        )
         batch = weighted_by_class(batch, class_weight, who="train_on_batch")
         self._expect_one_batch(batch.x, who="train_on_batch")
         self._build_for(batch.x)
@@ -534,12 +556,12 @@ class Sequential(Stack):
 
     def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Loss and metrics of one batch."""
-        rows = len(rows_of(x, who="test_on_batch"))
+        rows = len(rows_of(self.only_input(x), who="test_on_batch"))
         return self.evaluate(x, y, rows, 0, sample_weight, return_dict=return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
         """y_pred of one batch."""
-        return self.predict(x, len(rows_of(x, who="predict_on_batch")), 0)
+        return self.predict(x, len(rows_of(self.only_input(x), who="predict_on_batch")), 0)
 
     # ------------------------------------------------------------ saving
 
@@ -549,6 +571,15 @@ class Sequential(Stack):
         model = cls([layers.deserialize(layer) for layer in config["layers"]], name=config["name"])
         model._trainable = flag("Sequential", "trainable", config.get("trainable", True))
         return model
+
+    def to_json(self, **kwargs: Any) -> str:
+        """The layers, without weights and without what `compile` was told, for `model_from_json`; `kwargs` are `json.dumps`'s.
+
+        ValueError for a layer, initializer, regularizer or constraint that is none of this package's.
+        """
+        shape = None if self.input_shape is None else list(self.input_shape)
+        described = {"class_name": "Sequential", "config": self.get_config(), "build_config": {"input_shape": shape}}
+        return json.dumps({"rnnext": __version__, **described}, **kwargs)
 
     def to_files(self, *, include_optimizer: bool = True, extras: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
         """The contents of the folder that `save` writes, by their names; errors as there."""
@@ -635,6 +666,28 @@ def clone_model(model: Sequential) -> Sequential:
     if model.input_shape is not None:
         made.build(model.input_shape)
     return made
+
+
+def model_from_json(json_string: str, custom_objects: None = None) -> Sequential:
+    """The model that `to_json` described, with new weights, not compiled; nothing in the text is run.
+
+    ValueError for another text, or if `custom_objects` is not None.
+    """
+    who = "model_from_json"
+    _refuse(who, "to_json describes parts of this package alone", custom_objects=custom_objects)
+    try:
+        described = json.loads(json_string)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{who}: json_string is not JSON ({error}), expected what to_json returned") from error
+    if not isinstance(described, dict) or "rnnext" not in described:
+        raise ValueError(
+            f"{who}: json_string is not from this package's to_json, expected that; interop.from_keras reads Keras's models"
+        )
+    with damage_in(f"{who}: json_string"):
+        model = Sequential.from_config(described["config"])
+        if (shape := described["build_config"]["input_shape"]) is not None:
+            model.build(check_row_shape("the model", "input_shape", shape))
+    return model
 
 
 def save_model(model: Sequential, filepath: _Path, overwrite: bool = True) -> None:

@@ -418,6 +418,39 @@ def test_a_stateful_model() -> None:
     assert rnnext.interop.from_keras(converted).get_config()["layers"][0]["config"]["batch_size"] == 4
 
 
+def test_lists_of_one_array() -> None:
+    """What is not a list of sequences is one input of several, and one output of several."""
+    models = []
+    for module in (keras, rnnext):
+        layers = module.layers
+        model = module.Sequential([module.Input((T,)), layers.Embedding(V, D), layers.GRU(H), layers.Dense(1, "sigmoid")])
+        model.set_weights([(n + 1) / 10 * np.ones(w.shape) for n, w in enumerate(model.get_weights())])
+        model.compile(OPTIMIZER, "binary_crossentropy", metrics=["accuracy"])
+        models.append(model)
+    theirs, ours = models
+    x, y = data(40)
+    arguments: dict[str, Any] = {"sample_weight": [np.linspace(0, 2, 40)], "shuffle": False, "verbose": 0}
+    histories = [model.fit([x], [y], validation_data=([x], [y]), **arguments) for model in (ours, theirs)]
+    assert_same_history(*histories)
+    assert ours.evaluate([x], y, verbose=0) == pytest.approx(theirs.evaluate([x], y, verbose=0), rel=1e-5)
+    assert_close(ours.predict([x], verbose=0), theirs.predict([x], verbose=0))
+
+
+def test_what_compile_leaves_open() -> None:
+    for module in (keras, rnnext):
+        model = module.Sequential([module.Input((T,)), module.layers.Embedding(V, D), module.layers.GRU(H)])
+        assert (model.compiled, model.metrics) == (False, [])
+        model.compile()
+        assert (model.compiled, model.loss, type(model.optimizer).__name__) == (True, None, "RMSprop")
+        assert [metric.name for metric in model.metrics] == model.metrics_names == ["loss"]
+        assert model.optimizer.iterations.numpy() == int(model.optimizer.iterations) == 0
+        assert model.predict(data(3)[0], verbose=0).shape == (3, H)
+        for call in (model.fit, model.evaluate, model.train_on_batch):
+            with pytest.raises(ValueError, match="loss"):
+                call(data(3)[0], np.zeros((3, H)))
+        assert module.utils.clear_session() is module.backend.clear_session() is None
+
+
 def test_names_of_equal_metrics() -> None:
     x, y = data(16)
     histories = []
@@ -648,6 +681,22 @@ def test_time_distributed() -> None:
     assert_close(ours(x), theirs(keras.ops.convert_to_tensor(x)))
 
 
+def test_weights_by_their_names() -> None:
+    found = []
+    for module in (keras, rnnext):
+        embedding, lstm, dense = module.layers.Embedding(V, D), module.layers.LSTM(H), module.layers.Dense(2, use_bias=False)
+        for layer, shape in ((embedding, (None, T)), (lstm, (None, T, D)), (dense, (None, H))):
+            with pytest.raises(AttributeError):  # before there are weights
+                layer.embeddings if layer is embedding else layer.cell.kernel if layer is lstm else layer.kernel  # noqa: B018
+            layer.build(shape)
+            layer.set_weights(random_weights(layer))
+        named = (embedding.embeddings, lstm.cell.kernel, lstm.cell.recurrent_kernel, lstm.cell.bias, dense.kernel)
+        found.append([weight.numpy() for weight in named])
+        assert dense.bias is None
+    for ours, theirs in zip(found[1], found[0], strict=True):
+        np.testing.assert_array_equal(ours, theirs, strict=True)
+
+
 @pytest.mark.parametrize("name", ["L1", "L2", "L1L2", "MaxNorm", "NonNeg", "UnitNorm", "MinMaxNorm"])
 def test_regularizers_and_constraints(name: str) -> None:
     w = 3 * generator().standard_normal((6, 5)).astype(np.float32)
@@ -703,9 +752,10 @@ def test_pad_sequences(padding: Any, truncating: Any, maxlen: int | None) -> Non
 def test_early_stopping_waits_as_long() -> None:
     """The same losses: the same epoch of stopping."""
     nan, inf = float("nan"), float("inf")
-    for losses in ([5, 4, 4, 3, 3, 3, 3], [1, 2, 3], [3, 2, 1], [inf, 3, 3, 3], [nan] * 4, [2, nan, 1, 1]):
+    tenths, last_bits = [0.5, 0.4, 0.3, 0.2, 0.1], [1, 1 - 1e-9, 1 - 2e-9, 1 - 6e-8, 0]
+    for losses in ([5, 4, 4, 3, 3, 3, 3], [1, 2, 3], [3, 2, 1], [inf, 3, 3, 3], [nan] * 4, [2, nan, 1, 1], tenths, last_bits):
         for patience in (0, 1, 2):
-            for options in ({}, {"min_delta": 1}, {"baseline": 2}, {"start_from_epoch": 2}):
+            for options in ({}, {"min_delta": 1}, {"min_delta": 0.1}, {"baseline": 2}, {"start_from_epoch": 2}):
                 stopped = []
                 for module in (keras, rnnext):
                     stop = module.callbacks.EarlyStopping("loss", patience=patience, mode="min", **options)

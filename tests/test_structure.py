@@ -130,11 +130,11 @@ MODULES: dict[str, set[str]] = {
     "evidence": {"_tokens", "layers", "models", "parameters", "preprocessing"},
     "report": {"evaluation", "evidence"},
     "callbacks": {"parameters", "_checks", "metrics", "plots"},
-    "_stack": {"_random", "parameters", "layers", "_inputs"},
+    "_stack": {"_checks", "_random", "parameters", "layers", "_inputs"},
     "_training": {"_stack", "layers", *_TRAINED, "callbacks", "_feeds", "_inputs", "_progress"},
     "_persistence": {"_random", "_stack", "callbacks", "_training", "layers", *_TRAINED, "parameters", "saving"},
     "models": {"_persistence", "_training", "_stack", "layers", *_TRAINED, "callbacks", "saving", "parameters"}
-    | {"_checks", "_feeds", "_inputs", "_progress", "_random", "initializers"},
+    | {"_checks", "_feeds", "_inputs", "_progress", "_random", "_version", "initializers"},
     "classifier": {
         "_checks",
         "_progress",
@@ -149,6 +149,7 @@ MODULES: dict[str, set[str]] = {
         "text",
     },
     "utils": {"_random", "preprocessing"},
+    "backend": {"utils"},
     "ops": {"parameters", "_checks", "_core"},
     "interop": {
         "_persistence",

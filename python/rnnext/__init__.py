@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnext import _openmp as _openmp  # first: it loads the extension
 from rnnext import (
+    backend,
     callbacks,
     constraints,
     data,
@@ -35,6 +36,7 @@ __all__ = [
     "Sequential",
     "TextClassifier",
     "__version__",
+    "backend",
     "callbacks",
     "constraints",
     "data",

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from rnnext import _random
 from rnnext.preprocessing.sequence import pad_sequences
 
-__all__ = ["PyDataset", "Sequence", "pad_sequences", "set_random_seed", "to_categorical"]
+__all__ = ["PyDataset", "Sequence", "clear_session", "pad_sequences", "set_random_seed", "to_categorical"]
 
 
 class PyDataset:
@@ -44,6 +44,10 @@ class PyDataset:
 
 
 Sequence = PyDataset  # Keras's older name
+
+
+def clear_session(free_memory: bool = True) -> None:
+    """Does nothing: names are counted within a model, so there is nothing to begin anew, and what nobody holds is freed."""
 
 
 def set_random_seed(seed: int) -> None:

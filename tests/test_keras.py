@@ -96,7 +96,7 @@ def test_recurrent_outputs(cell: str, mask: str, go_backwards: bool, return_sequ
 def test_recurrent_initial_state(cell: str) -> None:
     theirs, ours = pair_of_layers(cell, return_sequences=True)
     x = generator().standard_normal((B, T, D)).astype(np.float32)
-    states = [generator().standard_normal((B, H)).astype(np.float32) for _ in range(ours.states)]
+    states = [generator().standard_normal((B, H)).astype(np.float32) for _ in range(ours.state_count)]
     given = [keras.ops.convert_to_tensor(state) for state in states]
     expected = theirs(keras.ops.convert_to_tensor(x), initial_state=given if len(given) > 1 else given[0])
     assert_close(ours(x, initial_state=states), expected)
@@ -524,7 +524,7 @@ def pair_of_bidirectional(cell: str, merge_mode: str | None, **options: Any) -> 
 def test_bidirectional(cell: str, mask: str, merge_mode: str | None, return_sequences: bool) -> None:
     theirs, ours = pair_of_bidirectional(cell, merge_mode, return_sequences=return_sequences, return_state=True)
     x = generator().standard_normal((B, T, D)).astype(np.float32)
-    states = [generator().standard_normal((B, H)).astype(np.float32) for _ in range(2 * ours.forward_layer.states)]
+    states = [generator().standard_normal((B, H)).astype(np.float32) for _ in range(2 * ours.forward_layer.state_count)]
     given = masks()[mask]
     if mask != "no":
         states = [state * given.any(axis=1, keepdims=True) for state in states]  # Keras's row without tokens yields 0
@@ -641,6 +641,22 @@ def test_stateful(cell: str, both: bool, dtype: str, request: pytest.FixtureRequ
         if n == 2:
             theirs.reset_state()
             ours.reset_state()
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+def test_states_that_another_layer_goes_on_from(name: str) -> None:
+    x, found = generator().standard_normal((B, T, D)).astype(np.float32), []
+    for module in (keras, rnnext):
+        make = getattr(module.layers, name)
+        kept, other = make(H, stateful=True), make(H)
+        for layer in (kept, other):
+            layer.build((B, T, D))
+            layer.set_weights(random_weights(layer))
+        given = keras.ops.convert_to_tensor(x) if module is keras else x
+        kept(given)
+        found.append(as_numpy(other(given, initial_state=kept.states)))
+        assert other.states is None
+    assert_close(found[1], found[0])
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru_reset_after", "gru_reset_before"])

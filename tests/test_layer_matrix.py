@@ -206,7 +206,7 @@ def test_values_and_gradients_are_the_reference(cell: str, direction: str, depth
         for n, layer in enumerate(stack):
             parts = layer.parts if isinstance(layer, Bidirectional) else [layer]
             drawn = [copy.deepcopy(part.generator) for part in parts]
-            zeros = [np.zeros((B, H), np.float32) for part in parts for _ in range(part.states)]
+            zeros = [np.zeros((B, H), np.float32) for part in parts for _ in range(part.state_count)]
             states = [normal(rng, *s.shape) for s in zeros] if with_states else zeros
             outputs, backprop = layer.forward(x, training=True, mask=mask, initial_state=states if with_states else None)
             wanted, backward = expected(layer, exact_x, tokens, states, drawn)

@@ -64,7 +64,7 @@ def test_gradients(cell: str, option: str, more: dict[str, Any]) -> None:
     x = rng.standard_normal((B, T, D))
     layer.build(x.shape)
     scattered(layer, rng)
-    state = [0.5 * rng.standard_normal((B, n)) for n in (layer.outputs, H)[: layer.states]]
+    state = [0.5 * rng.standard_normal((B, n)) for n in (layer.outputs, H)[: layer.state_count]]
     first = copy.deepcopy(layer.generator)
     values = [w.value.copy() for w in layer.weights]
 

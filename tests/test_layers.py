@@ -112,7 +112,7 @@ def test_gradients_of_initial_and_last_states(form: str, mask: str, go_backwards
         FORMS[form](H, go_backwards=go_backwards, return_sequences=return_sequences, return_state=True), None, None, D
     )
     rng = np.random.default_rng(1)
-    x, states = normal(rng, B, T, D), [normal(rng, B, H, scale=0.5) for _ in range(layer.states)]
+    x, states = normal(rng, B, T, D), [normal(rng, B, H, scale=0.5) for _ in range(layer.state_count)]
     outputs, backprop = layer.forward(x, mask=MASKS[mask], initial_state=states)
     upstream = tuple(normal(rng, *y.shape) for y in outputs)
     gradients = backprop(upstream)
@@ -157,7 +157,7 @@ def layer_run(layer: Any, x: np.ndarray, dy: np.ndarray, states: list[np.ndarray
 def test_recurrent_layers_equal_the_reference(form: str, go_backwards: bool, return_sequences: bool, window: str) -> None:
     layer = built(FORMS[form](H, go_backwards=go_backwards, return_sequences=return_sequences), None, None, D)
     rng = np.random.default_rng(2)
-    x, states = normal(rng, B, T, D), [normal(rng, B, H, scale=0.5) for _ in range(layer.states)]
+    x, states = normal(rng, B, T, D), [normal(rng, B, H, scale=0.5) for _ in range(layer.state_count)]
     dy = normal(rng, B, T, H) if return_sequences else normal(rng, B, H)
     ours = {"whole": {}, "lengths": {"lengths": LENGTHS}, "right": {"mask": RIGHT}, "left": {"mask": MASKS["left"]}}[window]
     theirs: dict[str, Any] = {} if window == "whole" else {"lengths": LENGTHS}
@@ -173,7 +173,7 @@ def test_recurrent_layers_equal_the_reference(form: str, go_backwards: bool, ret
 @pytest.mark.parametrize("other", [[1, 1, 1], [0, 1, 1], [1, 0, 1]])
 def test_a_row_without_tokens_repeats_its_initial_state_whatever_the_others_are(form: str, other: list[int]) -> None:
     layer = built(FORMS[form](H, go_backwards=True, return_sequences=True), None, None, D)
-    x, state = normal(np.random.default_rng(2), 2, 3, D), [np.full((2, H), 0.5, np.float32)] * layer.states
+    x, state = normal(np.random.default_rng(2), 2, 3, D), [np.full((2, H), 0.5, np.float32)] * layer.state_count
     y = layer(x, mask=np.array([[0, 0, 0], other], bool), initial_state=state)
     np.testing.assert_array_equal(y[0], np.full((3, H), 0.5, np.float32))
 
@@ -184,7 +184,7 @@ def test_a_row_without_tokens_repeats_its_initial_state_whatever_the_others_are(
 def test_a_row_with_holes_is_its_tokens_moved_together(form: str, go_backwards: bool, return_sequences: bool) -> None:
     layer = built(FORMS[form](H, go_backwards=go_backwards, return_sequences=return_sequences), None, None, D)
     rng = np.random.default_rng(2)
-    x, states = normal(rng, B, T, D), [normal(rng, B, H, scale=0.5) for _ in range(layer.states)]
+    x, states = normal(rng, B, T, D), [normal(rng, B, H, scale=0.5) for _ in range(layer.state_count)]
     y, backprop = layer.forward(x, mask=HOLES, initial_state=states)
     dy = normal(rng, *y.shape)
     gradients = backprop(dy)

@@ -286,6 +286,7 @@ def test_functions_as_metrics() -> None:
     assert metric([[0, 0]], [[0, 9]], [2]) == 6
     assert type(metrics.get(metrics.binary_accuracy)) is metrics.BinaryAccuracy
     assert type(metrics.get(losses.mean_squared_error)) is metrics.MeanSquaredError
+    assert metrics.mean_squared_error is losses.mean_squared_error
     with pytest.raises(TypeError, match="serialize: metric is <MeanMetricWrapper name=miss>"):
         metrics.serialize(metric)
 

@@ -83,13 +83,13 @@ def test_segments_are_the_whole(form: str, window: str, go_backwards: bool, retu
     whole, cut = built(FORMS[form](H, **options)), built(FORMS[form](H, segment=segment, **options))
     rng = np.random.default_rng(1)
     x = normal(rng, B, T, D)
-    for states in (None, [normal(rng, B, H) for _ in range(whole.states)]):
+    for states in (None, [normal(rng, B, H) for _ in range(whole.state_count)]):
         expected, whole_backprop = whole.forward(x, initial_state=states, **WINDOWS[window])
         found, backprop = cut.forward(x, initial_state=states, **WINDOWS[window])
         assert_same_bits(list(found), list(expected))
         upstream = tuple(normal(rng, *y.shape) for y in expected)
         assert_close(backprop(upstream), whole_backprop(upstream))
-        for dy in ((upstream[0], *[None] * whole.states), (None, *upstream[1:]), (None,) * (1 + whole.states)):
+        for dy in ((upstream[0], *[None] * whole.state_count), (None, *upstream[1:]), (None,) * (1 + whole.state_count)):
             assert_close(backprop(dy), whole_backprop(dy))
         again, wanted = backprop(upstream, need_dx=False), whole_backprop(upstream, need_dx=False)
         assert again.inputs is None
@@ -180,7 +180,7 @@ def chunked(layer: Any, x: np.ndarray, dy: np.ndarray, states: Any, mask: np.nda
     for n, out in enumerate(places):
         where = slice(count - out.stop, count - out.start) if layer.go_backwards else out
         (_, *states), backprop = layer.forward(x[:, where], mask=None if mask is None else mask[:, where], initial_state=states)
-        gradients = backprop((dy[:, out], *[None] * layer.states))
+        gradients = backprop((dy[:, out], *[None] * layer.state_count))
         dx[:, where] = gradients.inputs
         initial = gradients.initial_state if n == 0 else initial
         parts = gradients.weights
@@ -197,14 +197,14 @@ def test_truncated_gradients_are_those_of_a_loop(form: str, go_backwards: bool, 
     whole, cut = built(FORMS[form](H, **options)), built(FORMS[form](H, segment=segment, truncate=True, **options))
     rng = np.random.default_rng(1)
     x, dy = normal(rng, B, T, D), normal(rng, B, T, H)
-    states = [normal(rng, B, H) for _ in range(whole.states)]
+    states = [normal(rng, B, H) for _ in range(whole.state_count)]
     mask = None
     if padded:  # before the first step, in the order in which they are walked; every row has one
         mask = np.arange(T) < np.maximum(LENGTHS, 1)[:, None]
         mask = mask if go_backwards else mask[:, ::-1].copy()
     y, backprop = cut.forward(x, mask=mask, initial_state=states)
     assert_same_bits(list(y), list(whole.forward(x, mask=mask, initial_state=states)[0]))
-    found = backprop((dy, *[None] * whole.states))
+    found = backprop((dy, *[None] * whole.state_count))
     expected = chunked(whole, x, dy, states, mask, segment)
     if padded:  # the initial state's gradient is not cut off by the padding; the loop cuts it
         begun = mask[:, ::-1][:, :segment].any(axis=1) if go_backwards else mask[:, :segment].any(axis=1)
@@ -223,7 +223,7 @@ def test_padding_does_not_silence_a_truncated_row(form: str, go_backwards: bool,
     options = {"go_backwards": go_backwards, "return_sequences": return_sequences, "segment": 3, "truncate": True}
     layer = built(FORMS[form](H, **options))
     rng = np.random.default_rng(1)
-    x, states = normal(rng, B, T, D), [normal(rng, B, H) for _ in range(layer.states)]
+    x, states = normal(rng, B, T, D), [normal(rng, B, H) for _ in range(layer.state_count)]
     mask = RIGHT[:, ::-1].copy() if go_backwards else RIGHT  # padding comes last
     y, backprop = layer.forward(x, mask=mask, initial_state=states)
     dy = normal(rng, *y.shape)

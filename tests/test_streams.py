@@ -39,7 +39,7 @@ def test_steps_are_the_whole_sequence(form: str, rows: int, given: bool, return_
     whole = built(FORMS[form](H, return_sequences=True, return_state=True))
     rng = np.random.default_rng(1)
     x = normal(rng, rows, T, D)
-    state = tuple(normal(rng, rows, H) for _ in range(layer.states)) if given else None
+    state = tuple(normal(rng, rows, H) for _ in range(layer.state_count)) if given else None
     y, *last = whole(x, initial_state=state)
     for t in range(T):
         state = layer.step(x[:, t], state)
@@ -54,7 +54,7 @@ def test_steps_are_the_whole_sequence(form: str, rows: int, given: bool, return_
 def test_a_step_returns_new_arrays_and_changes_none(form: str) -> None:
     layer = built(FORMS[form](H))
     rng = np.random.default_rng(1)
-    x, first = normal(rng, B, D), tuple(normal(rng, B, H) for _ in range(layer.states))
+    x, first = normal(rng, B, D), tuple(normal(rng, B, H) for _ in range(layer.state_count))
     before = [array.copy() for array in (x, *first)]
     one, two = layer.step(x, first), layer.step(x, first)
     for old, a, b in zip(first, one, two, strict=True):

@@ -94,7 +94,7 @@ class Bidirectional(Wrapper):
 
         def backprop(dy: Any, *, need_dx: bool = True) -> Gradients:
             (dy_f, dy_b), dlast = self._merge_backward(dy, y_f, y_b)
-            dy_b, each = self._turned(dy_b), self.forward_layer.states
+            dy_b, each = self._turned(dy_b), self.forward_layer.state_count
             found_f = undo_f((dy_f, *dlast[:each]) if self.return_state else dy_f, need_dx=need_dx)
             found_b = undo_b((dy_b, *dlast[each:]) if self.return_state else dy_b, need_dx=need_dx)
             weights = [*found_f.weights, *found_b.weights] if self.trainable else []
@@ -121,8 +121,8 @@ class Bidirectional(Wrapper):
     def _states_of(self, given: Sequence[Array] | None) -> tuple[Any, Any]:
         if given is None:
             return None, None
-        each = self.forward_layer.states
-        both = each + self.backward_layer.states
+        each = self.forward_layer.state_count
+        both = each + self.backward_layer.state_count
         if isinstance(given, np.ndarray) or len(given) != both:
             raise ValueError(
                 f"{self.name}: initial_state has {1 if isinstance(given, np.ndarray) else len(given)} arrays, expected {both}"

@@ -26,7 +26,7 @@ class GRU(Recurrent):
     sequences. docs/layers.md lists all.
     """
 
-    gates, states = 3, 1
+    gates, state_count = 3, 1
 
     def __init__(
         self,

@@ -40,7 +40,7 @@ class LSTM(Recurrent):
     `dtype`: "float32", or "float64" for the layer by itself. docs/layers.md lists all options.
     """
 
-    gates, states = 4, 2
+    gates, state_count = 4, 2
     equations = "lstm"
 
     def __init__(

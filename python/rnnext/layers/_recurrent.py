@@ -60,7 +60,7 @@ class Recurrent(Layer):
 
     largest_vocabulary: ClassVar[int] = 256 << 20  # bytes of a projected vocabulary
     gates: ClassVar[int]
-    states: ClassVar[int]  # h and c, or h
+    state_count: ClassVar[int]  # 2: h and c, 1: h
     equations: Cell  # as the engine calls them
     update_gate_writes = False
     weight_names: list[str]  # of the weights, as the engine calls them
@@ -111,7 +111,7 @@ class Recurrent(Layer):
         self.recurrent_weight_dropout = number(self.name, "recurrent_weight_dropout", recurrent_weight_dropout, 0, 1)
         self.zoneout = {
             name: number(self.name, name, rate, 0, 1)
-            for name, rate in (("zoneout_h", zoneout_h), ("zoneout_c", zoneout_c))[: self.states]
+            for name, rate in (("zoneout_h", zoneout_h), ("zoneout_c", zoneout_c))[: self.state_count]
         }
         self.terms = terms.check(self)
         self.seed = whole_number_or_none(self.name, "seed", seed, 0)
@@ -149,7 +149,7 @@ class Recurrent(Layer):
         penalties = dict(
             zip(("kernel", "recurrent_kernel", "bias"), zip(self.regularizers, self.constraints, strict=True), strict=True)
         )
-        first |= self.terms.weights(self.states, self.gates, self.units, self.kernel_initializer, self.dtype)
+        first |= self.terms.weights(self.state_count, self.gates, self.units, self.kernel_initializer, self.dtype)
         self.weight_names = list(first)
         made = []
         for name, value in first.items():
@@ -181,6 +181,11 @@ class Recurrent(Layer):
     def bias(self) -> Parameter | None:
         """The biases; None without. AttributeError before the weights are made."""
         return self.weight("bias") if self.use_bias else None
+
+    @property
+    def states(self) -> list[Array] | None:
+        """Of a stateful layer the last call's states, as `initial_state` takes them; None if there are none."""
+        return list(self.kept_states) or None
 
     @property
     def outputs(self) -> int:
@@ -488,8 +493,8 @@ class Recurrent(Layer):
         if given is None:
             return ()
         states = (given,) if isinstance(given, np.ndarray) else tuple(given)
-        if len(states) != self.states:
-            raise ValueError(f"{self.name}: {argument} has {len(states)} arrays, expected {self.states} of shape [B, H]")
+        if len(states) != self.state_count:
+            raise ValueError(f"{self.name}: {argument} has {len(states)} arrays, expected {self.state_count} of shape [B, H]")
         for state, width in zip(states, (self.outputs, self.units), strict=False):
             if not isinstance(state, np.ndarray) or state.shape != (rows, width):
                 raise ValueError(f"{self.name}: {argument} has shape {np.shape(state)}, expected ({rows}, {width}) = [B, H]")
@@ -568,7 +573,7 @@ class Recurrent(Layer):
             "recurrent_dropout": self.recurrent_dropout,
             "recurrent_weight_dropout": self.recurrent_weight_dropout,
             **self.zoneout,
-            **self.terms.config(self.states),
+            **self.terms.config(self.state_count),
             "seed": self.seed,
             "dtype": self.dtype.name,
             "return_sequences": self.return_sequences,

@@ -4,6 +4,13 @@
 Sums are float64.
 """
 
+from rnnext.losses import (
+    binary_crossentropy,
+    categorical_crossentropy,
+    mean_absolute_error,
+    mean_squared_error,
+    sparse_categorical_crossentropy,
+)
 from rnnext.metrics._accuracies import (
     Accuracy,
     BinaryAccuracy,
@@ -57,11 +64,16 @@ __all__ = [
     "TruePositives",
     "accuracy",
     "binary_accuracy",
+    "binary_crossentropy",
     "categorical_accuracy",
+    "categorical_crossentropy",
     "get",
+    "mean_absolute_error",
+    "mean_squared_error",
     "resolve",
     "serialize",
     "sparse_categorical_accuracy",
+    "sparse_categorical_crossentropy",
     "sparse_top_k_categorical_accuracy",
     "top_k_categorical_accuracy",
 ]

@@ -100,6 +100,15 @@ def test_names_of_layers_and_weights_are_different() -> None:
     assert len(model.layers) == 3
 
 
+def test_an_error_names_the_layer_as_the_model_would() -> None:
+    model, refused = Sequential([Embedding(V, D), LSTM(4)]), LSTM(4)
+    with pytest.raises(
+        ValueError, match=r"lstm_1: input has shape \(None, 4\), expected \(B, T, I\); .* return_sequences=True"
+    ):
+        model.add(refused)
+    assert (refused.name, [layer.name for layer in model.layers]) == ("lstm", ["embedding", "lstm"])
+
+
 def test_a_layer_of_two_models_keeps_its_name() -> None:
     shared = LSTM(4, return_sequences=True)
     first = Sequential([Input((T, D)), shared, LSTM(4)])

@@ -68,7 +68,9 @@ class Stack(Weighted):
                 f"{self.name}: there is a layer named {layer.name!r} already, and this one has its name in another model, too,"
                 f" expected different names: give one of them a name=..."
             )
-        before = list(self._layers)
+        before, name = list(self._layers), layer.name
+        if name in taken:
+            layer.rename(next(free for n in range(1, len(taken) + 2) if (free := f"{name}_{n}") not in taken))
         if not before and layer.given_input_shape is not None:
             self._layers.append(layers.InputLayer(layer.given_input_shape))
         self._layers.append(layer)
@@ -80,9 +82,8 @@ class Stack(Weighted):
                 self.build(shape)
         except Exception:
             self._layers = before
+            layer.rename(name)
             raise
-        if layer.name in taken:
-            layer.rename(next(name for n in range(1, len(taken) + 2) if (name := f"{layer.name}_{n}") not in taken))
         for part in parts:
             part.models += 1
 

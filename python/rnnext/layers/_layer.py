@@ -301,7 +301,9 @@ def _is_size(size: object) -> bool:
 def check_rank(layer: Layer, shape: Shape, axes: str) -> None:
     """ValueError unless a model's input to the layer has those axes, as "(B, T, I)"."""
     if len(shape) != axes.count(",") + 1:
-        raise ValueError(f"{layer.name}: input has shape {shape}, expected {axes}")
+        without_steps = len(shape) == 2 and axes.startswith("(B, T, ")
+        hint = "; a recurrent layer before it needs return_sequences=True" if without_steps else ""
+        raise ValueError(f"{layer.name}: input has shape {shape}, expected {axes}{hint}")
 
 
 def check_features(layer: Layer, shape: Shape, symbol: str) -> None:

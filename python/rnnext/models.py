@@ -575,7 +575,7 @@ class Sequential(Stack):
     def to_json(self, **kwargs: Any) -> str:
         """The layers, without weights and without what `compile` was told, for `model_from_json`; `kwargs` are `json.dumps`'s.
 
-        ValueError for a layer, initializer, regularizer or constraint that is none of this package's.
+        ValueError or TypeError for a layer, initializer, regularizer or constraint that is none of this package's.
         """
         shape = None if self.input_shape is None else list(self.input_shape)
         described = {"class_name": "Sequential", "config": self.get_config(), "build_config": {"input_shape": shape}}

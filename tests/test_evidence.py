@@ -225,6 +225,7 @@ def test_explain_a_classifier() -> None:
         ("a" + " " * 300 + "b", ["a", "b"], ["a", None]),
         ("I <3 good (5 > 4), good", ["i", "3", "good", "5", "4", "good"], ["I", "3", "good", "5", "4", "good"]),
         ("x &good; good", ["x", "good", "good"], ["x", "good", "good"]),
+        ("很好，ＯＫ！\n再来", ["很好", ",", "ok", "!", " ", "再来"], ["很好", "，", "ＯＫ", "！", "\n", "再来"]),
     ],
 )
 def test_spans(text: str, tokens: list[str], cleaned: list[str | None]) -> None:

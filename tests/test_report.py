@@ -112,6 +112,20 @@ def test_texts_and_labels_are_shown_as_they_are() -> None:
     Page("\ud800", found()).to_html()
 
 
+def test_ends_of_lines_are_not_shown() -> None:
+    html = Page("t", found(), wrong=[example("a dull\r\nfilm\r\x85\x7f")]).to_html().decode()
+    assert "\r" not in html
+    assert "a dull \nfilm  \ufffd" in Checked(html.encode()).text
+
+
+def test_numbers_stand_out_from_their_colour() -> None:
+    """On the blue of a share, white can be read better than black only where nearly all texts of a label got it."""
+    evaluation = evaluate([0] * 20 + [1] * 20, np.eye(2)[[0] * 16 + [1] * 4 + [1] * 19 + [0]])
+    html = Page("t", evaluation).to_html().decode()
+    assert '<td style="background: rgba(var(--for), 0.800)">16<' in html
+    assert '<td class=dark style="background: rgba(var(--for), 0.950)">19<' in html
+
+
 @pytest.mark.parametrize("text", ["فيلم جميل جدا", "很好看的电影", "word " * 3000])
 def test_any_script_and_length(text: str) -> None:
     tokens = tuple(text.split()) if " " in text else tuple(text)

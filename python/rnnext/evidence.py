@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnext import layers
-from rnnext._tokens import TAG
+from rnnext._tokens import TAG, nfkc
 from rnnext.layers._layer import Backprop, Mask
 from rnnext.models import Sequential
 from rnnext.parameters import Array
@@ -38,6 +38,7 @@ _IDS_AT_ONCE = 1 << 22  # in the rows of occluded texts that are predicted toget
 _UNKNOWN = 1  # the vectorizer's id of words that it does not know
 _FAR = 256  # how many characters after one token the next one is looked for
 _ENTITY = re.compile(r"&#?\w+;")
+_BLANK = re.compile(r"\s")
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,16 +248,22 @@ def _without(found: re.Match[str]) -> str:
     return "\0" * len(found[0])
 
 
+def _cleaned(text: str) -> str:
+    """The text as tokens are looked for in it: each letter in its place, as the vectorizer cleans it."""
+    letters = (plain if len(plain := nfkc(letter).lower()) == 1 else letter for letter in text)
+    return _BLANK.sub(" ", "".join(letters).replace("’", "'"))
+
+
 def spans_of(text: str, tokens: Sequence[str], *, strip_html: bool = True) -> list[Span | None]:
     """Where each token is in the text, in any case of its letters; None for tokens that cleaning has changed."""
     if strip_html:
         text = TAG.sub(_without, text)
         text = _ENTITY.sub(lambda found: found[0] if html.unescape(found[0]) == found[0] else _without(found), text)
-    cleaned = "".join(small if len(small := letter.lower()) == 1 else letter for letter in text).replace("’", "'")
+    cleaned = _cleaned(text)
     spans: list[Span | None] = []
     end, lost = 0, False
     for token in tokens:
-        place = cleaned.find(token.lower(), end, end + _FAR + len(token))
+        place = cleaned.find(_cleaned(token), end, end + _FAR + len(token))
         # There are no letters between two tokens. Where there are some, they are those of a token that was lost, or this is a
         # later occurrence of the token.
         lost = place < 0 or (not lost and any(map(str.isalnum, cleaned[end:place])))

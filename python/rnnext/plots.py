@@ -117,7 +117,7 @@ def plot_confusion(
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
-        colour = "white" if shares[row, column] > 0.5 else "black"
+        colour = "white" if shares[row, column] > 0.7 else "black"
         ax.text(column, row, f"{count:,}\n{shares[row, column]:.0%}", ha="center", va="center", color=colour, fontsize="small")
     places = range(len(found.labels))
     style = {"family": _family(found.labels), **_AS_IT_IS}

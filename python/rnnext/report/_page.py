@@ -16,6 +16,9 @@ from rnnext.report._style import STYLE
 _CURVES = ("loss", "accuracy")  # of the history; an accuracy may go by a longer name
 _UNREAD = 80  # characters shown at each end of a long passage that the model does not read
 _MOST_CLASSES = 40  # in the confusion matrix: the labels with most texts
+_CONTROL = {*range(0x20), *range(0x7F, 0xA0)} - {ord("\n"), ord("\t")}
+# Many files have their lines end with CR LF: a blank at the end of a line is not seen.
+_SHOWN = {code: " " if chr(code).isspace() else "\ufffd" for code in _CONTROL}
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ _LEGEND = (
 
 def _escaped(text: str) -> str:
     """For HTML, without control characters, which it forbids."""
-    return escape("".join(letter if letter >= " " or letter in "\n\t" else "\ufffd" for letter in text))
+    return escape(text.translate(_SHOWN))
 
 
 def _section(heading: str, content: str, before: str = "") -> str:
@@ -134,7 +137,7 @@ def _confusion(found: Evaluation) -> str:
         for m in chosen:
             count = int(found.confusion[n, m])
             share = count / total
-            colour, dark = "var(--for)" if m == n else "var(--against)", " class=dark" if share > 0.6 and m == n else ""
+            colour, dark = "var(--for)" if m == n else "var(--against)", " class=dark" if share > 0.9 and m == n else ""
             cells.append(f'<td{dark} style="background: rgba({colour}, {share:.3f})">{count:,}<small>{share:.0%}</small></td>')
         rows.append(f'<tr><th class="label" dir="auto" title="{name}">{name}</th>{"".join(cells)}</tr>')
     said = "Rows are the true labels, columns the predicted ones; shares are of the row."

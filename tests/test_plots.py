@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -52,6 +53,17 @@ def test_history(pyplot: Any) -> None:
     np.testing.assert_array_equal(history.plot()[0].lines[1].get_xdata(), [2, 3])
 
 
+def test_one_epoch_and_axes_as_pyplot_makes_them(pyplot: Any) -> None:
+    one = pyplot.subplots()[1]
+    drawn(plot_history({"loss": [0.7], "val_loss": []}, axes=one)[0])
+    low, high = one.get_xlim()
+    assert [place for place in one.get_xticks() if low <= place <= high] == [1]
+    grid = pyplot.subplots(2, 2)[1]
+    assert list(plot_history(HISTORY, axes=grid)) == list(grid.ravel()[:3])
+    with pytest.raises(TypeError, match="history is a History, expected a dict, such as the `history` of what fit returns"):
+        plot_history(History())  # type: ignore[arg-type]
+
+
 def test_the_history_of_a_training_draws_itself(pyplot: Any) -> None:
     history = History()
     with pytest.raises(ValueError, match="history has no epoch yet"):
@@ -75,6 +87,20 @@ def test_confusion(pyplot: Any) -> None:
     assert plot_confusion(evaluate(truth, p), ax=mine) is mine
     with pytest.raises(ValueError, match="plot_confusion: probabilities is None"):
         plot_confusion(truth)
+
+
+def test_many_classes_and_long_names_have_room(pyplot: Any) -> None:
+    for count in (2, 20):
+        names = [f"a label with far too long a name to be written beside a small picture {n}" for n in range(count)]
+        ax = drawn(plot_confusion(np.arange(count), np.eye(count), names))
+        cell = ax.get_window_extent().width / count
+        assert all(text.get_window_extent().width < cell for text in ax.texts)
+        assert ax.get_xticklabels()[0].get_text() == "a label with far too long a n…"
+    words = Evidence("", ("w" * 200,) * 90, np.ones(90), (None,) * 90, (True,) * 90, "no", 0.6, "gradient")
+    ax = drawn(plot_evidence(words, most=90))
+    labels = [label.get_window_extent() for label in ax.get_yticklabels()]
+    assert all(above.y0 > below.y0 + below.height / 2 for below, above in itertools.pairwise(labels))
+    assert labels[0].x0 > 0
 
 
 def test_calibration(pyplot: Any) -> None:

@@ -19,16 +19,18 @@ if TYPE_CHECKING:
 __all__ = ["plot_calibration", "plot_confusion", "plot_evidence", "plot_history"]
 
 
-def _subplots(who: str, columns: int = 1) -> Any:
-    """`columns` axes side by side in a new figure."""
+def _subplots(who: str, columns: int = 1, size: tuple[float, float] = (5, 4)) -> Any:
+    """`columns` axes of that size, in inches, side by side in a new figure."""
     try:
         from matplotlib import pyplot
     except ImportError as error:
         raise ImportError(f"{who} needs matplotlib: pip install 'rnnext[plots]'", name="matplotlib") from error
-    return pyplot.subplots(1, columns, figsize=(5 * columns, 4), squeeze=False, layout="constrained")[1][0]
+    return pyplot.subplots(1, columns, figsize=(columns * size[0], size[1]), squeeze=False, layout="constrained")[1][0]
 
 
 _AS_IT_IS: dict[str, Any] = {"parse_math": False}  # "$" in a label or a word is a dollar
+_LETTERS_BELOW = 20  # so many fit side by side below the columns of a small confusion matrix
+_LONGEST = 30  # letters of a label or a word that are shown
 _WITH_CHINESE = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Microsoft YaHei", "WenQuanYi Zen Hei", "SimHei")
 
 
@@ -42,19 +44,27 @@ def _family(words: Sequence[str]) -> list[str]:
     return ["sans-serif", *(name for name in _WITH_CHINESE if name in installed)]
 
 
+def _short(word: str) -> str:
+    return word if len(word) <= _LONGEST else f"{word[: _LONGEST - 1]}…"
+
+
 def plot_history(
     history: Mapping[str, Sequence[float]],
     names: Sequence[str] | None = None,
     *,
-    axes: Sequence[Any] | None = None,
+    axes: Any = None,
     validated: Sequence[int] | None = None,
 ) -> npt.NDArray[Any]:
     """Plot each number of a training over its epochs, beside that of the validation. Returns the axes, one for each number.
 
-    `names` chooses the numbers (default: all). `validated`: the epochs, counted from 1, that the validation's numbers belong
-    to, if not to all. ValueError for a name that is not in the history, too few axes, or another number of epochs than of
-    numbers.
+    `names` chooses the numbers (default: all). `axes` are those to draw in, as `pyplot.subplots` returns them. `validated`: the
+    epochs, counted from 1, that the validation's numbers belong to, if not to all. ValueError for a name that is not in the
+    history, too few axes, or another number of epochs than of numbers.
     """
+    if not isinstance(history, Mapping):
+        raise TypeError(
+            f"plot_history: history is a {type(history).__name__}, expected a dict, such as the `history` of what fit returns"
+        )
     known = [name for name in history if not (name.startswith("val_") and name[4:] in history)]
     chosen = known if names is None else list(names)
     for name in chosen:
@@ -64,8 +74,9 @@ def plot_history(
             )
     if not chosen:
         raise ValueError("plot_history: history has no epoch yet")
-    if axes is not None and len(axes) < len(chosen):
-        raise ValueError(f"plot_history: axes has {len(axes)}, expected {len(chosen)}, one for each of {', '.join(chosen)}")
+    given = None if axes is None else np.ravel(np.asarray(axes, dtype=object))
+    if given is not None and len(given) < len(chosen):
+        raise ValueError(f"plot_history: axes has {len(given)}, expected {len(chosen)}, one for each of {', '.join(chosen)}")
     for name in chosen:
         count = len(history.get(f"val_{name}", ()))
         if count not in (0, len(history[name] if validated is None else validated)):
@@ -75,17 +86,17 @@ def plot_history(
             )
         if validated is not None and count and not all(1 <= epoch <= len(history[name]) for epoch in validated):
             raise ValueError(f"plot_history: validated is {list(validated)}, expected epochs from 1 to {len(history[name])}")
-    drawn = _subplots("plot_history", len(chosen)) if axes is None else np.array(axes[: len(chosen)], dtype=object)
+    drawn: npt.NDArray[Any] = _subplots("plot_history", len(chosen)) if given is None else given[: len(chosen)]
     for ax, name in zip(drawn, chosen, strict=True):
         epochs = np.arange(1, len(history[name]) + 1)
         measured = epochs if validated is None else validated
         ax.plot(epochs, history[name], marker="o", markersize=3, label="training")
-        if f"val_{name}" in history:
+        if len(history.get(f"val_{name}", ())):
             ax.plot(measured, history[f"val_{name}"], marker="o", markersize=3, label="validation")
             ax.legend()
         ax.set_xlabel("epoch")
         ax.set_ylabel(name, **_AS_IT_IS)
-        ax.locator_params(axis="x", integer=True)
+        ax.locator_params(axis="x", integer=True, min_n_ticks=1)
         ax.grid(alpha=0.3)
     return drawn
 
@@ -112,17 +123,19 @@ def plot_confusion(
     From class numbers [N] and probabilities [N, C], or from an `Evaluation`. Returns the axes.
     """
     found = _evaluation("plot_confusion", truth, probabilities, labels)
-    ax = _subplots("plot_confusion")[0] if ax is None else ax
+    names = [_short(label) for label in found.labels]
+    room = 0.6 * len(names) + 2
+    ax = _subplots("plot_confusion", size=(max(5, room), max(4, room)))[0] if ax is None else ax
     counts = found.confusion
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         colour = "white" if shares[row, column] > 0.7 else "black"
         ax.text(column, row, f"{count:,}\n{shares[row, column]:.0%}", ha="center", va="center", color=colour, fontsize="small")
-    places = range(len(found.labels))
-    style = {"family": _family(found.labels), **_AS_IT_IS}
-    ax.set_xticks(places, found.labels, rotation=45 if len(found.labels) > 4 else 0, **style)
-    ax.set_yticks(places, found.labels, **style)
+    style = {"family": _family(names), **_AS_IT_IS}
+    slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if len("".join(names)) > _LETTERS_BELOW else {}
+    ax.set_xticks(range(len(names)), names, **slanted, **style)
+    ax.set_yticks(range(len(names)), names, **style)
     ax.set(xlabel="predicted", ylabel="true", title=f"accuracy {found.accuracy:.1%}")
     return ax
 
@@ -162,11 +175,12 @@ def plot_evidence(evidence: Evidence, *, most: int = 20, ax: Any = None) -> Any:
         raise ValueError(f"plot_evidence: most is {most}, expected at least 1")
     scores = evidence.scores
     chosen = np.sort(np.argsort(-np.abs(scores), kind="stable")[:most])[::-1]
-    ax = _subplots("plot_evidence")[0] if ax is None else ax
+    ax = _subplots("plot_evidence", size=(5, max(4, 0.2 * len(chosen))))[0] if ax is None else ax
     ax.barh(range(len(chosen)), scores[chosen], color=["tab:blue" if s > 0 else "tab:orange" for s in scores[chosen]])
-    style = {"family": _family([*evidence.tokens, str(evidence.label)]), **_AS_IT_IS}
-    ax.set_yticks(range(len(chosen)), [evidence.tokens[n] for n in chosen], **style)
+    words, label = [_short(evidence.tokens[n]) for n in chosen], _short(str(evidence.label))
+    style = {"family": _family([*words, label]), **_AS_IT_IS}
+    ax.set_yticks(range(len(chosen)), words, **style)
     ax.axvline(0, color="0.4", linewidth=0.8)
-    ax.set_xlabel(f"for {evidence.label} (log-odds)", **style)
-    ax.set_title(f"{evidence.label}: {evidence.probability:.1%}", **style)
+    ax.set_xlabel(f"for {label} (log-odds)", **style)
+    ax.set_title(f"{label}: {evidence.probability:.1%}", **style)
     return ax

@@ -243,7 +243,7 @@ class History(Callback):
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
 
-    def plot(self, names: Sequence[str] | None = None, *, axes: Sequence[Any] | None = None) -> Any:
+    def plot(self, names: Sequence[str] | None = None, *, axes: Any = None) -> Any:
         """Loss and metrics over the epochs, training beside validation: an array of matplotlib axes, one for each name."""
         from rnnext.plots import plot_history
 

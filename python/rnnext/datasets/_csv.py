@@ -9,9 +9,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from rnnext.datasets._lines import lines_of, plain_suffix
+from rnnext.datasets._lines import lines_of, names_in, plain_suffix
 
 _LONGEST_FIELD = 2**31 - 1  # what the csv module accepts everywhere; its default of 131,072 refuses long reviews
+
+_RETURN = "a carriage return that is not within quotes, expected lines that end with LF or CR LF"
 
 _limit = threading.Lock()  # held while the csv module's limit is changed
 
@@ -32,6 +34,8 @@ def csv_rows(path: Path, columns: Sequence[str], delimiter: str | None = None) -
                 begin = reader.line_num + 1
             if header is None:
                 raise ValueError(f"{path}: empty, expected a header line")
+            if any("\0" in name for name in header):
+                raise ValueError(f"{path}:{begin}: the header has NUL in it, expected text")
             places = [_column(path, header, name) for name in columns]
             begin = reader.line_num + 1
             while (row := _next(reader)) is not None:
@@ -42,7 +46,8 @@ def csv_rows(path: Path, columns: Sequence[str], delimiter: str | None = None) -
                     raise ValueError(f"{path}:{line}: {len(row)} columns, expected {len(header)} as in the header")
                 yield line, tuple(row[place] for place in places)
         except csv.Error as error:
-            raise ValueError(f"{path}:{begin}: {error}") from error
+            found = _RETURN if "new-line character" in str(error) else error
+            raise ValueError(f"{path}:{begin}: {found}") from error
 
 
 def _delimiter(path: Path, lines: Iterator[str]) -> tuple[str, Iterator[str]]:
@@ -71,7 +76,7 @@ def _next(reader: Any) -> list[str] | None:
 
 def _column(path: Path, header: Sequence[str], name: str) -> int:
     if name not in header:
-        raise ValueError(f"{path}: no column {name!r}; found {', '.join(map(repr, header))}")
+        raise ValueError(f"{path}: no column {name!r}; found {names_in(header)}")
     if header.count(name) > 1:
         raise ValueError(f"{path}: has {header.count(name)} columns {name!r}, expected one")
     return header.index(name)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnnext.datasets._lines import lines_of
+from rnnext.datasets._lines import lines_of, names_in
 
 
 def jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
@@ -22,7 +22,7 @@ def jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[
             try:
                 row = json.loads(line)
             except ValueError as error:
-                raise ValueError(f"{path}:{number}: not JSON ({error})") from error
+                raise ValueError(f"{path}:{number}: not JSON ({error}), expected an object on each line") from error
             except RecursionError as error:
                 raise ValueError(f"{path}:{number}: lists or objects in each other too deeply to be read") from error
             if not isinstance(row, dict):
@@ -32,7 +32,7 @@ def jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[
 
 def _field(origin: str, row: dict[str, Any], name: str) -> str:
     if name not in row:
-        raise ValueError(f"{origin}: no field {name!r}; found {', '.join(map(repr, row))}")
+        raise ValueError(f"{origin}: no field {name!r}; found {names_in(row)}")
     value = row[name]
     if isinstance(value, str):
         return value

@@ -11,6 +11,19 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 COMPRESSED = (".gz", ".xz", ".bz2")
+_OTHERS = {  # by their first bytes, which are not UTF-8 or, in an archive, may be followed by what is not
+    b"PK\x03\x04": "a zip archive, which a workbook is, too",
+    b"\x1f\x8b": "compressed by gzip",
+    b"\xfd7zXZ": "compressed by xz",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+_LONGEST_NAME = 40  # letters of a column's name that an error shows
+
+
+def names_in(header: Iterable[str]) -> str:
+    """Columns' names for an error. Where a file has no header, these are its first text and label."""
+    return ", ".join(repr(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…") for name in header)
 
 
 def plain_suffix(path: Path) -> str:
@@ -50,6 +63,12 @@ def decoded_lines(origin: object, file: Iterable[bytes]) -> Iterator[str]:
         try:
             return raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
+            other = next((what for begin, what in _OTHERS.items() if number == 1 and raw.startswith(begin)), None)
+            if other is not None:
+                endings = ", ".join(COMPRESSED)
+                raise ValueError(
+                    f"{origin}: is {other}; expected UTF-8, compressed only if its name ends with {endings}"
+                ) from None
             found = f"byte 0x{error.object[error.start]:02x} at offset {error.start} is not UTF-8"
             raise ValueError(f"{origin}:{number}: {found}") from None
 

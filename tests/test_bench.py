@@ -218,11 +218,12 @@ def test_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         replace(ROWS[1], values={"rnnext": Spread(20_500, 19_500, 21_500)}),
         replace(ROWS[0], case="B lstm"),
     ]
-    harness.write_json(before, MACHINE, [*ROWS, replace(ROWS[0], case="C lstm")])
-    harness.write_json(after, MACHINE | {"threads": 1}, later)
+    harness.write_json(before, MACHINE | {"versions": {"python": "3", "torch": "1"}}, [*ROWS, replace(ROWS[0], case="C lstm")])
+    harness.write_json(after, MACHINE | {"threads": 1, "versions": {"python": "3", "torch": "2"}}, later)
     assert cli.main(["bench", "compare", str(before), str(after)]) == 0
-    threads, layer, infer, added, gone = capsys.readouterr().out.splitlines()
+    threads, torch, layer, infer, added, gone = capsys.readouterr().out.splitlines()
     assert threads == "another threads: 2 before, 1 after"
+    assert torch == "another torch: 1 before, 2 after"
     assert "1.25x   torch-ftz 1.25x" in layer
     assert "within the spread" not in layer
     assert "1.02x  within the spread" in infer

@@ -56,12 +56,17 @@ def line(row: Row) -> str:
 def comparison(before: Path, after: Path) -> Iterator[str]:
     """Our values in two files, case by case: 1.10x is better by a tenth.
 
-    Changes of the other contenders, which are the machine's doing, stand beside ours; a change within the spread is marked.
+    Changes of the other contenders, which are the machine's doing unless their versions differ, stand beside ours; a change
+    within the spread is marked.
     """
     (machine_before, rows_before), (machine_after, rows_after) = read_json(before), read_json(after)
-    for name in ("processor", "isa", "threads"):
-        if machine_before.get(name) != machine_after.get(name):
-            yield f"another {name}: {machine_before.get(name)} before, {machine_after.get(name)} after"
+    facts_before, facts_after = (
+        {name: machine.get(name) for name in ("processor", "isa", "threads", "compiler")} | machine.get("versions", {})
+        for machine in (machine_before, machine_after)
+    )
+    for name in facts_before | facts_after:
+        if facts_before.get(name) != facts_after.get(name):
+            yield f"another {name}: {facts_before.get(name)} before, {facts_after.get(name)} after"
     old = {row.name: row for row in rows_before}
     for row in rows_after:
         if (was := old.pop(row.name, None)) is None:

@@ -241,6 +241,18 @@ def test_drawings(tmp_path: Path) -> None:
     assert report._spelled_out("torch-ftz packed", PEERS) == "PyTorch, denormals flushed packed"
 
 
+def test_labels_of_bars_stay_within_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = pytest.importorskip("matplotlib.figure")
+    drawn = []
+    monkeypatch.setattr(figures.Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    for least in (0.2, 1, 200):
+        values = {"rnnext": Spread(1, 1, 1), "numpy": Spread(least, 1, 1), "torch": Spread(1234.5, 1, 1)}
+        report.plot(tmp_path, MACHINE, [Row("memory", "size on disk", "MB", values)])
+        drawn[-1].canvas.draw()
+        (axes,) = drawn[-1].axes
+        assert all(label.get_window_extent().x1 < axes.get_window_extent().x1 for label in axes.texts)
+
+
 # ---------------------------------------------------------------- what is measured
 
 

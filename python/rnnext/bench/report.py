@@ -143,7 +143,8 @@ def _bars(path: Path, title: str, rows: Sequence[Row]) -> Path:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     ratios = [row.times_better(value) for row in rows for value in list(row.values.values())[1:]]
-    axes.set_xlim(min(0.8, 0.8 * min(ratios)), 3 * max(1.0, *ratios))  # room for the labels
+    low, high = min(0.8, 0.8 * min(ratios)), max(1.0, *ratios)
+    axes.set_xlim(low, high * max(3, (high / low) ** 0.3))  # room for the labels: a quarter of the width or more
     axes.set_xlabel("how many times better rnnext's median is")
     axes.set_title(title, fontsize=9)
     figure.legend(loc="outside lower center", ncols=len(names), fontsize=8)

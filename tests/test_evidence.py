@@ -210,6 +210,8 @@ def test_explain_a_classifier() -> None:
         explain(classifier, ["a good film"])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="explain: classifier has learned nothing yet"):
         explain(TextClassifier(), "a good film")
+    with pytest.raises(TypeError, match="explain: classifier is a list, expected a TextClassifier"):
+        explain([classifier], "a good film")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

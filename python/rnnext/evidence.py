@@ -67,10 +67,14 @@ class Evidence:
 def explain(classifier: TextClassifier, text: str, *, label: Any = None, method: Method = "gradient") -> Evidence:
     """How much each word of a text speaks for a label: the predicted one, unless `label` is given. See `word_evidence`.
 
-    ValueError before the classifier's `fit`, or for a label that it does not know.
+    ValueError before the classifier's `fit`, or for a label that it does not know. TypeError for several classifiers in one,
+    such as a VotingClassifier: each TextClassifier in it has evidence of its own.
     """
-    if not classifier.__sklearn_is_fitted__():
+    is_fitted = getattr(classifier, "__sklearn_is_fitted__", None)
+    if is_fitted is not None and not is_fitted():
         raise ValueError("explain: classifier has learned nothing yet, expected one after its fit")
+    if not hasattr(classifier, "vectorizer_"):
+        raise TypeError(f"explain: classifier is a {type(classifier).__name__}, expected a TextClassifier")
     classes = classifier.classes_.tolist()
     if label is not None and label not in classes:
         raise ValueError(f"explain: label is {label!r}, expected one of {', '.join(map(repr, classes))}")

@@ -13,8 +13,10 @@ from rnnext.datasets._lines import lines_of, names_in, plain_suffix
 
 _LONGEST_FIELD = 2**31 - 1  # what the csv module accepts everywhere; its default of 131,072 refuses long reviews
 
-_RETURN = "a carriage return that is not within quotes, expected lines that end with LF or CR LF"
-
+_SAID = {  # in place of the csv module's words, which are for programmers
+    "new-line character": "a carriage return that is not within quotes, expected lines that end with LF or CR LF",
+    "unexpected end of data": "the field that begins with a quote here has no quote at its end",
+}
 _limit = threading.Lock()  # held while the csv module's limit is changed
 
 
@@ -46,7 +48,7 @@ def csv_rows(path: Path, columns: Sequence[str], delimiter: str | None = None) -
                     raise ValueError(f"{path}:{line}: {len(row)} columns, expected {len(header)} as in the header")
                 yield line, tuple(row[place] for place in places)
         except csv.Error as error:
-            found = _RETURN if "new-line character" in str(error) else error
+            found = next((said for words, said in _SAID.items() if words in str(error)), error)
             raise ValueError(f"{path}:{begin}: {found}") from error
 
 

@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -403,6 +404,14 @@ def test_evaluate_a_folder_with_the_columns_of_the_training(run: Run, folder: Pa
         code, out, err = run(*command[:1], folder / "two", tmp_path, *command[1:], "--json")
         assert code == 0, err
         assert json.loads(out)["rows"] == 30
+
+
+def test_evaluate_the_archive_of_imdb(run: Run, folder: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
+        for part in ("train", "test"):
+            tar.addfile(tarfile.TarInfo(f"aclImdb/{part}/pos/0_9.txt"))
+    message = "row 1 has the label 'positive', expected one of bad, good"
+    assert message in failed(run("evaluate", folder / "two", tmp_path / "a.tar.gz"))
 
 
 @pytest.mark.parametrize(

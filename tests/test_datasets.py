@@ -546,6 +546,7 @@ def test_load_takes_names_aliases_and_paths(tmp_path: Path) -> None:
     assert (len(data.train_texts), len(data.test_texts)) == (3, 2)
     check_imdb(datasets.load(folder_of(tmp_path / "aclImdb")))
     check_imdb(datasets.load("imdb", tmp_path))
+    check_imdb(datasets.load(tar_of(tmp_path / "a.tar.gz", {name: text.encode() for name, text in FILES.items()})))
 
 
 def test_imdb_is_found_in_the_cache(tmp_path: Path) -> None:
@@ -564,7 +565,8 @@ def test_load_refuses_what_it_does_not_know(tmp_path: Path) -> None:
         ({"name": "imdb", "path": file, "test": file}, "load: test is .*, and imdb is a data set"),
         ({"name": "chinese", "path": file}, "load: path is .*, and chinese_reviews is"),
         ({"name": file, "path": file}, "load: path is .*, expected None: .*a.csv' is not imdb"),
-        ({"name": tmp_path, "test": file}, "load: test is .*, expected None: .* is a folder"),
+        ({"name": tmp_path, "test": file}, "load: test is .*, expected None: .* has a test part of its own"),
+        ({"name": tmp_path / "a.tar", "test": file}, "a.tar: neither a file nor"),
     ):
         with pytest.raises(ValueError, match=message):
             datasets.load(**options)  # type: ignore[arg-type]

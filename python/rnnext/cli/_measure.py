@@ -88,7 +88,7 @@ def labelled(options: Namespace, classifier: TextClassifier) -> Iterator[tuple[s
     """Texts and labels of the file, or of the test part of the data set, that the options name."""
     path = Path(options.data)
     text, label = options.text or classifier.text_column or "text", options.label or classifier.label_column or "label"
-    if path.exists() and not path.is_dir():  # a pipe is as good as a file
+    if path.exists() and not path.is_dir() and not path.name.endswith(datasets.ARCHIVES):  # a pipe is as good as a file
         return datasets.labelled_rows(options.data, text=text, label=label)
     if not path.is_dir() or any(options.data in (each.name, each.alias) for each in datasets.info()):  # its columns are known
         text, label = options.text, options.label

@@ -110,9 +110,9 @@ def load(
     """The data set with that name or alias (`info()` lists them), or else the file or folder at that path.
 
     `path` says where the IMDB reviews are. `labelled_rows` describes files: `text` and `label` name their columns (default:
-    "text" and "label"), `test` names another file to be measured on; without it one text in five is held out. A folder must be
-    that of the IMDB archive, or have a file called train and one called test. ValueError for what is none of these, and for an
-    option that does not apply.
+    "text" and "label"), `test` names another file to be measured on; without it one text in five is held out. An archive
+    (.tar.gz) must be that of the IMDB reviews; a folder must be what was in it, or have a file called train and one called
+    test. ValueError for what is none of these, and for an option that does not apply.
     """
     columns = {"text": text or "text", "label": label or "label"}
     for each in _CATALOGUE:
@@ -125,14 +125,14 @@ def load(
     if path is not None:
         raise ValueError(f"load: path is {os.fspath(path)!r}, expected None: {os.fspath(name)!r} is not imdb")
     found = Path(name)
-    if found.is_dir():
-        if test is not None:
-            raise ValueError(f"load: test is {os.fspath(test)!r}, expected None: {found} is a folder, which has its own")
-        if (found / "aclImdb").is_dir() or (found / "train").is_dir():
-            return _imdb.imdb(found)
-        return file_dataset(part_file(found, "train"), test=part_file(found, "test"), **columns)
     if not found.exists():  # not is_file: a pipe is as good as a file, since it is read only once
         raise ValueError(f"{found}: neither a file nor one of {', '.join(_names())}")
+    if found.is_dir() or found.name.endswith(_imdb.ARCHIVES):
+        if test is not None:
+            raise ValueError(f"load: test is {os.fspath(test)!r}, expected None: {found} has a test part of its own")
+        if not found.is_dir() or (found / "aclImdb").is_dir() or (found / "train").is_dir():
+            return _imdb.imdb(found)
+        return file_dataset(part_file(found, "train"), test=part_file(found, "test"), **columns)
     return file_dataset(found, test=test, **columns)
 
 

@@ -24,6 +24,7 @@ _LABELS = {"0": 0, "neg": 0, "negative": 0, "1": 1, "pos": 1, "positive": 1}
 _FILE = re.compile(r"(train|test)/(neg|pos)/(\d+)_\d+\.txt\Z")
 LICENCE = "none stated; cite Maas et al. 2011"
 SOURCE = "aclImdb_v1.tar.gz at ai.stanford.edu/~amaas/data/sentiment"
+ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _COMPRESSED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _IN_CACHE = ("aclImdb", "aclImdb_v1.tar.gz", "imdb")
 
@@ -122,7 +123,7 @@ def imdb(path: str | os.PathLike[str] | None = None, *, text: str = "text", labe
             parts = _from_files(_from_folder(root), path)
         else:
             parts = {part: _from_csv(part_file(root, part), text, label) for part in ("train", "test")}
-    elif path.name.endswith((".tar.gz", ".tgz", ".tar")):
+    elif path.name.endswith(ARCHIVES):
         parts = _from_files(_from_archive(path), path)
     else:
         return divided(*_from_csv(path, text, label), name="imdb", label_names=NAMES, licence=LICENCE, source=str(path))

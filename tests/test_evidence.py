@@ -260,8 +260,16 @@ def test_refused() -> None:
             word_evidence(model, words, "a", label=label)
     linear = Sequential([layers.Embedding(words.vocabulary_size, 3), layers.LSTM(2)])
     linear.build((None, None))
-    with pytest.raises(ValueError, match="the last layer is <LSTM lstm>, expected a Dense"):
-        word_evidence(linear, words, "a")
+    logits = Sequential([layers.Embedding(words.vocabulary_size, 3), layers.LSTM(2), layers.Dense(1)])
+    logits.build((None, None))
+    for model, name in ((linear, "LSTM lstm"), (logits, "Dense dense")):
+        for method in ("gradient", "occlusion"):
+            with pytest.raises(ValueError, match=f"the last layer is <{name}.*>, expected a Dense with activation 'sigm"):
+                word_evidence(model, words, "a", method=method)  # type: ignore[arg-type]
+    apart = Sequential([*logits.layers, layers.Activation("sigmoid")])
+    assert word_evidence(apart, words, "a", method="occlusion").scores.shape == (1,)
+    with pytest.raises(ValueError, match=r"the last layer is <Activation activation.*>, expected a Dense"):
+        word_evidence(apart, words, "a")
     vectors = Sequential([layers.LSTM(2), layers.Dense(1, "sigmoid")])
     with pytest.raises(ValueError, match="the first layer is <LSTM lstm>, expected an Embedding"):
         _by_gradient(vectors, _Read(words, "a"), 0)

@@ -37,6 +37,7 @@ _LEAST = 1e-7  # the least probability, or complement of one, whose logarithm is
 _IDS_AT_ONCE = 1 << 22  # in the rows of occluded texts that are predicted together
 _UNKNOWN = 1  # the vectorizer's id of words that it does not know
 _FAR = 256  # how many characters after one token the next one is looked for
+_HEAD = "a Dense with activation 'sigmoid' or 'softmax'"
 _ENTITY = re.compile(r"&#?\w+;")
 _BLANK = re.compile(r"\s")
 
@@ -95,8 +96,8 @@ def word_evidence(
 
     "gradient" is gradient × input: how fast the label's log-odds, ln(p / (1 − p)), grow as the word's vector does. It takes one
     pass forward and back. "occlusion" is how much they fall when the word is left out. It takes a prediction for each word.
-    ValueError if the model does not begin with an Embedding or, for "gradient", does not end with a Dense of sigmoid or
-    softmax.
+    ValueError if the model's last activation is not sigmoid or softmax, or, for "gradient", if it does not begin with an
+    Embedding and end with a Dense.
     """
     if method not in ("gradient", "occlusion"):
         raise ValueError(f"word_evidence: method is {method!r}, expected 'gradient' or 'occlusion'")
@@ -104,6 +105,9 @@ def word_evidence(
         raise TypeError(f"word_evidence: text is a {type(text).__name__}, expected a str")
     read = _Read(vectorizer, text)
     p = _probabilities(model, [read.row])[0]
+    activation = getattr(model.layers[-1], "activation", None)
+    if getattr(activation, "name", None) not in ("sigmoid", "softmax"):
+        raise ValueError(f"word_evidence: the last layer is {model.layers[-1]!r}, expected {_HEAD}")
     if label is not None and not 0 <= label < len(p):
         raise ValueError(f"word_evidence: label is {label}, expected 0 to {len(p) - 1}")
     number = int(p.argmax()) if label is None else label
@@ -228,8 +232,8 @@ def _of_log_odds(head: layers.Layer, x: Array, label: int) -> Array:
 
     It is computed from the logits: through the probabilities it would vanish where the model is sure.
     """
-    if not isinstance(head, layers.Dense) or head.activation.name not in ("sigmoid", "softmax"):
-        raise ValueError(f"word_evidence: the last layer is {head!r}, expected a Dense with activation 'sigmoid' or 'softmax'")
+    if not isinstance(head, layers.Dense):
+        raise ValueError(f"word_evidence: the last layer is {head!r}, expected {_HEAD}")
     da = np.zeros((1, head.units), np.float32)
     if head.activation.name == "softmax":
         p = head(x)[0].astype(np.float64)

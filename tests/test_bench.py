@@ -451,6 +451,19 @@ def test_bad_arguments(arguments: list[str], said: str, capsys: pytest.CaptureFi
     assert said in capsys.readouterr().err
 
 
+def test_a_folder_that_cannot_be_made_is_refused_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "a").write_text("a file", encoding="utf-8")
+    assert cli.main(["bench", "layer", "--shapes", "5,3,8,7", "--peers", "none", "--plot", str(tmp_path / "a" / "b")]) == 2
+    out, err = capsys.readouterr()
+    assert "Not a directory" in err
+    assert out == ""
+    assert cli.main(["bench", "layer", "--plot", str(tmp_path / "a")]) == 2
+    out, err = capsys.readouterr()
+    assert "which is a file, expected a folder" in err
+    assert out == ""
+
+
 def test_the_command_line_does_not_load_what_only_a_benchmark_needs() -> None:
     code = "from rnnext.cli._parser import make_parser; make_parser(); import sys; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -95,6 +95,8 @@ def run(options: argparse.Namespace) -> None:
             raise ValueError(f"bench: --plot is {options.plot}, which is a file, expected a folder")
     if options.json is not None and (options.json.is_dir() or not options.json.absolute().parent.is_dir()):
         raise ValueError(f"bench: --json is {options.json}, expected a file in a folder that exists")
+    if options.plot is not None:
+        options.plot.mkdir(parents=True, exist_ok=True)  # before anything is measured, as it may not be possible
     facts = harness.machine(settings.threads)
     print(report.headline(facts))
     rows: list[harness.Row] = []

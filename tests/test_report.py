@@ -148,7 +148,9 @@ def test_what_the_model_does_not_read_is_left_out() -> None:
 
 def test_many_labels() -> None:
     names = tuple(f"label {n}" for n in range(60))
-    checked = Checked(Page("t", found(names, 500)).to_html())
+    html = Page("t", found(names, 500)).to_html()
+    assert b".confusion tr > :first-child { position: sticky;" in html  # the true labels stay beside the columns that scroll
+    checked = Checked(html)
     assert "The 40 most frequent of 60 labels" in checked.text
 
 

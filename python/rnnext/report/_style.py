@@ -30,6 +30,7 @@ th, td { padding: .35rem .8rem; text-align: end; border-bottom: 1px solid var(--
 th { font-weight: 600; } tr > :first-child { text-align: start; }
 th.label { max-width: 16rem; overflow: hidden; text-overflow: ellipsis; }
 .confusion td { min-width: 4.5rem; text-align: center; border: 1px solid #fff; }
+.confusion tr > :first-child { position: sticky; left: 0; z-index: 1; background: #fff; }
 .confusion td small { display: block; opacity: .8; }
 .dark { color: #fff; }
 .example { margin: 0 0 1rem; padding: .7rem .9rem; border: 1px solid var(--line); border-radius: .5rem; break-inside: avoid; }

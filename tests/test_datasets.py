@@ -123,10 +123,11 @@ def test_several_read_at_the_same_time(tmp_path: Path) -> None:
         ("text,label\n".encode("utf-16"), "a.csv: is UTF-16; expected UTF-8"),
         ("text,label\n".encode("utf-16-le"), "a.csv:1: (the header has|line contains) NUL"),
         (
-            b"PK\x03\x04\x14\0\0\0\xff\n",
+            b"PK\x03\x04\x14\0\0\0\n",
             "a.csv: is a zip archive, which a workbook is, too; expected UTF-8, compressed only if",
         ),
-        (b"PK\x03\x04\x14\0\0\0\n", "a.csv:1: (the header has|line contains) NUL"),
+        (b"aclImdb/\0\0\0\n", "a.csv:1: (the header has|line contains) NUL"),
+        (b"PAR1\x15\x04\x15\n", "a.csv: is a Parquet file; expected UTF-8"),
         (gzip.compress(b"text,label\nx,1\n"), "a.csv: is compressed by gzip; expected UTF-8"),
         (lzma.compress(b"text,label\nx,1\n"), "a.csv: is compressed by xz; expected UTF-8"),
         (

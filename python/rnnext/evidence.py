@@ -263,7 +263,7 @@ def _cleaned(text: str) -> str:
 
 
 def spans_of(text: str, tokens: Sequence[str], *, strip_html: bool = True) -> list[Span | None]:
-    """Where each token is in the text, in any case of its letters; None for tokens that cleaning has changed."""
+    """Where each token is in the text, in any case and width of its letters; None for tokens that cleaning has changed."""
     if strip_html:
         text = TAG.sub(_without, text)
         text = _ENTITY.sub(lambda found: found[0] if html.unescape(found[0]) == found[0] else _without(found), text)

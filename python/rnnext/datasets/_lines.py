@@ -11,8 +11,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 COMPRESSED = (".gz", ".xz", ".bz2")
-_OTHERS = {  # by their first bytes, which are not UTF-8 or, in an archive, may be followed by what is not
+_OTHERS = {  # by their first bytes, which no text in UTF-8 has
     b"PK\x03\x04": "a zip archive, which a workbook is, too",
+    b"PAR1\x15": "a Parquet file",
     b"\x1f\x8b": "compressed by gzip",
     b"\xfd7zXZ": "compressed by xz",
     b"\xff\xfe": "UTF-16",
@@ -60,15 +61,13 @@ def decoded_lines(origin: object, file: Iterable[bytes]) -> Iterator[str]:
     """Lines of UTF-8 without a byte order mark; decoded one by one, so that a ValueError names the line of a bad byte."""
 
     def decoded(number: int, raw: bytes) -> str:
+        for begin, what in _OTHERS.items() if number == 1 else ():
+            if raw.startswith(begin):
+                endings = ", ".join(COMPRESSED)
+                raise ValueError(f"{origin}: is {what}; expected UTF-8, compressed only if its name ends with {endings}")
         try:
             return raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            other = next((what for begin, what in _OTHERS.items() if number == 1 and raw.startswith(begin)), None)
-            if other is not None:
-                endings = ", ".join(COMPRESSED)
-                raise ValueError(
-                    f"{origin}: is {other}; expected UTF-8, compressed only if its name ends with {endings}"
-                ) from None
             found = f"byte 0x{error.object[error.start]:02x} at offset {error.start} is not UTF-8"
             raise ValueError(f"{origin}:{number}: {found}") from None
 

@@ -180,7 +180,7 @@ def test_charts() -> None:
         assert "nan" not in huge.svg("")
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"a {word} film {n}" for n in range(40) for word in ("good", "bad")]
     labels = ["yes" if "good" in text else "no" for text in texts]
     classifier = TextClassifier(units=4, embedding_dim=8, epochs=15, batch_size=8, random_state=0, verbose=0)
@@ -202,6 +202,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert cli.main([*command, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["page"], found["rows"]) == (str(tmp_path / "r.html"), 83)
+    monkeypatch.chdir(tmp_path / "m")
+    assert cli.main(["report", ".", *command[2:]]) == 0
+    assert "m on a.csv" in Checked((tmp_path / "r.html").read_bytes()).text
     command[-1] = str(tmp_path / "none" / "r.html")
     with pytest.raises(SystemExit, match="2"):
         cli.main(command)

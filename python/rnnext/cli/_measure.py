@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import os
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def report(options: Namespace) -> None:
         return Example(names[kept.truth], names[kept.predicted], kept.of_truth, explain(classifier, kept.text))
 
     page = Page(
-        title=f"{Path(options.model).name} on {Path(options.data).name}",
+        title=" on ".join(Path(os.path.abspath(path)).name for path in (options.model, options.data)),  # "." has no name
         evaluation=found,
         facts=[f"Model: {options.model}; {classifier.model_.count_params():,} parameters", f"Texts: {options.data}"],
         history=classifier.history_,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -135,6 +136,18 @@ def test_processes_take_turns_and_know_their_threads(tmp_path: Path) -> None:
     assert log.read_text(encoding="utf-8").splitlines() == ["a 1 1", "b 3 3"] * 3
     assert list(values) == ["a", "b"]
     assert os.environ.get("OMP_NUM_THREADS") == before
+
+
+def test_a_process_ignores_ctrl_c_from_its_beginning() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    worker = harness.Worker("a", 1)
+    assert signal.getsignal(signal.SIGINT) is before
+    for _ in range(20):  # while Python starts in it, too
+        os.kill(worker._process.pid or 0, signal.SIGINT)
+        time.sleep(0.02)
+    worker.ask("load", Task(constant, 1, {"value": 1.0}))
+    assert worker.ask("result").tolist() == [1, 1]
+    worker.close()
 
 
 @pytest.mark.usefixtures("_short_turns")

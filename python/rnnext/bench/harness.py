@@ -125,7 +125,6 @@ class ContenderError(RuntimeError):
 
 def _serve(connection: Connection) -> None:
     """Answer until the other end closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, too, and ends this process
     run: Callable[[], object] = lambda: None  # noqa: E731
     answer: Any
     while True:
@@ -159,7 +158,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
-        with _environment({name: str(threads) for name in _THREAD_VARIABLES}):
+        with _environment({name: str(threads) for name in _THREAD_VARIABLES}), _deaf_to_ctrl_c():
             self._process.start()
         theirs.close()
 
@@ -200,6 +199,16 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes that start in this block ignore Ctrl-C, from the first on: this one gets it, too, and ends them."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Pool:

@@ -79,7 +79,7 @@ def test_calibration() -> None:
     ("truth", "probabilities", "labels", "error", "message"),
     [
         ([0], [[1, 0]], None, ValueError, r"probabilities is int64 \(1, 2\), expected floats \[N, C\]"),
-        ([0], [[1.0]], None, ValueError, r"probabilities is float64 \(1, 1\)"),
+        ([0], [[1.0]], None, ValueError, r"\(1, 1\), .* of a model with one output p: np\.hstack"),
         ([0, 1], [[1.0, 0.0]], None, ValueError, r"truth has shape \(2,\), expected \(1,\)"),
         ([], np.zeros((0, 2)), None, ValueError, "1 or more"),
         ([0.0], [[1.0, 0.0]], None, TypeError, "truth has dtype float64, expected integers"),

@@ -161,7 +161,8 @@ def evaluate(truth: npt.ArrayLike, probabilities: npt.ArrayLike, labels: Sequenc
 def _checked(truth: npt.ArrayLike, probabilities: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
     p, y = np.asarray(probabilities), np.asarray(truth)
     if p.dtype.kind != "f" or p.ndim != 2 or p.shape[1] < 2:
-        raise ValueError(f"evaluate: probabilities is {p.dtype} {p.shape}, expected floats [N, C] with C of 2 or more")
+        both = "; of a model with one output p: np.hstack([1 - p, p])" if p.shape[1:] == (1,) else ""
+        raise ValueError(f"evaluate: probabilities is {p.dtype} {p.shape}, expected floats [N, C] with C of 2 or more{both}")
     if y.shape != p.shape[:1] or not len(y):
         raise ValueError(f"evaluate: truth has shape {y.shape}, expected ({len(p)},) as probabilities has, 1 or more")
     if y.dtype.kind not in "iu":

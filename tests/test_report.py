@@ -118,10 +118,11 @@ def test_ends_of_lines_are_not_shown() -> None:
     assert "a dull \nfilm  \ufffd" in Checked(html.encode()).text
 
 
-def test_numbers_stand_out_from_their_colour() -> None:
+def test_numbers_and_words_stand_out_from_their_colour() -> None:
     """On the blue of a share, white can be read better than black only where nearly all texts of a label got it."""
     evaluation = evaluate([0] * 20 + [1] * 20, np.eye(2)[[0] * 16 + [1] * 4 + [1] * 19 + [0]])
     html = Page("t", evaluation).to_html().decode()
+    assert "i { font-style: normal; color: #1c2126;" in html  # words on a colour, also in the legend
     assert '<td style="background: rgba(var(--for), 0.800)">16<' in html
     assert '<td class=dark style="background: rgba(var(--for), 0.950)">19<' in html
 

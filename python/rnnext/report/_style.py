@@ -37,7 +37,7 @@ th.label { max-width: 16rem; overflow: hidden; text-overflow: ellipsis; }
 .said { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; color: var(--soft); font-size: .9rem; margin-bottom: .4rem; }
 .said b { color: #1c2126; overflow-wrap: anywhere; }
 .text { max-height: 15rem; overflow: auto; overflow-wrap: anywhere; white-space: pre-wrap; unicode-bidi: plaintext; }
-i { font-style: normal; border-radius: .2rem; padding: .05rem 0; }
+i { font-style: normal; color: #1c2126; border-radius: .2rem; padding: .05rem 0; }
 .text .new { text-decoration: underline dotted #9aa4ae; text-underline-offset: .2em; }
 @media print { body { padding: 0; } .text { max-height: none; } }
 """

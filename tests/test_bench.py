@@ -261,7 +261,7 @@ def test_labels_of_bars_stay_within_the_picture(tmp_path: Path, monkeypatch: pyt
     for least in (0.2, 1, 200):
         values = {"rnnext": Spread(1, 1, 1), "numpy": Spread(least, 1, 1), "torch": Spread(1234.5, 1, 1)}
         report.plot(tmp_path, MACHINE, [Row("memory", "size on disk", "MB", values)])
-        drawn[-1].canvas.draw()
+        drawn[-1].draw_without_rendering()
         (axes,) = drawn[-1].axes
         assert all(label.get_window_extent().x1 < axes.get_window_extent().x1 for label in axes.texts)
 

@@ -268,6 +268,17 @@ def test_damage_is_said_and_nothing_is_half_loaded(name: str, tmp_path: Path) ->
         assert bits(model) == before
 
 
+def test_too_little_memory_is_not_called_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained().save(tmp_path / "model")
+
+    def fails(*_: object, **__: object) -> None:
+        raise MemoryError("Unable to allocate 4 MiB")
+
+    monkeypatch.setattr(Embedding, "build", fails)
+    with pytest.raises(MemoryError, match=r"^Unable to allocate 4 MiB$"):
+        load_model(tmp_path / "model")
+
+
 @pytest.mark.parametrize("compiled", [False, True])
 def test_nothing_is_drawn_while_loading(compiled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = trained()

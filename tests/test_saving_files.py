@@ -456,3 +456,29 @@ for n in range(60):
         _, error = process.communicate(timeout=120)
         assert process.returncode == 0, error
     assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux says so how much memory a process has")
+@pytest.mark.parametrize("doing", ["arrays_to_bytes(arrays)", "arrays_from_bytes(content, Path('weights'))"])
+def test_too_little_memory_is_an_error_and_not_the_end_of_the_process(doing: str) -> None:
+    code = f"""
+import resource
+from pathlib import Path
+import numpy as np
+from rnnext.saving import arrays_from_bytes, arrays_to_bytes
+arrays = {{name: np.ones(1 << 21, np.float32) for name in "ab"}}
+content = arrays_to_bytes(arrays)
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+before = resource.getrlimit(resource.RLIMIT_AS)
+for room in (0.0, 0.5, 0.9):
+    resource.setrlimit(resource.RLIMIT_AS, (used + int(len(content) * room), before[1]))
+    try:
+        {doing}
+    except MemoryError:
+        print("MemoryError")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+{doing}
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (run.returncode, run.stdout.split()) == (0, ["MemoryError"] * 3), run.stderr

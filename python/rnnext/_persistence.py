@@ -130,7 +130,7 @@ def damage_in(what: Path | str) -> Iterator[None]:
         yield
     except NotDamagedError as error:
         raise ValueError(f"{what}: {error}") from error
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, MemoryError, RecursionError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{what}: damaged ({type(error).__name__}: {error})") from error
 
 

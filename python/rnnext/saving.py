@@ -36,17 +36,27 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 def arrays_to_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     """Named arrays as a safetensors file."""
-    return safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    size = sum(array.nbytes for array in contiguous.values())
+    _expect_memory(size, size)  # the file is made, then copied
+    return safetensors.numpy.save(contiguous)
 
 
 def arrays_from_bytes(content: bytes, path: Path) -> Arrays:
     """The named arrays of a safetensors file. ValueError if it is damaged; the error calls it `path`."""
+    _expect_memory(len(content))
     try:
         return dict(safetensors.numpy.load(content))
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path}: not a safetensors file, or a damaged one ({error})") from error
     except KeyError as error:
         raise ValueError(f"{path}: has an array of type {error}, which NumPy does not have; convert it to float32") from error
+
+
+def _expect_memory(*sizes: int) -> None:
+    """MemoryError unless so many bytes are to be had. Without them safetensors would abort the process, or hang."""
+    for_headers = 1 << 20
+    _ = [np.empty(size + for_headers, np.uint8) for size in sizes]
 
 
 def arrays_from_file(path: Path) -> Arrays:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -464,6 +465,16 @@ def test_a_token_file_keeps_its_permissions_and_errors_name_it(tmp_path: Path) -
     with pytest.raises(FileNotFoundError) as found, TokenWriter(path):
         (tmp_path / "mine").read_text()  # what the caller reads meanwhile is called by its own name
     assert found.value.filename == str(tmp_path / "mine")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        for rows in (3_000, 10_000):  # the disk is full at the end, or while rows are written
+            with pytest.raises(OSError, match="File too large") as full:
+                TokenFile.write(path, [[1]] * rows, [0] * rows)
+            assert full.value.filename == str(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [each.name for each in tmp_path.iterdir()] == ["tokens"]
 
 
 def test_a_token_file_replaces_nothing_but_files(tmp_path: Path) -> None:

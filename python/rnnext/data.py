@@ -141,10 +141,15 @@ class TokenWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         with self._ending:
-            if error is not None:
-                raise error
-            with errors_name(self.path):
-                self._finish()
+            try:
+                if error is not None:
+                    raise error
+                with errors_name(self.path):
+                    self._finish()
+            except BaseException:
+                with contextlib.suppress(OSError):  # where something did not fit on the disk, what is buffered does not either
+                    self._file.close()
+                raise
 
     def _finish(self) -> None:
         labels, ends = np.frombuffer(self._labels), np.frombuffer(self._ends, np.int64)

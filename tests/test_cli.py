@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import errno
 import fcntl
 import gzip
 import io
@@ -810,6 +811,27 @@ def test_killed_anywhere_a_training_goes_on_to_the_same_model(
         if not killed:
             break
     assert 10 < change < 99
+
+
+def test_what_did_not_fit_on_the_disk_is_saved_later(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = reviews(tmp_path / "a.csv", ["good", "bad"])
+    command = ("train", file, *COLUMNS, *SMALL, "--epochs", 1, "--out", tmp_path / "m")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "m"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TextClassifier, "save", full)
+        code, _, err = run(*command)
+    assert code == 2
+    assert err.splitlines()[-2:] == [
+        "stopped by an error; the same command with --resume continues",
+        f"rnnext: error: [Errno {errno.ENOSPC}] No space left on device: '{tmp_path / 'm'}'",
+    ]
+    code, _, err = run(*command, "--resume")
+    assert code == 0
+    assert "Epoch" not in err
+    TextClassifier.load(tmp_path / "m")
 
 
 def test_without_resume_a_training_begins_anew(run: Run, folder: Path, tmp_path: Path) -> None:

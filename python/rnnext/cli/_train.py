@@ -59,12 +59,13 @@ def _train_into(folder: Path, backup: BackupAndRestore, options: Namespace) -> N
     try:
         with contextlib.redirect_stdout(sys.stderr):  # epochs are progress, not a result
             classifier.fit(data.train_texts, names[data.train_labels], callbacks=[backup], refit_callbacks=[again], verbose=1)
-    except KeyboardInterrupt:
+        kept, found = _kept(classifier, again), _measured(classifier, data)
+        classifier.save(folder)  # before anything is printed, as nobody may read it any more
+    except (KeyboardInterrupt, OSError, MemoryError) as error:  # an OSError, as of a full disk
         if backup.filepath.exists():
-            _say_to_stderr("interrupted; the same command with --resume continues")
+            stopped = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped by an error"
+            _say_to_stderr(f"{stopped}; the same command with --resume continues")
         raise
-    kept, found = _kept(classifier, again), _measured(classifier, data)
-    classifier.save(folder)  # before anything is printed, as nobody may read it any more
     _discard(backup, again)
     if kept is not None:
         then = "; then trained again, on all texts" if kept["refit"] else ""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnnext import Sequential, metrics
+from rnnext import Sequential, _core, metrics
 from rnnext.callbacks import (
     BackupAndRestore,
     Callback,
@@ -729,6 +729,31 @@ def test_ctrl_c_waits_for_the_step(hook: str, steps: int, tmp_path: Path) -> Non
     assert not again.interrupted
     whole, _, _ = model_and_data()
     assert history.history == whole.fit(x, y, **options).history
+
+
+@pytest.mark.usefixtures("_own_handler")
+def test_ctrl_c_waits_for_a_batch_that_is_trained_on_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x, y = model_and_data()
+    model.predict(x, verbose=0)  # packs weights, which are stale after the step
+    step = _core.optimizer_step
+
+    def pressed(*arguments: Any, **options: Any) -> None:
+        step(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(_core, "optimizer_step", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        model.train_on_batch(x, y)
+    monkeypatch.undo()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    whole, _, _ = model_and_data()
+    whole.train_on_batch(x, y)
+    for _ in range(2):
+        assert (model.predict(x, verbose=0) == whole.predict(x, verbose=0)).all()
+        assert model.optimizer is not None
+        assert whole.optimizer is not None
+        assert model.optimizer.iterations == whole.optimizer.iterations
+        assert model.train_on_batch(x, y) == whole.train_on_batch(x, y)
 
 
 @pytest.mark.usefixtures("_own_handler")

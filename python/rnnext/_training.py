@@ -254,7 +254,7 @@ class Run:
     began: bool = False  # whether all callbacks have taken the beginning
 
 
-class _Interrupts:
+class Interrupts:
     """Ctrl-C between steps instead of within one, so that it leaves no half of a step. A second one does not wait.
 
     Only where Python would raise KeyboardInterrupt: in the main thread, and if nobody else has asked for the signal.
@@ -264,7 +264,7 @@ class _Interrupts:
         self.pending = False
         self._hears = False
 
-    def __enter__(self) -> _Interrupts:
+    def __enter__(self) -> Interrupts:
         main = threading.current_thread() is threading.main_thread()
         self._hears = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if self._hears:
@@ -293,7 +293,7 @@ def train(stack: Stack, compiled: Compiled, training: Feed, validation: Feed | N
     told = {"validation": validation is not None, "validation_freq": plan.validation_freq}
     watchers.set_params({"epochs": plan.last, "steps": run.steps, "verbose": plan.verbose, **told})
     model = watchers.model
-    with _Interrupts() as interrupts:
+    with Interrupts() as interrupts:
         watchers.on_train_begin({})  # which may find where an earlier run was
         run.began = True
         while run.epoch < plan.last and not model.stop_training and not interrupts.pending:
@@ -321,7 +321,7 @@ def _train_epoch(
     validation: Feed | None,
     run: Run,
     progress: Progress,
-    interrupts: _Interrupts,
+    interrupts: Interrupts,
 ) -> None:
     """The rest of an epoch and its validation. Loss and metrics are over all batches, each measured before its step."""
     watchers, epoch = run.watchers, run.epoch
@@ -364,7 +364,7 @@ def measure(
     feed: Feed,
     watchers: CallbackList,
     progress: Progress | None = None,
-    interrupts: _Interrupts | None = None,
+    interrupts: Interrupts | None = None,
 ) -> dict[str, float]:
     """Loss and metrics on examples that are not trained on, from where the feed begins.
 

@@ -43,7 +43,7 @@ from rnnext._persistence import (
 )
 from rnnext._progress import Progress, Verbose, check_verbose
 from rnnext._stack import Stack
-from rnnext._training import Compiled, Plan, Run, batches, check_examples, measure, steps_of, train, train_step
+from rnnext._training import Compiled, Interrupts, Plan, Run, batches, check_examples, measure, steps_of, train, train_step
 from rnnext._version import __version__
 from rnnext.callbacks import BackupAndRestore, Callback, CallbackList, History
 from rnnext.layers._layer import Layer, Mask, check_row_shape
@@ -538,7 +538,10 @@ class Sequential(Stack):
         class_weight: Mapping[int, float] | None = None,
         return_dict: bool = False,
     ) -> Any:
-        """One step on one batch: its own loss and metrics, from before the step, as `evaluate` returns them."""
+        """One step on one batch: its own loss and metrics, from before the step, as `evaluate` returns them.
+
+        Ctrl-C lets the step finish, then KeyboardInterrupt is raised.
+        """
         compiled = self._expect_compiled("train_on_batch")
         batch = check_examples(
             self, compiled, self._examples_of((x, y, sample_weight), who="train_on_batch"), who="train_on_batch"
@@ -547,7 +550,10 @@ class Sequential(Stack):
         self._expect_one_batch(batch.x, who="train_on_batch")
         self._build_for(batch.x)
         compiled.reset()
-        train_step(self, compiled, batch, slice(None))
+        with Interrupts() as interrupts:
+            train_step(self, compiled, batch, slice(None))
+        if interrupts.pending:
+            raise KeyboardInterrupt
         return _as_keras(compiled.results(), return_dict)
 
     def reset_metrics(self) -> None:

@@ -679,6 +679,34 @@ def test_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "[" not in sys.stdout.getvalue()  # type: ignore[attr-defined]
 
 
+class _Writer:
+    """What programs put in standard output's place, to write it elsewhere."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def write(self, text: str) -> None:
+        self.lines.append(text)
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+
+@pytest.mark.parametrize("kind", ["none", "a writer", "closed"])
+def test_a_standard_output_that_is_no_file(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = data()
+    model, writer, closed = tutorial(), _Writer(), io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stdout", {"none": None, "a writer": writer, "closed": closed}[kind])
+    model.predict(x)
+    rnnext.TextClassifier(units=4, embedding_dim=4, epochs=1).fit(["a b", "c d"], [0, 1])
+    assert not writer.lines
+    if kind != "closed":
+        model.fit(x, y)
+        model.evaluate(x, y)
+    assert ("Epoch 1/1 - " in "".join(writer.lines)) == (kind == "a writer")
+
+
 def test_metrics_leave_out_batches_without_a_loss(capsys: pytest.CaptureFixture[str]) -> None:
     """Which AUC would refuse, before a callback can see the loss."""
     model = tutorial()

@@ -21,6 +21,14 @@ def check_verbose(verbose: Verbose) -> Verbose:
     return verbose
 
 
+def in_terminal() -> bool:
+    """Whether standard output is a terminal."""
+    try:
+        return sys.stdout.isatty()
+    except (AttributeError, ValueError):  # None, a program's own object that only writes, or a closed file
+        return False
+
+
 class Progress:
     """Shows the steps of an epoch, an evaluation or a prediction: `step` after each, `finish` at the end. A context manager."""
 
@@ -32,7 +40,7 @@ class Progress:
         self.steps = steps
         self.lines = verbose != 0
         self.bar: Any = None
-        if verbose in ("auto", 1) and sys.stdout.isatty():
+        if verbose in ("auto", 1) and in_terminal():
             from tqdm import tqdm
 
             self.bar = tqdm(

@@ -6,7 +6,6 @@ import inspect
 import json
 import math
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy.typing as npt
 
 from rnnext import _random, saving
 from rnnext._checks import whole_number
-from rnnext._progress import Verbose, check_verbose
+from rnnext._progress import Verbose, check_verbose, in_terminal
 from rnnext.callbacks import Callback, EarlyStopping, Logs, SwapEMAWeights
 from rnnext.classifier import _labels
 from rnnext.classifier._labels import Labels, Numbers, Weights
@@ -247,7 +246,7 @@ class TextClassifier:
     def _verbose(self, verbose: Verbose | None) -> Verbose:
         """The given `verbose`, else the constructor's; "auto" is a bar in a terminal and nothing elsewhere."""
         wanted = self.verbose if verbose is None else verbose
-        return (1 if sys.stdout.isatty() else 0) if wanted == "auto" else wanted
+        return int(in_terminal()) if wanted == "auto" else wanted
 
     # ------------------------------------------------------------ using what was learned
 

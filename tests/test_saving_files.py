@@ -458,6 +458,31 @@ for n in range(60):
     assert list(tmp_path.iterdir()) == [folder]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_of_fork_does_not_hold_up_the_next_save(tmp_path: Path) -> None:
+    """One that was forked while a model was moved to its place, as another thread's pool of processes may be."""
+    code = """
+import os, sys, time
+from rnnext import saving
+rename, children = os.rename, []
+
+def forks(*paths):
+    rename(*paths)
+    if not children:
+        children.append(os.fork())
+        if not children[0]:
+            time.sleep(60)
+            os._exit(0)
+
+os.rename = forks
+for _ in range(2):
+    saving.write_folder(sys.argv[1], {saving.CONFIG: saving.config_to_bytes({})})
+assert os.waitpid(children[0], os.WNOHANG) == (0, 0), "the child has ended"
+os.kill(children[0], 9)
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "model")], check=True, timeout=120)
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux says so how much memory a process has")
 @pytest.mark.parametrize("doing", ["arrays_to_bytes(arrays)", "arrays_from_bytes(content, Path('weights'))"])
 def test_too_little_memory_is_an_error_and_not_the_end_of_the_process(doing: str) -> None:

@@ -264,6 +264,8 @@ def _alone_in(folder: Path) -> Iterator[None]:
             descriptor = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # Closing is not enough: a child that another thread has forked meanwhile has the lock, too, until it ends.
+            stack.callback(fcntl.flock, descriptor, fcntl.LOCK_UN)
         yield
 
 

@@ -466,6 +466,13 @@ def test_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert datasets.cache_folder() == Path.home() / ".cache" / "rnnext"
 
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nowhere)
+    with pytest.raises(OSError, match="there is no home directory to keep data in, expected RNNEXT_CACHE to name a folder"):
+        datasets.cache_folder()
+
 
 def rated(count: int) -> bytes:
     """Tab-separated as the real files are; every fourth is rated 0, every fifth said a second time."""

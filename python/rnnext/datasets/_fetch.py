@@ -46,10 +46,13 @@ class SourceArchive:
 
 
 def cache_folder() -> Path:
-    """Where archives are kept: RNNEXT_CACHE, else `rnnext` in XDG_CACHE_HOME or in ~/.cache."""
+    """Where archives are kept: RNNEXT_CACHE, else `rnnext` in XDG_CACHE_HOME or in ~/.cache. OSError if there is no home."""
     if chosen := os.environ.get("RNNEXT_CACHE"):
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnnext"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnnext"
+    except RuntimeError as error:  # as in a container, for a user whom nobody knows
+        raise OSError("there is no home directory to keep data in, expected RNNEXT_CACHE to name a folder") from error
 
 
 def pip_download(archive: SourceArchive, folder: Path) -> None:

@@ -51,6 +51,32 @@ def test_a_move_that_fails_leaves_what_was_there(failing: int, tmp_path: Path, m
     assert bits(load_model(folder)) == bits(model)
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_a_folder_that_cannot_be_moved_is_copied(late: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container, where the folder is a part of the image. `late`: somebody puts a file beside the model meanwhile."""
+    model, folder, rename = trained(), tmp_path / "model", os.rename
+    model.save(folder)
+    before = contents(folder)
+
+    def across(old: Path, new: Path) -> None:
+        if old == folder:
+            if late:
+                (folder / "notes.txt").write_text("dear")
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", across)
+    model.fit(*data(), verbose=0)
+    if late:
+        with pytest.raises(OSError, match="not empty"):
+            model.save(folder)
+        assert contents(folder) == {**before, "notes.txt": b"dear"}
+    else:
+        model.save(folder)
+        assert bits(load_model(folder)) == bits(model)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = trained()
     model.save(tmp_path / "model")

@@ -7,6 +7,7 @@ state if it was wanted, and whatever other files its writer adds. Knows files; d
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -321,7 +322,7 @@ def _put_in_place(new: Path, folder: Path) -> None:
         except FileExistsError as error:
             raise FileExistsError(f"{error}; it is in the way of {folder}") from None
         _remove(aside)
-    os.rename(folder, aside)
+    _move_aside(folder, aside)
     try:
         os.rename(new, folder)
     except BaseException:
@@ -329,6 +330,33 @@ def _put_in_place(new: Path, folder: Path) -> None:
         raise
     with contextlib.suppress(OSError):
         _remove(aside)
+
+
+def _move_aside(folder: Path, aside: Path) -> None:
+    """Move a model's folder. In a container, one that comes from the image cannot be moved, but copied and deleted."""
+    try:
+        os.rename(folder, aside)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy(folder, aside)
+        try:
+            _remove(folder)
+        except BaseException:
+            _copy(aside, folder)
+            _remove(aside)
+            raise
+
+
+def _copy(folder: Path, target: Path) -> None:
+    """Copy a model's files into another folder, which is at every moment a model folder or empty."""
+    import shutil
+
+    target.mkdir(exist_ok=True)
+    names = _names_in(folder) or frozenset()
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name != CONFIG):
+        if entry.name in names and _is_file(entry):
+            shutil.copy2(entry, target, follow_symlinks=False)
 
 
 def _remove(folder: Path) -> None:

@@ -235,6 +235,28 @@ def test_fork_while_another_thread_trains(tmp_path: Path) -> None:
     succeeds(program, tmp_path)
 
 
+@needs_fork
+def test_fork_while_another_thread_draws_or_reads(tmp_path: Path) -> None:
+    program = f"""
+    from rnnext import _random, datasets
+    from rnnext.datasets import _csv
+
+    file = {str(tmp_path / "a.csv")!r}
+    with open(file, "w") as written:
+        written.write("text,label\\nfine,1\\n")
+
+    def both():
+        recurrent()
+        return datasets.read_file(file, text="text", label="label")
+
+    expected = repr(both())
+    for lock in (_random._lock, _csv._limit):
+        with lock:
+            assert child_says(both) == expected
+    """
+    succeeds(program, tmp_path)
+
+
 @pytest.mark.parametrize(
     "method", [pytest.param("fork", marks=needs_fork), "spawn", pytest.param("forkserver", marks=needs_fork)]
 )

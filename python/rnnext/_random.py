@@ -7,6 +7,7 @@ checkpoint has to keep two numbers only.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
@@ -18,6 +19,15 @@ import numpy as np
 from rnnext._checks import whole_number
 
 _lock = threading.Lock()
+
+
+def _unlock() -> None:
+    """In a child of fork: the thread that holds the lock is not in it."""
+    if _lock.locked():
+        _lock.release()
+
+
+os.register_at_fork(after_in_child=_unlock)
 
 
 @dataclass

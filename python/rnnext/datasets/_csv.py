@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -18,6 +19,15 @@ _SAID = {  # in place of the csv module's words, which are for programmers
     "unexpected end of data": "the field that begins with a quote here has no quote at its end",
 }
 _limit = threading.Lock()  # held while the csv module's limit is changed
+
+
+def _unlock() -> None:
+    """In a child of fork: the thread that holds the lock is not in it."""
+    if _limit.locked():
+        _limit.release()
+
+
+os.register_at_fork(after_in_child=_unlock)
 
 
 def csv_rows(path: Path, columns: Sequence[str], delimiter: str | None = None) -> Iterator[tuple[int, tuple[str, ...]]]:

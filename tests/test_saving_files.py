@@ -334,6 +334,25 @@ def test_permissions_stay_and_errors_name_what_was_asked_for(tmp_path: Path, mon
         assert found.value.filename == str(path)
 
 
+def test_where_permissions_cannot_be_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a share, where all files have the same."""
+
+    def refuses(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    for name in ("chmod", "fchmod"):
+        monkeypatch.setattr(os, name, refuses)
+    model = trained()
+    for _ in range(2):
+        model.save(tmp_path / "model")
+        model.save_weights(tmp_path / "weights")
+    monkeypatch.undo()
+    (tmp_path / "weights").chmod(0o600)
+    monkeypatch.setattr(os, "chmod", refuses)
+    with pytest.raises(PermissionError, match="weights"):  # which others should not read
+        model.save_weights(tmp_path / "weights")
+
+
 def test_paths_of_all_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     model = trained()

@@ -147,7 +147,7 @@ def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> 
         for name, content in files.items():
             _write(new / name, content, instead_of=folder / name)
         with contextlib.suppress(FileNotFoundError):
-            new.chmod(stat.S_IMODE(folder.stat().st_mode) | stat.S_IRWXU)
+            _change_mode(new, stat.S_IMODE(folder.stat().st_mode) | stat.S_IRWXU)
         with _alone_in(folder.parent):
             _put_in_place(new, folder)
 
@@ -184,7 +184,13 @@ def _write(path: Path, content: bytes, *, instead_of: Path) -> None:
 def keep_mode(descriptor: int, path: Path) -> None:
     """Give an open file the permissions of the one whose place it will take, if that is there."""
     with contextlib.suppress(FileNotFoundError):
-        os.fchmod(descriptor, stat.S_IMODE(path.stat().st_mode))
+        _change_mode(descriptor, stat.S_IMODE(path.stat().st_mode))
+
+
+def _change_mode(file: int | Path, mode: int) -> None:
+    """Set permissions, if they are others: on a share, as of Windows, all files have the same, and setting them is refused."""
+    if stat.S_IMODE(os.stat(file).st_mode) != mode:
+        os.chmod(file, mode)
 
 
 @contextlib.contextmanager

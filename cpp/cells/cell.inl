@@ -70,27 +70,28 @@ struct TilePanel {
   const Access& at;
   index_t row, unit;
 
-  InStep<MR> load(const Real* states) const {
+  RNNEXT_INLINE InStep<MR> load(const Real* states) const {
     const Real* from = states + row * s.state_stride + unit;
     return in_step<MR>([&](auto i) RNNEXT_LAMBDA { return at.load(from + i * s.state_stride); });
   }
-  void store(Real* states, const InStep<MR>& v) const {
+  RNNEXT_INLINE void store(Real* states, const InStep<MR>& v) const {
     Real* to = states + row * s.state_stride + unit;
     unroll<MR>([&](auto i) RNNEXT_LAMBDA { at.store(to + i * s.state_stride, v.of[i]); });
   }
-  InStep<MR> input(int slot) const {
+  RNNEXT_INLINE InStep<MR> input(int slot) const {
     return in_step<MR>([&](auto i) RNNEXT_LAMBDA { return input_part(s, at, row + i, unit * SLOTS, slot); });
   }
-  InStep<MR> load_gate(int slot) const {
+  RNNEXT_INLINE InStep<MR> load_gate(int slot) const {
     const Real* from = gates() + slot * at.slot;
     return in_step<MR>([&](auto i) RNNEXT_LAMBDA { return at.load(from + i * s.gates_stride); });
   }
-  void store_gate(int slot, const InStep<MR>& v) const {
+  RNNEXT_INLINE void store_gate(int slot, const InStep<MR>& v) const {
     Real* to = gates() + slot * at.slot;
     unroll<MR>([&](auto i) RNNEXT_LAMBDA { at.store(to + i * s.gates_stride, v.of[i]); });
   }
-  // With a tape the next step's gates are written to memory that is in no cache, so those lines are prefetched.
-  void expect_gates() const {
+  // With a tape the next step's gates are written to memory that is in no cache, so those lines are prefetched. (Not inlined
+  // this would look like a function without effect, and its call would be left out.)
+  RNNEXT_INLINE void expect_gates() const {
     if (!Access::whole || s.gates_ahead == 0) return;
     const Real* next = gates() + s.gates_ahead;
     unroll<MR>([&](auto i) RNNEXT_LAMBDA {
@@ -100,7 +101,7 @@ struct TilePanel {
   }
 
  private:
-  Real* gates() const { return s.gates + row * s.gates_stride + unit * SLOTS; }
+  RNNEXT_INLINE Real* gates() const { return s.gates + row * s.gates_stride + unit * SLOTS; }
 };
 
 // Column j of a tile.

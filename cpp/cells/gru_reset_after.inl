@@ -4,22 +4,28 @@
 struct GruResetAfter {
   static constexpr int slots = 4;
 
-  // r = σ(·)  z = σ(·)  n = tanh(x_n + r ⊙ q)   h = z ⊙ h_prev + (1 - z) ⊙ n
-  template <int MR, class Access>
-  static RNNEXT_INLINE void unit_forward(const V (&pre)[MR][3], const TilePanel<MR, slots, Access>& tile) {
-    const CellStep& s = tile.s;
-    tile.expect_gates();
-    const auto r = sigmoid(column(pre, 0));
-    const auto z = sigmoid(column(pre, 1));
-    const auto q = column(pre, 2);
-    const auto n = tanh(fma(r, q, tile.input(0)));
-    if (s.gates_wanted) {
-      tile.store_gate(0, n);
-      tile.store_gate(1, r);
-      tile.store_gate(2, z);
-      tile.store_gate(3, q);
+  // r = σ(·)  z = σ(·); leaves the pre-activation of n, x_n + r ⊙ q, in pre[0] and z in pre[1].
+  template <class Access>
+  static RNNEXT_INLINE void unit_forward_gates(const Access& at, V (&pre)[3], V x_n, Real* gates, bool gates_wanted) {
+    const V r = sigmoid(pre[0]);
+    const V z = sigmoid(pre[1]);
+    const V q = pre[2];
+    if (gates_wanted) {
+      at.store(gates + at.slot, r);
+      at.store(gates + 2 * at.slot, z);
+      at.store(gates + 3 * at.slot, q);
     }
-    tile.store(s.h, fma(z, tile.load(s.h_prev) - n, n));
+    pre[0] = fma(r, q, x_n);
+    pre[1] = z;
+  }
+
+  // n = tanh(x_n + r ⊙ q)   h = z ⊙ h_prev + (1 - z) ⊙ n
+  template <class Access>
+  static RNNEXT_INLINE void unit_forward_state(const Access& at, const V (&pre)[3], const Real* h_prev, Real* gates,
+                                               bool gates_wanted, Real* h) {
+    const V n = tanh(pre[0]);
+    if (gates_wanted) at.store(gates, n);
+    at.store(h, fma(pre[1], at.load(h_prev) - n, n));
   }
 
   // dn = dh ⊙ (1 - z) ⊙ (1 - n²)    dr = dn ⊙ q ⊙ r(1 - r)    dz = dh ⊙ (h_prev - n) ⊙ z(1 - z)    dq = dn ⊙ r
@@ -49,8 +55,20 @@ struct GruResetAfter {
             if (slot == 2) return access.load(s.bias + unit);
             return input_part(s, access, r, unit * slots, slot + 1);
           },
-          [&]<int MR, class Access>(const V(&pre)[MR][3], index_t row, const Access& at, index_t unit)
-              RNNEXT_LAMBDA { unit_forward(pre, TilePanel<MR, slots, Access>{s, at, row, unit}); });
+          // Every row's r before any row's n, so that rows do not wait behind a chain of two activations.
+          [&]<int MR, class Access>(V(&pre)[MR][3], index_t row, const Access& at, index_t unit) RNNEXT_LAMBDA {
+            TilePanel<MR, slots, Access>{s, at, row, unit}.expect_gates();
+            unroll<MR>([&](auto i) RNNEXT_LAMBDA {
+              const index_t r = row + i;
+              unit_forward_gates(at, pre[i], input_part(s, at, r, unit * slots, 0), s.gates + r * s.gates_stride + unit * slots,
+                                 s.gates_wanted);
+            });
+            unroll<MR>([&](auto i) RNNEXT_LAMBDA {
+              const index_t r = row + i;
+              unit_forward_state(at, pre[i], s.h_prev + r * s.state_stride + unit, s.gates + r * s.gates_stride + unit * slots,
+                                 s.gates_wanted, s.h + r * s.state_stride + unit);
+            });
+          });
     });
   }
 

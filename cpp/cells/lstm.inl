@@ -13,13 +13,13 @@ struct Lstm {
     const auto g = tanh(column(pre, 2));
     const auto c = fma(f, tile.load(s.c_prev), i * g);
     tile.store(s.c, c);
-    const auto o = sigmoid(column(pre, 3));
     if (s.gates_wanted) {
       tile.store_gate(0, i);
       tile.store_gate(1, f);
       tile.store_gate(2, g);
-      tile.store_gate(3, o);
     }
+    const auto o = sigmoid(column(pre, 3));
+    if (s.gates_wanted) tile.store_gate(3, o);
     tile.store(s.h, o * tanh(c));
   }
 

@@ -23,7 +23,7 @@ RNNEXT_INLINE InStep<N> in_step(F&& f) {
 }
 
 // One of them, or what is the same for all.
-RNNEXT_INLINE V vector(const V& v, int) { return v; }
+RNNEXT_INLINE V vector(V v, int) { return v; }
 template <int N>
 RNNEXT_INLINE V vector(const InStep<N>& v, int i) {
   return v.of[i];

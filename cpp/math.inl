@@ -58,7 +58,7 @@ struct ExpTerms {
 
 // The parts of e^(TIMES x). TIMES is a power of two or its negative, which only changes constants.
 template <int TIMES, class X>
-RNNEXT_INLINE ExpParts<X> exp_parts(const X& x) {
+RNNEXT_INLINE ExpParts<X> exp_parts(X x) {
   using C = ExpConstants<Real>;
   const V shift = V::set1(C::shift);
   const X shifted = fma(x, V::set1(TIMES / C::ln2), shift);
@@ -72,18 +72,18 @@ RNNEXT_INLINE ExpParts<X> exp_parts(const X& x) {
   }
   constexpr ExpTerms<TIMES> terms;
   X q = fma(r, V::set1(terms.of[0]), V::set1(terms.of[1]));
-  unroll<C::terms - 2>([&](auto i) RNNEXT_LAMBDA { q = fma(q, r, V::set1(terms.of[i + 2])); });
+  for (int i = 2; i < C::terms; ++i) q = fma(q, r, V::set1(terms.of[i]));
   return {exp2_of_low_bits(shifted), r, q};
 }
 
 template <class X>
-RNNEXT_INLINE X clamp(const X& x, Real limit) {
+RNNEXT_INLINE X clamp(X x, Real limit) {
   return min(V::set1(limit), max(V::set1(-limit), x));
 }
 
 // 1 / (1 + e^-x)
 template <class X>
-RNNEXT_INLINE X sigmoid(const X& x) {
+RNNEXT_INLINE X sigmoid(X x) {
   const V one = V::set1(1);
   const ExpParts<X> e = exp_parts<-1>(clamp(x, ExpConstants<Real>::largest));
   return reciprocal(fma(e.scale, fma(e.q, e.r, one), one));
@@ -92,7 +92,7 @@ RNNEXT_INLINE X sigmoid(const X& x) {
 // (e^2x - 1) / (e^2x + 1), with e^2x - 1 = 2^n (e^2r - 1) + (2^n - 1). With a division here and none in sigmoid, the divider
 // and the multipliers share the work.
 template <class X>
-RNNEXT_INLINE X tanh(const X& x) {
+RNNEXT_INLINE X tanh(X x) {
   const ExpParts<X> e = exp_parts<2>(clamp(x, ExpConstants<Real>::tanh_is_one));
   const X expm1 = fma(e.scale, e.q * e.r, e.scale - V::set1(1));
   return expm1 / (expm1 + V::set1(2));

@@ -63,45 +63,30 @@ RNNEXT_INLINE V input_part(const CellStep& s, const Access& at, index_t row, ind
   return at.load(s.input[row] + offset);
 }
 
+// With a tape the next step's gates are written to memory that is in no cache, so those lines are prefetched, too. (Not inlined
+// this would look like a function without effect, and its calls would be left out.)
+template <int SLOTS, class Access>
+RNNEXT_INLINE void expect_gates(const CellStep& s, const Access&, const Real* gates) {
+  if (!Access::whole || s.gates_ahead == 0) return;
+  unroll<ceil_div(SLOTS * V::lanes, cache_line)>(
+      [&](auto line) RNNEXT_LAMBDA { RNNEXT_PREFETCH(gates + s.gates_ahead + line * cache_line); });
+}
+
 // One panel of a tile's rows: a vector of each.
-template <int MR, int SLOTS, class Access>
+template <int MR, class Access>
 struct TilePanel {
-  const CellStep& s;
   const Access& at;
-  index_t row, unit;
+  index_t state_stride, gates_stride;
 
-  RNNEXT_INLINE InStep<MR> load(const Real* states) const {
-    const Real* from = states + row * s.state_stride + unit;
-    return in_step<MR>([&](auto i) RNNEXT_LAMBDA { return at.load(from + i * s.state_stride); });
+  RNNEXT_INLINE InStep<MR> load(const Real* state) const {
+    return in_step<MR>([&](auto i) RNNEXT_LAMBDA { return at.load(state + i * state_stride); });
   }
-  RNNEXT_INLINE void store(Real* states, const InStep<MR>& v) const {
-    Real* to = states + row * s.state_stride + unit;
-    unroll<MR>([&](auto i) RNNEXT_LAMBDA { at.store(to + i * s.state_stride, v.of[i]); });
+  RNNEXT_INLINE void store(Real* state, const InStep<MR>& v) const {
+    unroll<MR>([&](auto i) RNNEXT_LAMBDA { at.store(state + i * state_stride, v.of[i]); });
   }
-  RNNEXT_INLINE InStep<MR> input(int slot) const {
-    return in_step<MR>([&](auto i) RNNEXT_LAMBDA { return input_part(s, at, row + i, unit * SLOTS, slot); });
+  RNNEXT_INLINE void store_gate(Real* gate, const InStep<MR>& v) const {
+    unroll<MR>([&](auto i) RNNEXT_LAMBDA { at.store(gate + i * gates_stride, v.of[i]); });
   }
-  RNNEXT_INLINE InStep<MR> load_gate(int slot) const {
-    const Real* from = gates() + slot * at.slot;
-    return in_step<MR>([&](auto i) RNNEXT_LAMBDA { return at.load(from + i * s.gates_stride); });
-  }
-  RNNEXT_INLINE void store_gate(int slot, const InStep<MR>& v) const {
-    Real* to = gates() + slot * at.slot;
-    unroll<MR>([&](auto i) RNNEXT_LAMBDA { at.store(to + i * s.gates_stride, v.of[i]); });
-  }
-  // With a tape the next step's gates are written to memory that is in no cache, so those lines are prefetched. (Not inlined
-  // this would look like a function without effect, and its call would be left out.)
-  RNNEXT_INLINE void expect_gates() const {
-    if (!Access::whole || s.gates_ahead == 0) return;
-    const Real* next = gates() + s.gates_ahead;
-    unroll<MR>([&](auto i) RNNEXT_LAMBDA {
-      unroll<ceil_div(SLOTS * V::lanes, cache_line)>(
-          [&](auto line) RNNEXT_LAMBDA { RNNEXT_PREFETCH(next + i * s.gates_stride + line * cache_line); });
-    });
-  }
-
- private:
-  RNNEXT_INLINE Real* gates() const { return s.gates + row * s.gates_stride + unit * SLOTS; }
 };
 
 // Column j of a tile.

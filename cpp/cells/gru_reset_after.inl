@@ -56,10 +56,10 @@ struct GruResetAfter {
             return input_part(s, access, r, unit * slots, slot + 1);
           },
           // Every row's r before any row's n, so that rows do not wait behind a chain of two activations.
-          [&]<int MR, class Access>(V(&pre)[MR][3], index_t row, const Access& at, index_t unit) RNNEXT_LAMBDA {
-            TilePanel<MR, slots, Access>{s, at, row, unit}.expect_gates();
+          [&]<int MR>(V(&pre)[MR][3], index_t row, const auto& at, index_t unit) RNNEXT_LAMBDA {
             unroll<MR>([&](auto i) RNNEXT_LAMBDA {
               const index_t r = row + i;
+              expect_gates<slots>(s, at, s.gates + r * s.gates_stride + unit * slots);
               unit_forward_gates(at, pre[i], input_part(s, at, r, unit * slots, 0), s.gates + r * s.gates_stride + unit * slots,
                                  s.gates_wanted);
             });

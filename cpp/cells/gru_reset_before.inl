@@ -5,21 +5,22 @@ struct GruResetBefore {
   static constexpr int slots = 3;
 
   // z = σ(·)  r = σ(·)  rh = r ⊙ h_prev
-  template <int MR, class Access>
-  static RNNEXT_INLINE void unit_forward_gates(const V (&pre)[MR][2], const TilePanel<MR, slots, Access>& tile) {
-    tile.expect_gates();
-    tile.store_gate(1, sigmoid(column(pre, 0)));
-    const auto r = sigmoid(column(pre, 1));
-    tile.store_gate(2, r);
-    tile.store(tile.s.rh, r * tile.load(tile.s.left));
+  template <class Access>
+  static RNNEXT_INLINE void unit_forward_gates(const Access& at, const V (&pre)[2], const Real* left, Real* gates, Real* rh) {
+    const V z = sigmoid(pre[0]);
+    const V r = sigmoid(pre[1]);
+    at.store(gates + at.slot, z);
+    at.store(gates + 2 * at.slot, r);
+    at.store(rh, r * at.load(left));
   }
 
   // n = tanh(x_n + U_n rh)   h = z ⊙ h_prev + (1 - z) ⊙ n
-  template <int MR, class Access>
-  static RNNEXT_INLINE void unit_forward_state(const V (&pre)[MR][1], const TilePanel<MR, slots, Access>& tile) {
-    const auto n = tanh(column(pre, 0));
-    tile.store_gate(0, n);
-    tile.store(tile.s.h, fma(tile.load_gate(1), tile.load(tile.s.h_prev) - n, n));
+  template <class Access>
+  static RNNEXT_INLINE void unit_forward_state(const Access& at, const V (&pre)[1], const Real* h_prev, Real* gates, Real* h) {
+    const V n = tanh(pre[0]);
+    const V z = at.load(gates + at.slot);
+    at.store(gates, n);
+    at.store(h, fma(z, at.load(h_prev) - n, n));
   }
 
   // dn = dh ⊙ (1 - z) ⊙ (1 - n²)   dz = dh ⊙ (h_prev - n) ⊙ z(1 - z)   dh_prev = dh ⊙ z + …
@@ -51,8 +52,11 @@ struct GruResetBefore {
           s, panels, first, left, s.weights[0], 1, slots,
           [&](int slot, const auto& access, index_t r, index_t unit)
               RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots, slot + 1); },
-          [&]<int MR, class Access>(const V(&pre)[MR][2], index_t row, const Access& at, index_t unit)
-              RNNEXT_LAMBDA { unit_forward_gates(pre, TilePanel<MR, slots, Access>{s, at, row, unit}); });
+          RowByRow{[&](const V(&pre)[2], index_t r, const auto& at, index_t unit) RNNEXT_LAMBDA {
+            expect_gates<slots>(s, at, s.gates + r * s.gates_stride + unit * slots);
+            unit_forward_gates(at, pre, left[r] + unit, s.gates + r * s.gates_stride + unit * slots,
+                               s.rh + r * s.state_stride + unit);
+          }});
     });
   }
 
@@ -63,8 +67,10 @@ struct GruResetBefore {
           s, panels, first, rh, s.weights[1], 0, slots,
           [&](int, const auto& access, index_t r, index_t unit)
               RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots, 0); },
-          [&]<int MR, class Access>(const V(&pre)[MR][1], index_t row, const Access& at, index_t unit)
-              RNNEXT_LAMBDA { unit_forward_state(pre, TilePanel<MR, slots, Access>{s, at, row, unit}); });
+          RowByRow{[&](const V(&pre)[1], index_t r, const auto& at, index_t unit) RNNEXT_LAMBDA {
+            unit_forward_state(at, pre, s.h_prev + r * s.state_stride + unit, s.gates + r * s.gates_stride + unit * slots,
+                               s.h + r * s.state_stride + unit);
+          }});
     });
   }
 

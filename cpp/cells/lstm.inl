@@ -5,22 +5,25 @@ struct Lstm {
 
   // i = σ(·)  f = σ(·)  g = tanh(·)  o = σ(·)   c = f ⊙ c_prev + i ⊙ g   h = o ⊙ tanh(c)
   template <int MR, class Access>
-  static RNNEXT_INLINE void unit_forward(const V (&pre)[MR][4], const TilePanel<MR, slots, Access>& tile) {
-    const CellStep& s = tile.s;
-    tile.expect_gates();
+  static RNNEXT_INLINE void unit_forward(const CellStep& s, const Access& at, const V (&pre)[MR][4], index_t row,
+                                         index_t unit) {
+    const TilePanel<MR, Access> tile{at, s.state_stride, s.gates_stride};
+    const index_t state = row * s.state_stride + unit;
+    Real* const gates = s.gates + row * s.gates_stride + unit * slots;
+    unroll<MR>([&](auto r) RNNEXT_LAMBDA { expect_gates<slots>(s, at, gates + r * s.gates_stride); });
     const auto i = sigmoid(column(pre, 0));
     const auto f = sigmoid(column(pre, 1));
     const auto g = tanh(column(pre, 2));
-    const auto c = fma(f, tile.load(s.c_prev), i * g);
-    tile.store(s.c, c);
+    const auto c = fma(f, tile.load(s.c_prev + state), i * g);
+    tile.store(s.c + state, c);
     if (s.gates_wanted) {
-      tile.store_gate(0, i);
-      tile.store_gate(1, f);
-      tile.store_gate(2, g);
+      tile.store_gate(gates, i);
+      tile.store_gate(gates + at.slot, f);
+      tile.store_gate(gates + 2 * at.slot, g);
     }
     const auto o = sigmoid(column(pre, 3));
-    if (s.gates_wanted) tile.store_gate(3, o);
-    tile.store(s.h, o * tanh(c));
+    if (s.gates_wanted) tile.store_gate(gates + 3 * at.slot, o);
+    tile.store(s.h + state, o * tanh(c));
   }
 
   // do = dh ⊙ tanh(c)               dc += dh ⊙ o ⊙ (1 - tanh²(c))
@@ -50,8 +53,8 @@ struct Lstm {
           s, panels, first, left, s.weights[0], 0, slots,
           [&](int slot, const auto& access, index_t r, index_t unit)
               RNNEXT_LAMBDA { return input_part(s, access, r, unit * slots, slot); },
-          [&]<int MR, class Access>(const V(&pre)[MR][4], index_t row, const Access& at, index_t unit)
-              RNNEXT_LAMBDA { unit_forward(pre, TilePanel<MR, slots, Access>{s, at, row, unit}); });
+          [&](const auto& pre, index_t row, const auto& at, index_t unit)
+              RNNEXT_LAMBDA { unit_forward(s, at, pre, row, unit); });
     });
   }
 

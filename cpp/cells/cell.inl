@@ -72,22 +72,15 @@ RNNEXT_INLINE void expect_gates(const CellStep& s, const Access&, const Real* ga
       [&](auto line) RNNEXT_LAMBDA { RNNEXT_PREFETCH(gates + s.gates_ahead + line * cache_line); });
 }
 
-// One panel of a tile's rows: a vector of each.
+// One vector of each of a tile's rows.
+template <int MR, class Access, class T>
+RNNEXT_INLINE InStep<MR> load_rows(const Access& at, const StridedRows<T>& from) {
+  return in_step<MR>([&](auto i) RNNEXT_LAMBDA { return at.load(from[i]); });
+}
 template <int MR, class Access>
-struct TilePanel {
-  const Access& at;
-  index_t state_stride, gates_stride;
-
-  RNNEXT_INLINE InStep<MR> load(const Real* state) const {
-    return in_step<MR>([&](auto i) RNNEXT_LAMBDA { return at.load(state + i * state_stride); });
-  }
-  RNNEXT_INLINE void store(Real* state, const InStep<MR>& v) const {
-    unroll<MR>([&](auto i) RNNEXT_LAMBDA { at.store(state + i * state_stride, v.of[i]); });
-  }
-  RNNEXT_INLINE void store_gate(Real* gate, const InStep<MR>& v) const {
-    unroll<MR>([&](auto i) RNNEXT_LAMBDA { at.store(gate + i * gates_stride, v.of[i]); });
-  }
-};
+RNNEXT_INLINE void store_rows(const Access& at, const InStep<MR>& v, const StridedRows<Real>& to) {
+  unroll<MR>([&](auto i) RNNEXT_LAMBDA { at.store(to[i], v.of[i]); });
+}
 
 // Column j of a tile.
 template <int MR, int NV>

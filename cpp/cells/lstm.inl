@@ -7,23 +7,24 @@ struct Lstm {
   template <int MR, class Access>
   static RNNEXT_INLINE void unit_forward(const CellStep& s, const Access& at, const V (&pre)[MR][4], index_t row,
                                          index_t unit) {
-    const TilePanel<MR, Access> tile{at, s.state_stride, s.gates_stride};
     const index_t state = row * s.state_stride + unit;
-    Real* const gates = s.gates + row * s.gates_stride + unit * slots;
-    unroll<MR>([&](auto r) RNNEXT_LAMBDA { expect_gates<slots>(s, at, gates + r * s.gates_stride); });
+    const auto gate = [&](int slot) RNNEXT_LAMBDA {
+      return StridedRows<Real>{s.gates + row * s.gates_stride + unit * slots + slot * at.slot, s.gates_stride};
+    };
+    unroll<MR>([&](auto r) RNNEXT_LAMBDA { expect_gates<slots>(s, at, gate(0)[r]); });
     const auto i = sigmoid(column(pre, 0));
     const auto f = sigmoid(column(pre, 1));
     const auto g = tanh(column(pre, 2));
-    const auto c = fma(f, tile.load(s.c_prev + state), i * g);
-    tile.store(s.c + state, c);
+    const auto c = fma(f, load_rows<MR>(at, StridedRows<const Real>{s.c_prev + state, s.state_stride}), i * g);
+    store_rows(at, c, {s.c + state, s.state_stride});
     if (s.gates_wanted) {
-      tile.store_gate(gates, i);
-      tile.store_gate(gates + at.slot, f);
-      tile.store_gate(gates + 2 * at.slot, g);
+      store_rows(at, i, gate(0));
+      store_rows(at, f, gate(1));
+      store_rows(at, g, gate(2));
     }
     const auto o = sigmoid(column(pre, 3));
-    if (s.gates_wanted) tile.store_gate(gates + 3 * at.slot, o);
-    tile.store(s.h + state, o * tanh(c));
+    if (s.gates_wanted) store_rows(at, o, gate(3));
+    store_rows(at, o * tanh(c), {s.h + state, s.state_stride});
   }
 
   // do = dh ⊙ tanh(c)               dc += dh ⊙ o ⊙ (1 - tanh²(c))

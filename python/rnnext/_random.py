@@ -7,8 +7,6 @@ checkpoint has to keep two numbers only.
 from __future__ import annotations
 
 import contextlib
-import os
-import threading
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -17,17 +15,9 @@ from typing import Any
 import numpy as np
 
 from rnnext._checks import whole_number
+from rnnext._locks import lock_free_in_children
 
-_lock = threading.Lock()
-
-
-def _unlock() -> None:
-    """In a child of fork: the thread that holds the lock is not in it."""
-    if _lock.locked():
-        _lock.release()
-
-
-os.register_at_fork(after_in_child=_unlock)
+_lock = lock_free_in_children()
 
 
 @dataclass

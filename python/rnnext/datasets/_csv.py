@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
-import threading
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from rnnext._locks import lock_free_in_children
 from rnnext.datasets._lines import lines_of, names_in, plain_suffix
 
 _LONGEST_FIELD = 2**31 - 1  # what the csv module accepts everywhere; its default of 131,072 refuses long reviews
@@ -18,16 +17,7 @@ _SAID = {  # in place of the csv module's words, which are for programmers
     "new-line character": "a carriage return that is not within quotes, expected lines that end with LF or CR LF",
     "unexpected end of data": "the field that begins with a quote here has no quote at its end",
 }
-_limit = threading.Lock()  # held while the csv module's limit is changed
-
-
-def _unlock() -> None:
-    """In a child of fork: the thread that holds the lock is not in it."""
-    if _limit.locked():
-        _limit.release()
-
-
-os.register_at_fork(after_in_child=_unlock)
+_limit = lock_free_in_children()  # held while the csv module's limit is changed
 
 
 def csv_rows(path: Path, columns: Sequence[str], delimiter: str | None = None) -> Iterator[tuple[int, tuple[str, ...]]]:
